@@ -1,0 +1,172 @@
+/* core.h: what the files of the core share: buffers, byte order, text scanning,
+ * and the parser's context. */
+#ifndef NSX_CORE_H
+#define NSX_CORE_H 1
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "nsxdp.h"
+
+#define NSX_ARRAY_SIZE(ARRAY) (sizeof (ARRAY) / sizeof *(ARRAY))
+#define NSX_ROUND_UP(X, Y) (((X) + (Y) - 1) / (Y) * (Y))
+
+/* Byte order: the wire is big-endian and nothing on it is aligned. */
+
+static inline uint16_t
+nsx_get16(const void *p_)
+{
+    const uint8_t *p = p_;
+    return (uint16_t) (p[0] << 8 | p[1]);
+}
+
+static inline uint32_t
+nsx_get32(const void *p_)
+{
+    const uint8_t *p = p_;
+    return (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16 | p[2] << 8 | p[3];
+}
+
+static inline uint64_t
+nsx_get64(const void *p_)
+{
+    const uint8_t *p = p_;
+    return (uint64_t) nsx_get32(p) << 32 | nsx_get32(p + 4);
+}
+
+static inline void
+nsx_set16(void *p_, uint16_t x)
+{
+    uint8_t *p = p_;
+    p[0] = (uint8_t) (x >> 8);
+    p[1] = (uint8_t) x;
+}
+
+static inline void
+nsx_set32(void *p, uint32_t x)
+{
+    nsx_set16(p, (uint16_t) (x >> 16));
+    nsx_set16((uint8_t *) p + 2, (uint16_t) x);
+}
+
+static inline void
+nsx_set64(void *p, uint64_t x)
+{
+    nsx_set32(p, (uint32_t) (x >> 32));
+    nsx_set32((uint8_t *) p + 4, (uint32_t) x);
+}
+
+/* Buffers (buf.c).  Memory that cannot be had ends the process, as in Open
+ * vSwitch: nothing here could go on without it. */
+
+/* Makes room for 'n' more bytes and returns where they start; 'size' stays. */
+uint8_t *nsx_buf_reserve(struct nsx_buf *, size_t n);
+
+/* Appends 'n' bytes and returns where they start: uninitialized, zeroed, or
+ * copied from 'p'. */
+uint8_t *nsx_put_uninit(struct nsx_buf *, size_t n);
+uint8_t *nsx_put_zeros(struct nsx_buf *, size_t n);
+uint8_t *nsx_put(struct nsx_buf *, const void *p, size_t n);
+
+void nsx_put8(struct nsx_buf *, uint8_t);
+void nsx_put16(struct nsx_buf *, uint16_t);
+void nsx_put32(struct nsx_buf *, uint32_t);
+void nsx_put64(struct nsx_buf *, uint64_t);
+
+/* Appends zeros until 'size - start' is a multiple of 'align'. */
+void nsx_pad(struct nsx_buf *, size_t start, size_t align);
+
+/* Text into a buffer (no terminating null). */
+void nsx_puts(struct nsx_buf *, const char *);
+void nsx_printf(struct nsx_buf *, const char *format, ...) NSX_PRINTF(2, 3);
+
+/* Slices: a piece of a text that somebody else owns. */
+
+struct nsx_slice {
+    const char *s;
+    size_t n;
+};
+
+#define NSX_SLICE(LITERAL) ((struct nsx_slice) { LITERAL, sizeof LITERAL - 1 })
+
+bool nsx_slice_equals(struct nsx_slice, const char *string);
+bool nsx_slice_starts_with(struct nsx_slice, const char *prefix);
+struct nsx_slice nsx_slice_trim(struct nsx_slice);
+
+/* Holes: the '{name}'s of a template. */
+
+struct nsx_hole {
+    char name[32];              /* What stands between the braces. */
+    uint32_t offset;            /* From the start of the message... */
+    uint16_t width;             /* ...of the big-endian field that has it. */
+    uint16_t bit_offset;        /* From that field's least significant bit. */
+    uint16_t n_bits;            /* Bits that a column's value may use. */
+};
+
+struct nsx_holes {
+    struct nsx_hole *list;
+    size_t n, allocated;
+};
+
+void nsx_holes_uninit(struct nsx_holes *);
+
+/* Parsing (text.c). */
+
+struct nsx_parser {
+    const char *text;           /* Start of the whole text: for positions. */
+    nsx_tables tables;
+    size_t origin;              /* Offset of the message in the buffer. */
+    struct nsx_holes *holes;    /* NULL where a hole is an error. */
+    struct nsx_error *error;
+};
+
+/* Writes an error about 'at' and returns EINVAL. */
+int nsx_parse_error(const struct nsx_parser *, struct nsx_slice at,
+                    const char *format, ...) NSX_PRINTF(3, 4);
+
+/* Writes an error at byte 'position' of a message and returns EPROTO. */
+int nsx_decode_error(struct nsx_error *, size_t position,
+                     const char *format, ...) NSX_PRINTF(3, 4);
+
+/* Splits 'key', 'key=value', 'key:value' or 'key(value)' (nested parentheses
+ * and brackets are kept whole) off the front of 'rest', with the commas and
+ * white space before it.  Returns false at the end of the text.  Sets
+ * '*delimiter' to '=', ':', '(' or 0.  As ofputil_parse_key_value() in Open
+ * vSwitch's lib/ofp-parse.c. */
+bool nsx_next_key_value(struct nsx_slice *rest, struct nsx_slice *key,
+                        struct nsx_slice *value, char *delimiter);
+
+/* Splits the next word, up to one of 'separators', off the front of 'rest'.
+ * Parentheses, brackets and braces are kept whole. */
+bool nsx_next_word(struct nsx_slice *rest, const char *separators,
+                   struct nsx_slice *word);
+
+/* A decimal or 0x-hexadecimal number of at most 'max'. */
+int nsx_parse_number(const struct nsx_parser *, struct nsx_slice,
+                     const char *what, uint64_t max, uint64_t *);
+
+/* True, with its name, where 'text' is '{name}'. */
+bool nsx_is_hole(struct nsx_slice text, struct nsx_slice *name);
+
+/* Notes the hole 'name' for the 'width' bytes at 'offset' of the buffer
+ * (nsx_parser.origin is subtracted).  Fails where holes are not allowed. */
+int nsx_add_hole(const struct nsx_parser *, struct nsx_slice name,
+                 size_t offset, size_t width, size_t bit_offset,
+                 size_t n_bits);
+
+/* A number of 'width' bytes at 'offset' of 'buf', or a hole for it. */
+int nsx_parse_number_or_hole(const struct nsx_parser *, struct nsx_slice,
+                             const char *what, uint64_t max,
+                             struct nsx_buf *, size_t offset, size_t width);
+
+/* A table: its number or, with names, its name. */
+int nsx_parse_table(const struct nsx_parser *, struct nsx_slice,
+                    uint8_t *table);
+void nsx_format_table(struct nsx_buf *, nsx_tables, uint8_t table);
+
+/* OpenFlow ports: LOCAL, IN_PORT and the like, and numbers. */
+int nsx_parse_port(const struct nsx_parser *, struct nsx_slice, uint32_t *);
+void nsx_format_port(struct nsx_buf *, uint32_t port);
+
+#endif /* core.h */

@@ -1,0 +1,106 @@
+/* field.h: match fields (OXM and NXM), their values and their subfields.
+ *
+ * fields.def is the single table: one entry a field, from which come the
+ * enum, the names, the headers, the sizes and the text form. */
+#ifndef NSX_FIELD_H
+#define NSX_FIELD_H 1
+
+#include "core.h"
+
+#define NSX_FIELD_MAX 16        /* Bytes of the widest field: IPv6, xxreg. */
+
+enum nsx_field_id {
+#define NSX_FIELD(ID, ...) NSX_F_##ID,
+#include "fields.def"
+#undef NSX_FIELD
+    NSX_N_FIELDS
+};
+
+struct nsx_field;               /* Its members are field.c's affair... */
+
+/* ...but for what actions need to know of a field. */
+enum nsx_field_id nsx_field_id(const struct nsx_field *);
+const char *nsx_field_name(const struct nsx_field *);
+size_t nsx_field_n_bytes(const struct nsx_field *);
+size_t nsx_field_n_bits(const struct nsx_field *);
+bool nsx_field_writable(const struct nsx_field *);
+bool nsx_field_maskable(const struct nsx_field *);
+
+/* 'name' may be ovs-ofctl's ("reg0", "nw_dst", "tcp_dst"), an NXM name
+ * ("NXM_NX_REG0") or an OXM name ("OXM_OF_ETH_DST"). */
+const struct nsx_field *nsx_field_from_name(struct nsx_slice name);
+const struct nsx_field *nsx_field_from_id(enum nsx_field_id);
+
+/* Reads an OXM header (4 bytes, 8 for an experimenter's) at the front of the
+ * 'n' bytes at 'p'. Sets '*has_mask' and '*header_len'; the payload follows. Returns
+ * NULL for a field that is not in the table or a wrong length. */
+const struct nsx_field *nsx_oxm_pull_header(const uint8_t *p, size_t n,
+                                            bool *has_mask,
+                                            size_t *header_len);
+
+/* Appends the header that Open vSwitch uses for the field in OpenFlow 1.5. */
+void nsx_oxm_put_header(struct nsx_buf *, const struct nsx_field *,
+                        bool has_mask);
+
+/* Parses 'text' ("10.0.0.0/8", "0x1/0xff", "{hole}") into nsx_field_n_bytes()
+ * bytes each at 'value' and 'mask' (all ones where there is none).  A hole
+ * gives its name in '*hole' (else hole->n is 0) and zeros. */
+int nsx_field_parse_value(const struct nsx_parser *, const struct nsx_field *,
+                          struct nsx_slice text, uint8_t *value,
+                          uint8_t *mask, struct nsx_slice *hole);
+
+/* The value alone, without the field's name: "10.0.0.0/8". 'mask' may be
+ * NULL: exact. */
+void nsx_field_format_value(struct nsx_buf *, const struct nsx_field *,
+                            const uint8_t *value, const uint8_t *mask);
+
+/* Some bits of a field: "NXM_NX_REG0[0..15]", "reg0[3]", "reg0[]", "reg0". */
+struct nsx_subfield {
+    const struct nsx_field *field;
+    uint16_t offset;            /* Lowest bit. */
+    uint16_t n_bits;
+};
+
+int nsx_subfield_parse(const struct nsx_parser *, struct nsx_slice,
+                       struct nsx_subfield *);
+
+/* With the NXM name and brackets, as ovs-ofctl prints it in a 'move'. */
+void nsx_subfield_format(struct nsx_buf *, const struct nsx_subfield *);
+
+/* A match: any number of fields, each with a value and a mask. */
+struct nsx_match {
+    uint64_t present[(NSX_N_FIELDS + 63) / 64];
+    struct {
+        uint8_t value[NSX_FIELD_MAX];
+        uint8_t mask[NSX_FIELD_MAX];
+        struct nsx_slice hole;  /* n == 0: none. */
+    } fields[NSX_N_FIELDS];
+};
+
+void nsx_match_init(struct nsx_match *);
+
+/* Takes one 'key=value' of a flow's text ("nw_dst=10.0.0.1") or a bare
+ * protocol word ("tcp6").  Returns ENOENT, and writes no error, where 'key' is
+ * no match field. */
+int nsx_match_parse_field(const struct nsx_parser *, struct nsx_match *,
+                          struct nsx_slice key, struct nsx_slice value,
+                          char delimiter);
+
+/* Checks the fields' prerequisites; 'at' is blamed. */
+int nsx_match_check(const struct nsx_parser *, const struct nsx_match *,
+                    struct nsx_slice at);
+
+/* Appends 'struct ofp_match' (type OXM, length, fields in Open vSwitch's
+ * order, padded to 8 bytes) and notes the holes. */
+int nsx_match_encode(const struct nsx_parser *, const struct nsx_match *,
+                     struct nsx_buf *);
+
+/* Reads a 'struct ofp_match' at the front of the 'n' bytes at 'p' ('position'
+ * bytes into the message) and sets '*len' to its padded length. */
+int nsx_match_decode(const uint8_t *p, size_t n, size_t position,
+                     struct nsx_match *, size_t *len, struct nsx_error *);
+
+/* As in a flow dump: "tcp,reg0=0x1,nw_dst=10.0.0.1,tp_dst=80". */
+void nsx_match_format(struct nsx_buf *, const struct nsx_match *);
+
+#endif /* field.h */

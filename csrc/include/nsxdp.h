@@ -1,0 +1,274 @@
+/* nsxdp.h: the C API of nsxdp's core.
+ *
+ * OpenFlow 1.5 with Open vSwitch's extensions, between ovs-ofctl's syntax and
+ * bytes; templates that stamp many messages from columns; the desired set.
+ *
+ * Conventions, for every function:
+ *
+ *    - 0 is success; any other value is a positive errno, and the
+ *      'struct nsx_error' says what is wrong and where.
+ *    - Output is appended to a 'struct nsx_buf'.  After a failure the buffer
+ *      is as it was before the call.
+ *    - No function keeps a pointer into its arguments after it returns, takes
+ *      a lock, or has state outside of what it is handed: any number of
+ *      threads may call with arguments of their own.
+ *    - Input bytes are hostile: every length is checked. */
+#ifndef NSXDP_H
+#define NSXDP_H 1
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined __GNUC__
+#define NSX_PRINTF(FMT, ARGS) __attribute__((format(printf, FMT, ARGS)))
+#define NSX_API __attribute__((visibility("default")))
+#else
+#define NSX_PRINTF(FMT, ARGS)
+#define NSX_API
+#endif
+
+/* Memory and errors. */
+
+/* A growing byte buffer: one a batch, no allocation a message. */
+struct nsx_buf {
+    uint8_t *data;              /* 'size' bytes, or NULL. */
+    size_t size;                /* Bytes in use. */
+    size_t allocated;           /* Bytes at 'data'. */
+};
+
+#define NSX_BUF_INITIALIZER { NULL, 0, 0 }
+
+NSX_API void nsx_buf_init(struct nsx_buf *);
+NSX_API void nsx_buf_uninit(struct nsx_buf *);
+
+#define NSX_ERROR_MAX 256
+
+struct nsx_error {
+    char message[NSX_ERROR_MAX];  /* One line, without a final newline. */
+    size_t position;              /* Byte offset in the text or message. */
+};
+
+/* Table names: 256 pointers, each a name or NULL.  Where a parameter of this
+ * type is NULL, tables have only numbers. */
+typedef const char *const *nsx_tables;
+
+
+/* Flows. */
+
+enum nsx_flow_command {         /* As OpenFlow's OFPFC_*. */
+    NSX_FLOW_ADD = 0,
+    NSX_FLOW_MODIFY = 1,
+    NSX_FLOW_MODIFY_STRICT = 2,
+    NSX_FLOW_DELETE = 3,
+    NSX_FLOW_DELETE_STRICT = 4,
+};
+
+/* Parses one flow in ovs-ofctl's syntax ("table=1,priority=2,ip actions=drop")
+ * and appends the OFPT_FLOW_MOD that 'command' makes of it, with xid 0. The bytes are those that ovs-ofctl -O OpenFlow15 sends. */
+NSX_API int nsx_flow_parse(const char *text, size_t len,
+                           enum nsx_flow_command, nsx_tables,
+                           struct nsx_buf *, struct nsx_error *);
+
+/* One flow of an OFPMP_FLOW_DESC reply, or of a flow_mod. Pointers point into
+ * the message. */
+struct nsx_flow_view {
+    uint64_t cookie;
+    uint64_t n_packets, n_bytes;        /* 0 in a flow_mod. */
+    uint32_t duration_sec, duration_nsec;
+    uint16_t idle_timeout, hard_timeout, importance, flags, priority;
+    uint8_t table_id;
+    const uint8_t *match;               /* struct ofp_match, padded. */
+    size_t match_len;
+    const uint8_t *instructions;
+    size_t instructions_len;
+};
+
+/* Reads the OFPT_FLOW_MOD of 'len' bytes at 'msg'. */
+NSX_API int nsx_flow_mod_decode(const void *msg, size_t len,
+                                enum nsx_flow_command *,
+                                struct nsx_flow_view *, struct nsx_error *);
+
+/* Reads the next flow of the OFPMP_FLOW_DESC reply of 'len' bytes at 'msg'.
+ * '*offset' starts as 0 and is the caller's place in it.  Returns ENOENT, and
+ * writes no error, at the end. */
+NSX_API int nsx_flow_stats_next(const void *msg, size_t len, size_t *offset,
+                                struct nsx_flow_view *, struct nsx_error *);
+
+/* Appends the flow as ovs-ofctl dump-flows prints it, without statistics and without the leading space; 'with_cookie' and 'with_stats' add those. */
+NSX_API int nsx_flow_format(const struct nsx_flow_view *, nsx_tables,
+                            bool with_cookie, bool with_stats,
+                            struct nsx_buf *, struct nsx_error *);
+
+/* Groups. */
+
+enum nsx_group_command {        /* As OpenFlow 1.5's OFPGC15_*. */
+    NSX_GROUP_ADD = 0,
+    NSX_GROUP_MODIFY = 1,
+    NSX_GROUP_DELETE = 2,
+    NSX_GROUP_INSERT_BUCKET = 3,
+    NSX_GROUP_REMOVE_BUCKET = 5,
+    NSX_GROUP_ADD_OR_MOD = 0x8000,      /* Open vSwitch's extension. */
+};
+
+/* Parses one group in ovs-ofctl's syntax ("group_id=1,type=select,bucket=...")
+ * and appends the OFPT_GROUP_MOD that 'command' makes of it, with xid 0.  A
+ * group too long for one message (64 KiB) becomes one followed by as many
+ * NSX_GROUP_INSERT_BUCKETs as it needs. */
+NSX_API int nsx_group_parse(const char *text, size_t len,
+                            enum nsx_group_command, nsx_tables,
+                            struct nsx_buf *, struct nsx_error *);
+
+/* One group of an OFPMP_GROUP_DESC reply, or of a group_mod.  Pointers point into the message. */
+struct nsx_group_view {
+    uint16_t command;                   /* Of a group_mod, else ADD. */
+    uint8_t type;                       /* OFPGT_*. */
+    uint32_t group_id;
+    uint32_t command_bucket_id;         /* Of a group_mod. */
+    const uint8_t *buckets;             /* struct ofp15_bucket[]. */
+    size_t buckets_len;
+    const uint8_t *properties;          /* Selection method and its fields. */
+    size_t properties_len;
+};
+
+struct nsx_bucket_view {
+    uint32_t bucket_id;
+    const uint8_t *bucket;              /* The whole struct ofp15_bucket. */
+    size_t len;
+};
+
+NSX_API int nsx_group_mod_decode(const void *msg, size_t len,
+                                 struct nsx_group_view *, struct nsx_error *);
+NSX_API int nsx_group_desc_next(const void *msg, size_t len, size_t *offset,
+                                struct nsx_group_view *, struct nsx_error *);
+NSX_API int nsx_bucket_next(const struct nsx_group_view *, size_t *offset,
+                            struct nsx_bucket_view *, struct nsx_error *);
+
+/* Appends the group as ovs-ofctl dump-groups prints it. */
+NSX_API int nsx_group_format(const struct nsx_group_view *, nsx_tables,
+                             struct nsx_buf *, struct nsx_error *);
+
+/* Messages. */
+
+/* Appends any OpenFlow 1.5 message that nsxdp knows as ovs-ofctl ofp-print
+ * does, on one line where that is one line. */
+NSX_API int nsx_message_format(const void *msg, size_t len, nsx_tables,
+                               struct nsx_buf *, struct nsx_error *);
+
+/* Counts the whole messages at the front of the 'len' bytes at 'stream' and
+ * sets '*used' to the bytes that they take.  Fails on a header that no message
+ * can have. */
+NSX_API int nsx_stream_split(const void *stream, size_t len, size_t *n,
+                             size_t *used, struct nsx_error *);
+
+/* Appends an OFPT_BUNDLE_ADD_MESSAGE for each of the messages that the 'len'
+ * bytes at 'msgs' are; the xids of the i-th and of its envelope are 'xid + i'. */
+NSX_API int nsx_bundle_wrap(const void *msgs, size_t len, uint32_t bundle_id,
+                            uint16_t flags, uint32_t xid, struct nsx_buf *,
+                            struct nsx_error *);
+
+/* The name ("OFPBFC_MSG_FAILED") of an error, or NULL. */
+NSX_API const char *nsx_error_name(uint16_t type, uint16_t code,
+                                   uint32_t experimenter);
+
+/* Templates: one flow or group in ovs-ofctl's syntax, with '{name}' where a
+ * column's values go. */
+
+struct nsx_template;
+
+/* A flow's template stamps OFPT_FLOW_MODs that add it.  A group's has exactly one bucket, which is repeated for
+ * each bucket row: it stamps NSX_GROUP_ADD_OR_MODs.  Which it is the text says: it is a group's
+ * if it starts with "group_id=". */
+NSX_API int nsx_template_new(const char *text, size_t len, nsx_tables,
+                             struct nsx_template **, struct nsx_error *);
+NSX_API void nsx_template_free(struct nsx_template *);
+
+NSX_API bool nsx_template_is_group(const struct nsx_template *);
+NSX_API size_t nsx_template_n_holes(const struct nsx_template *);
+
+/* The i-th hole: its name, the number of bytes of the field, the bits that a value may
+ * use, and whether it is one of the bucket's.  A name used twice is one hole. */
+NSX_API const char *nsx_template_hole(const struct nsx_template *, size_t i,
+                                      size_t *n_bytes, size_t *n_bits,
+                                      bool *in_bucket);
+
+/* One hole's values: 'width' bytes a row, 'stride' bytes apart: 1, 2, 4 or 8
+ * bytes are a number in the machine's byte order; any other width is bytes in the network's order (MAC: 6, IPv6: 16).
+ * stride 0: one value for all rows. */
+struct nsx_column {
+    const void *data;
+    size_t width;
+    ptrdiff_t stride;
+};
+
+/* Stamps 'n' flows.  'columns' are in the order of the holes.  A value with
+ * bits that its field hasn't is an error (ERANGE) that names hole and row.
+ * Appends the messages, and to 'ends', if it isn't NULL, 'n' sizes: where each ends in
+ * what was appended. */
+NSX_API int nsx_template_stamp(const struct nsx_template *, size_t n,
+                               const struct nsx_column *columns,
+                               struct nsx_buf *, uint64_t *ends,
+                               struct nsx_error *);
+
+/* Stamps 'n' groups; the i-th has the bucket rows offsets[i]...offsets[i+1].
+ * A group too long for one message is one message followed by NSX_GROUP_INSERT_BUCKETs. */
+NSX_API int nsx_template_stamp_groups(const struct nsx_template *, size_t n,
+                                      const uint64_t *offsets,
+                                      const struct nsx_column *columns,
+                                      struct nsx_buf *, uint64_t *ends,
+                                      struct nsx_error *);
+
+/* The desired set: what each owner needs on one switch. */
+
+struct nsx_desired;
+
+/* 'prefix' is the 16 most significant bits of every flow's cookie; the other
+ * 48 are a hash of its content. */
+NSX_API struct nsx_desired *nsx_desired_new(uint16_t prefix);
+NSX_API void nsx_desired_free(struct nsx_desired *);
+
+/* Makes 'owners[i]' (any number that the caller chose) need exactly the i-th
+ * of the 'n' pieces of 'msgs': flow_mods (add) and group_mods (add or
+ * add_or_mod, with insert_buckets following) in any order, 'ends[i]' bytes
+ * from its start.  An empty piece: the owner needs nothing any more.  Appends to 'delta' the messages, in an order that is valid
+ * at every step, that turn what they needed into that; nothing else is touched.
+ *
+ * A flow (table, priority, match) or group that two owners want belongs to the first until it lets go; then
+ * the next one's is installed. */
+NSX_API int nsx_desired_replace(struct nsx_desired *, size_t n,
+                                const uint64_t *owners, const void *msgs,
+                                const uint64_t *ends, struct nsx_buf *delta,
+                                struct nsx_error *);
+
+/* Reconciliation: begin, show all the OFPMP_FLOW_DESC and OFPMP_GROUP_DESC replies in any order, then
+ * diff.  The delta turns what was shown into what is desired.  Flows with
+ * another prefix are not touched, but 'old_prefixes' ones are deleted: another version's.  Groups that no owner needs are deleted if 'group_owned' says so. */
+NSX_API void nsx_desired_begin(struct nsx_desired *);
+NSX_API int nsx_desired_installed(struct nsx_desired *, const void *msg,
+                                  size_t len, struct nsx_error *);
+
+struct nsx_diff {
+    uint64_t flows_missing, flows_changed, flows_extra, flows_right;
+    uint64_t groups_missing, groups_changed, groups_extra, groups_right;
+};
+NSX_API int nsx_desired_diff(struct nsx_desired *, struct nsx_buf *delta,
+                             struct nsx_diff *, struct nsx_error *);
+
+/* All that is desired, in an order that can be sent. */
+NSX_API void nsx_desired_dump(const struct nsx_desired *, struct nsx_buf *);
+
+struct nsx_desired_size {
+    uint64_t owners, flows, groups, buckets, bytes;
+};
+NSX_API void nsx_desired_size(const struct nsx_desired *,
+                              struct nsx_desired_size *);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* nsxdp.h */

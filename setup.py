@@ -1,0 +1,55 @@
+"""Builds the C core once, as a static library, and the Cython modules over it.
+
+Everything else about the project is declared in pyproject.toml.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CORE = sorted(str(path) for path in Path("csrc").glob("*.c"))
+HEADERS = sorted(
+    str(path) for pattern in ("*.h", "*.def", "include/*.h") for path in Path("csrc").glob(pattern)
+)
+MODULES = sorted(Path("nsxdp").glob("*/*.pyx"))
+
+FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+
+core = (
+    "nsxdp",
+    {
+        "sources": CORE,
+        "obj_deps": {"": HEADERS},
+        "include_dirs": ["csrc/include", "csrc"],
+        "cflags": [*FLAGS, *WARNINGS, "-fPIC"],
+    },
+)
+
+extensions = [
+    Extension(
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        include_dirs=["csrc/include"],
+        extra_compile_args=FLAGS,
+        depends=[*CORE, *HEADERS],
+    )
+    for path in MODULES
+]
+
+setup(
+    libraries=[core],
+    ext_modules=cythonize(
+        extensions,
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "embedsignature": True,
+        },
+    ),
+)
