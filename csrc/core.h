@@ -167,6 +167,7 @@ void nsx_format_table(struct nsx_buf *, nsx_tables, uint8_t table);
 
 /* OpenFlow ports: LOCAL, IN_PORT and the like, and numbers. */
 int nsx_parse_port(const struct nsx_parser *, struct nsx_slice, uint32_t *);
+bool nsx_port_is_valid(uint32_t port);
 void nsx_format_port(struct nsx_buf *, uint32_t port);
 
 #endif /* core.h */
