@@ -113,12 +113,20 @@ void nsx_holes_uninit(struct nsx_holes *);
 
 /* Parsing (text.c). */
 
+struct nsx_match;
+
 struct nsx_parser {
     const char *text;           /* Start of the whole text: for positions. */
     nsx_tables tables;
     size_t origin;              /* Offset of the message in the buffer. */
     struct nsx_holes *holes;    /* NULL where a hole is an error. */
     struct nsx_error *error;
+
+    /* For a flow's actions: the match that has to satisfy their prerequisites
+     * (NULL: nobody asks), and the lowest table that goto_table may name (the
+     * flow's table plus one; 0: any). */
+    const struct nsx_match *match;
+    unsigned int min_goto;
 };
 
 /* Writes an error about 'at' and returns EINVAL. */

@@ -42,6 +42,11 @@ const struct nsx_field *nsx_oxm_pull_header(const uint8_t *p, size_t n,
 void nsx_oxm_put_header(struct nsx_buf *, const struct nsx_field *,
                         bool has_mask);
 
+/* The 4-byte header that Open vSwitch's own actions (learn, ct, output:reg)
+ * use for the field: its NXM one where it has one, else its OXM one.  0 for a
+ * field that has only an experimenter's header. */
+uint32_t nsx_field_nxm_header(const struct nsx_field *);
+
 /* Parses 'text' ("10.0.0.0/8", "0x1/0xff", "{hole}") into nsx_field_n_bytes()
  * bytes each at 'value' and 'mask' (all ones where there is none).  A hole
  * gives its name in '*hole' (else hole->n is 0) and zeros. */
