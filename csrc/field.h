@@ -26,6 +26,10 @@ size_t nsx_field_n_bits(const struct nsx_field *);
 bool nsx_field_writable(const struct nsx_field *);
 bool nsx_field_maskable(const struct nsx_field *);
 
+/* False for dl_vlan and dl_vlan_pcp, which are text only: on the wire they are
+ * vlan_vid and vlan_pcp. */
+bool nsx_field_has_header(const struct nsx_field *);
+
 /* 'name' may be ovs-ofctl's ("reg0", "nw_dst", "tcp_dst"), an NXM name
  * ("NXM_NX_REG0") or an OXM name ("OXM_OF_ETH_DST"). */
 const struct nsx_field *nsx_field_from_name(struct nsx_slice name);
