@@ -141,6 +141,14 @@ nsx_oxm_put_header(struct nsx_buf *buf, const struct nsx_field *field,
                     | (uint32_t) field->n_bytes << has_mask));
 }
 
+uint32_t
+nsx_field_nxm_header(const struct nsx_field *field)
+{
+    uint32_t header = field->nxm < NSX_NO_HEADER ? field->nxm : field->oxm;
+
+    return header < NSX_NO_HEADER ? header << 9 | field->n_bytes : 0;
+}
+
 bool
 nsx_field_has_header(const struct nsx_field *field)
 {
