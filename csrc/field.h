@@ -58,6 +58,12 @@ int nsx_field_parse_value(const struct nsx_parser *, const struct nsx_field *,
                           struct nsx_slice text, uint8_t *value,
                           uint8_t *mask, struct nsx_slice *hole);
 
+/* Notes the hole 'name', that nsx_field_parse_value() gave together with
+ * 'mask', for the value at 'offset' of the buffer. */
+int nsx_field_add_hole(const struct nsx_parser *, const struct nsx_field *,
+                       struct nsx_slice name, const uint8_t *mask,
+                       size_t offset);
+
 /* The value alone, without the field's name: "10.0.0.0/8". 'mask' may be
  * NULL: exact. */
 void nsx_field_format_value(struct nsx_buf *, const struct nsx_field *,
