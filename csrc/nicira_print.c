@@ -1,0 +1,262 @@
+/* nicira_print.c: Open vSwitch's own messages, as ovs-ofctl prints them. */
+#include "message_print.h"
+
+#include <arpa/inet.h>
+
+/* Properties (type, length, value; padded to 8 bytes). */
+
+struct property {
+    uint16_t type;
+    const uint8_t *value;
+    size_t n;
+};
+
+/* Removes a property from the front of the '*n' bytes at '*p'.  Returns false
+ * where there is none that ends within them. */
+static bool
+pull_property(const uint8_t **p, size_t *n, struct property *property)
+{
+    if (*n < 4) {
+        return false;
+    }
+
+    size_t len = nsx_get16(*p + 2);
+    size_t padded = NSX_ROUND_UP(len, 8);
+    if (len < 4 || len > *n) {
+        return false;
+    }
+    *property = (struct property) { nsx_get16(*p), *p + 4, len - 4 };
+    *p += padded < *n ? padded : *n;
+    *n -= padded < *n ? padded : *n;
+    return true;
+}
+
+static int
+property_error(struct nsx_print *p, const uint8_t *at)
+{
+    p->p = at;
+    return nsx_print_fail(p, "property with a wrong length");
+}
+
+/* NXT_SET_PACKET_IN_FORMAT. */
+
+int
+nsx_print_packet_in_format(struct nsx_print *p)
+{
+    static const char *const formats[] = {
+        "standard", "nxt_packet_in", "nxt_packet_in2",
+    };
+    uint32_t format = nsx_get32(p->p);
+
+    if (format < NSX_ARRAY_SIZE(formats)) {
+        nsx_printf(p->out, " format=%s", formats[format]);
+    } else {
+        nsx_printf(p->out, " format=%u", format);
+    }
+    return 0;
+}
+
+/* NXT_PACKET_IN2. */
+
+enum {
+    PIN_PACKET, PIN_FULL_LEN, PIN_BUFFER_ID, PIN_TABLE_ID, PIN_COOKIE,
+    PIN_REASON, PIN_METADATA, PIN_USERDATA,
+    PIN_N
+};
+
+int
+nsx_print_packet_in2(struct nsx_print *p)
+{
+    static const uint8_t min_len[PIN_N] = {
+        [PIN_FULL_LEN] = 4, [PIN_BUFFER_ID] = 4, [PIN_TABLE_ID] = 1,
+        [PIN_COOKIE] = 8, [PIN_REASON] = 1,
+    };
+    const uint8_t *at[PIN_N] = { NULL };
+    size_t n[PIN_N] = { 0 };
+    struct property property;
+
+    while (p->n) {
+        const uint8_t *start = p->p;
+
+        if (!pull_property(&p->p, &p->n, &property)) {
+            return property_error(p, start);
+        }
+        if (property.type < PIN_N) {
+            if (property.n < min_len[property.type]) {
+                return property_error(p, start);
+            }
+            at[property.type] = property.value;
+            n[property.type] = property.n;
+        }
+    }
+
+    uint8_t table = at[PIN_TABLE_ID] ? *at[PIN_TABLE_ID] : 0;
+    if (table || (p->tables && p->tables[0])) {
+        nsx_puts(p->out, " table_id=");
+        nsx_format_table(p->out, p->tables, table);
+    }
+    if (at[PIN_COOKIE]) {
+        nsx_printf(p->out, " cookie=0x%llx",
+                   (unsigned long long) nsx_get64(at[PIN_COOKIE]));
+    }
+    nsx_printf(p->out, " total_len=%zu ",
+               at[PIN_FULL_LEN] ? nsx_get32(at[PIN_FULL_LEN]) : n[PIN_PACKET]);
+    if (at[PIN_METADATA]) {
+        /* Bare fields: a match without its header. */
+        struct nsx_buf match = NSX_BUF_INITIALIZER;
+        struct nsx_print q = *p;
+
+        nsx_put16(&match, 1);
+        nsx_put16(&match, (uint16_t) (4 + n[PIN_METADATA]));
+        nsx_put(&match, at[PIN_METADATA], n[PIN_METADATA]);
+        nsx_pad(&match, 0, 8);
+        q.msg = q.p = match.data;
+        q.n = match.size;
+        int retval = nsx_print_match(&q, true, NSX_DEFAULT_PRIORITY);
+        nsx_buf_uninit(&match);
+        if (retval) {
+            p->error->position = (size_t) (at[PIN_METADATA] - p->msg);
+            return retval;
+        }
+    }
+    nsx_print_reason(p->out, at[PIN_REASON] ? *at[PIN_REASON] : 0);
+    nsx_printf(p->out, " data_len=%zu", n[PIN_PACKET]);
+    if (at[PIN_BUFFER_ID]) {
+        nsx_printf(p->out, " buffer=0x%08x", nsx_get32(at[PIN_BUFFER_ID]));
+    } else {
+        nsx_puts(p->out, " (unbuffered)");
+    }
+    if (n[PIN_USERDATA]) {
+        nsx_puts(p->out, "\n userdata=");
+        for (size_t i = 0; i < n[PIN_USERDATA]; i++) {
+            nsx_printf(p->out, i ? ".%02x" : "%02x", at[PIN_USERDATA][i]);
+        }
+    }
+    return 0;
+}
+
+/* NXT_CT_FLUSH and NXT_CT_FLUSH_ZONE. */
+
+enum { CT_ORIG_TUPLE, CT_REPLY_TUPLE, CT_ZONE_ID };
+enum {
+    TUPLE_SRC, TUPLE_DST, TUPLE_SRC_PORT, TUPLE_DST_PORT, TUPLE_ICMP_ID,
+    TUPLE_ICMP_TYPE, TUPLE_ICMP_CODE,
+    TUPLE_N
+};
+
+struct tuple {
+    uint8_t address[2][16];     /* Source, destination; IPv4 is mapped. */
+    uint16_t number[TUPLE_N];   /* All that isn't an address. */
+};
+
+static bool
+is_mapped(const uint8_t address[16])
+{
+    static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+    return !memcmp(address, prefix, sizeof prefix);
+}
+
+int
+nsx_print_ct_flush_zone(struct nsx_print *p)
+{
+    nsx_printf(p->out, " zone_id=%u", nsx_get16(p->p + 6));
+    return 0;
+}
+
+/* Reads the properties of 'outer', after its own header and padding. */
+static bool
+tuple_decode(const struct property *outer, struct tuple *tuple)
+{
+    static const uint8_t lengths[TUPLE_N] = { 16, 16, 2, 2, 2, 1, 1 };
+    const uint8_t *p = outer->value + 4;
+    struct property property;
+    size_t n;
+
+    if (outer->n < 4) {
+        return false;
+    }
+    n = outer->n - 4;
+    while (n) {
+        if (!pull_property(&p, &n, &property) || property.type >= TUPLE_N
+            || property.n < lengths[property.type]) {
+            return false;
+        }
+        if (property.type <= TUPLE_DST) {
+            memcpy(tuple->address[property.type], property.value, 16);
+        } else {
+            tuple->number[property.type]
+                = (lengths[property.type] == 2
+                   ? nsx_get16(property.value) : *property.value);
+        }
+    }
+    return true;
+}
+
+static void
+print_address(struct nsx_buf *out, const uint8_t address[16])
+{
+    char text[INET6_ADDRSTRLEN];
+
+    if (is_mapped(address)) {
+        inet_ntop(AF_INET, address + 12, text, sizeof text);
+    } else {
+        inet_ntop(AF_INET6, address, text, sizeof text);
+    }
+    nsx_puts(out, text);
+}
+
+static void
+tuple_print(struct nsx_buf *out, const struct tuple *tuple, uint8_t protocol,
+            bool ipv4)
+{
+    nsx_puts(out, ipv4 ? "ct_nw_src=" : "ct_ipv6_src=");
+    print_address(out, tuple->address[TUPLE_SRC]);
+    nsx_puts(out, ipv4 ? ",ct_nw_dst=" : ",ct_ipv6_dst=");
+    print_address(out, tuple->address[TUPLE_DST]);
+    if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
+        nsx_printf(out, ",icmp_id=%u,icmp_type=%u,icmp_code=%u",
+                   tuple->number[TUPLE_ICMP_ID],
+                   tuple->number[TUPLE_ICMP_TYPE],
+                   tuple->number[TUPLE_ICMP_CODE]);
+    } else {
+        nsx_printf(out, ",ct_tp_src=%u,ct_tp_dst=%u",
+                   tuple->number[TUPLE_SRC_PORT],
+                   tuple->number[TUPLE_DST_PORT]);
+    }
+}
+
+int
+nsx_print_ct_flush(struct nsx_print *p)
+{
+    struct tuple tuples[2] = { 0 };
+    uint8_t protocol = *nsx_print_pull(p, 8);
+    uint16_t zone = 0;
+    struct property property;
+
+    while (p->n) {
+        const uint8_t *start = p->p;
+
+        if (!pull_property(&p->p, &p->n, &property)
+            || (property.type <= CT_REPLY_TUPLE
+                && !tuple_decode(&property, &tuples[property.type]))
+            || (property.type == CT_ZONE_ID && property.n < 2)) {
+            return property_error(p, start);
+        }
+        if (property.type == CT_ZONE_ID) {
+            zone = nsx_get16(property.value);
+        }
+    }
+
+    bool ipv4 = false;
+    for (size_t i = 0; i < 2; i++) {
+        ipv4 |= (is_mapped(tuples[i].address[TUPLE_SRC])
+                 || is_mapped(tuples[i].address[TUPLE_DST]));
+    }
+    nsx_printf(p->out, " zone=%u '", zone);
+    tuple_print(p->out, &tuples[0], protocol, ipv4);
+    nsx_printf(p->out, ",ct_nw_proto=%u' '", protocol);
+    tuple_print(p->out, &tuples[1], protocol, ipv4);
+    nsx_puts(p->out, "'");
+    return 0;
+}
