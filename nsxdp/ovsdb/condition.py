@@ -1,0 +1,49 @@
+"""Conditions, which choose rows (RFC 7047, 5.1, ``<condition>``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args
+
+from nsxdp.ovsdb.errors import SchemaError
+from nsxdp.ovsdb.row import Row
+from nsxdp.ovsdb.schema import ColumnType, Json, TableSchema
+
+__all__ = ["Condition", "Function", "Where", "encode_where"]
+
+Function = Literal["==", "!=", "<", "<=", ">", ">=", "includes", "excludes"]
+
+Condition = tuple[str, Function, Any]
+"""Column, function, value; such as ``("name", "==", "br0")``."""
+
+Where = Row | str | Sequence[Condition]
+"""A row, a row's UUID, or conditions that all must hold; none: every row."""
+
+
+def encode_where(table: TableSchema, where: Where) -> list[Json]:
+    """The JSON of conditions.
+
+    Raises
+    ------
+    SchemaError
+        No such column or function, or a value that doesn't fit the column.
+    """
+    if isinstance(where, Row):
+        where = where.uuid
+    if isinstance(where, str):
+        return [["_uuid", "==", ["uuid", where]]]
+    return [_encode(table, condition) for condition in where]
+
+
+def _encode(table: TableSchema, condition: Condition) -> Json:
+    name, function, value = condition
+    column = table.column(name)
+    if function not in get_args(Function):
+        raise SchemaError(f"{table.name}.{name}: {function!r} is no function of RFC 7047")
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        # A condition may name fewer or more members than a row of the table may have.
+        anything = ColumnType(column.type.key, column.type.value, 0, None)
+        return [name, function, column.encode_as(anything, value)]
+    if column.type.is_optional and function in ("<", "<=", ">", ">="):
+        return [name, function, column.encode_as(ColumnType(column.type.key), value)]
+    return [name, function, column.encode(value)]

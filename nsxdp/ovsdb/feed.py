@@ -1,0 +1,92 @@
+"""Changes of a replica, on their way to who wants to know of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from nsxdp.ovsdb.row import Row
+from nsxdp.ovsdb.schema import Uuid
+
+__all__ = ["Batch", "Change", "Feed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to one row; ``old`` is None where it was inserted, ``new`` where deleted."""
+
+    table: str
+    uuid: Uuid
+    old: Row | None
+    new: Row | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes that took place together."""
+
+    changes: tuple[Change, ...]
+
+    def of(self, table: str) -> list[Change]:
+        """The changes of one table."""
+        return [change for change in self.changes if change.table == table]
+
+
+class Feed:
+    """An asynchronous iterator of `Batch`.
+
+    Batches that weren't fetched become one: it tells what each row was before all of them and
+    what it is now.  So a slow reader misses nothing that still holds, and what waits for it is
+    bounded by the rows that there are.
+    """
+
+    def __init__(self, subscribe: Callable[[Callable[[Batch], None]], Callable[[], None]]) -> None:
+        self._pending: dict[tuple[str, Uuid], Change] = {}
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._unsubscribe = subscribe(self._take)
+
+    def close(self) -> None:
+        """Take no more; what waits can still be fetched, then iteration ends."""
+        if not self._closed:
+            self._closed = True
+            self._unsubscribe()
+            self._wake.set()
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Feed:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while not self._pending:
+            if self._closed:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        batch = Batch(tuple(self._pending.values()))
+        self._pending.clear()
+        return batch
+
+    def _take(self, batch: Batch) -> None:
+        for change in batch.changes:
+            key = (change.table, change.uuid)
+            earlier = self._pending.pop(key, None)
+            if earlier is not None:
+                change = Change(change.table, change.uuid, earlier.old, change.new)
+                if change.old == change.new:
+                    continue
+            self._pending[key] = change
+        if self._pending:
+            self._wake.set()

@@ -1,0 +1,418 @@
+"""A replica of chosen tables of a database, kept up to date by what the server sends.
+
+Nothing here does I/O.  `Replica` makes the parameters of the monitor requests and takes the
+server's answers and notifications: RFC 7047's ``monitor`` and the two later forms that
+ovsdb-server(7) documents, ``monitor_cond`` and ``monitor_cond_since``, of which all three give the
+same rows and the same changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from weakref import WeakSet
+
+from nsxdp.ovsdb.condition import Condition, encode_where
+from nsxdp.ovsdb.errors import ProtocolError, SchemaError
+from nsxdp.ovsdb.feed import Batch, Change, Feed
+from nsxdp.ovsdb.index import Index
+from nsxdp.ovsdb.row import Layout, Row
+from nsxdp.ovsdb.schema import Column, Json, Schema, TableSchema, Uuid
+
+__all__ = ["Monitor", "Replica", "Table", "Watch"]
+
+log = logging.getLogger(__name__)
+
+Monitor = Literal["monitor_cond_since", "monitor_cond", "monitor"]
+"""The ways to follow a database, the best one first."""
+
+_NO_TRANSACTION = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to replicate of one table.
+
+    Attributes
+    ----------
+    columns
+        Names of columns; None: all of them.
+    where
+        Conditions of which at least one must hold for a row to be replicated; none: all rows.  A
+        server that only knows RFC 7047 sends all rows whatever is asked here.
+    indexes
+        What `Table.by` can look up: names of columns, and for one key of a map column
+        ``COLUMN:KEY``, such as ``external_ids:iface-id``.
+    """
+
+    table: str
+    columns: Sequence[str] | None = None
+    where: Sequence[Condition] = ()
+    indexes: Sequence[str] = ()
+
+
+class Table:
+    """The replicated rows of one table."""
+
+    __slots__ = ("_indexes", "_rows", "layout", "name")
+
+    def __init__(self, layout: Layout, indexes: Sequence[str]) -> None:
+        self.name = layout.table
+        self.layout = layout
+        self._rows: dict[Uuid, Row] = {}
+        self._indexes = {spec: Index(layout, spec) for spec in indexes}
+
+    @property
+    def rows(self) -> Collection[Row]:
+        """All rows."""
+        return self._rows.values()
+
+    @property
+    def uuids(self) -> Collection[Uuid]:
+        """The UUIDs of all rows, in the order of `rows` and `column`."""
+        return self._rows.keys()
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column, in the order of `rows`.
+
+        Raises
+        ------
+        SchemaError
+            The column isn't monitored.
+        """
+        position = self.layout.position.get(name)
+        if position is None:
+            raise SchemaError(f"column {self.name}.{name} isn't monitored")
+        return [row._values[position] for row in self._rows.values()]
+
+    def get(self, uuid: Uuid) -> Row | None:
+        """The row of that UUID."""
+        return self._rows.get(uuid)
+
+    def by(self, index: str, value: Any) -> list[Row]:
+        """The rows that an index has under a value.
+
+        ``index`` is one that `Watch` declared.  A column that holds a set is found by each of its
+        members, so ``by("ports", uuid)`` gives the bridges that have that port.
+
+        Raises
+        ------
+        SchemaError
+            No such index was declared.
+        """
+        try:
+            found = self._indexes[index].get(value)
+        except KeyError:
+            declared = ", ".join(self._indexes) or "none"
+            raise SchemaError(
+                f"table {self.name} has no index {index} (it has: {declared})"
+            ) from None
+        return [self._rows[uuid] for uuid in found]
+
+    def one(self, index: str, value: Any) -> Row | None:
+        """As `by`, where there is at most one; if there are several, any."""
+        return next(iter(self.by(index, value)), None)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, uuid: object) -> bool:
+        return uuid in self._rows
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def _put(self, uuid: Uuid, old: Row | None, new: Row | None) -> None:
+        for index in self._indexes.values():
+            index.move(old, new)
+        if new is None:
+            del self._rows[uuid]
+        else:
+            self._rows[uuid] = new
+
+
+class Replica:
+    """The replicated tables of one database: ``replica["Interface"].by("name", "eth0")``.
+
+    Parameters
+    ----------
+    schema
+        The database's schema.
+    watches
+        What to replicate.
+
+    Attributes
+    ----------
+    last_txn_id
+        The last transaction that is in the replica, where the server tells.
+
+    Raises
+    ------
+    SchemaError
+        The database has no such table or column.
+    """
+
+    def __init__(self, schema: Schema, watches: Sequence[Watch]) -> None:
+        self.schema = schema
+        self.watches = tuple(watches)
+        self.last_txn_id = _NO_TRANSACTION
+        self._tables: dict[str, Table] = {}
+        self._observers: list[Callable[[Batch], None]] = []
+        self._feeds: WeakSet[Feed] = WeakSet()
+        self.adopt(schema)
+
+    def __getitem__(self, table: str) -> Table:
+        try:
+            return self._tables[table]
+        except KeyError:
+            raise SchemaError(f"table {table} isn't monitored") from None
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self._tables.values())
+
+    def resolve(self, row: Row, column: str) -> list[Row]:
+        """The rows that a column of ``row`` refers to, as far as they are replicated.
+
+        Of a map whose values refer to rows, those; else those of its keys.
+
+        Raises
+        ------
+        SchemaError
+            The column refers to no table that is replicated.
+        """
+        declared = row._layout.columns[row._layout.position[column]].type
+        value = row[column]
+        base = declared.key
+        if declared.value is not None and declared.value.ref_table:
+            base, value = declared.value, value.values()
+        if not base.ref_table:
+            raise SchemaError(f"column {row._layout.table}.{column} refers to no table")
+        if declared.max == 1 and not declared.is_map:
+            value = () if value is None else (value,)
+        rows = self[base.ref_table]._rows
+        return [rows[uuid] for uuid in value if uuid in rows]
+
+    def subscribe(self, observer: Callable[[Batch], None]) -> Callable[[], None]:
+        """Have ``observer`` called after each update; gives a function that ends it.
+
+        It is called while the next update waits, so it must be short.
+        """
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def changes(self) -> Feed:
+        """What happens from now on, batch by batch, to be iterated over with ``async for``."""
+        feed = Feed(self.subscribe)
+        self._feeds.add(feed)
+        return feed
+
+    def close(self) -> None:
+        """End every `changes`; the rows stay as they are."""
+        for feed in tuple(self._feeds):
+            feed.close()
+
+    # What follows is the client's side.
+
+    def adopt(self, schema: Schema) -> None:
+        """Go on with another version of the schema; rows stay until the next snapshot.
+
+        Raises
+        ------
+        SchemaError
+            The schema has no such table or column; the replica remains as it was.
+        """
+        layouts = {}
+        for watch in self.watches:
+            table = schema.table(watch.table)
+            names = _all_columns(table) if watch.columns is None else tuple(watch.columns)
+            layouts[watch.table] = Layout(table, names)
+            encode_where(table, watch.where)
+        if len(layouts) != len(self.watches):
+            raise SchemaError("a table can be watched only once")
+        tables = {
+            watch.table: self._tables[watch.table]
+            if watch.table in self._tables
+            and self._tables[watch.table].layout.like(layouts[watch.table])
+            else Table(layouts[watch.table], watch.indexes)
+            for watch in self.watches
+        }
+        gone = [table for name, table in self._tables.items() if tables[name] is not table]
+        self.schema = schema
+        self._tables = tables
+        if gone:
+            self.last_txn_id = _NO_TRANSACTION
+            self._report(
+                [Change(table.name, row.uuid, row, None) for table in gone for row in table]
+            )
+
+    def forget_position(self) -> None:
+        """Have the next monitor request ask for a whole snapshot."""
+        self.last_txn_id = _NO_TRANSACTION
+
+    def monitor_params(self, method: Monitor, name: str) -> list[Json]:
+        """The parameters of a monitor request; ``name`` will be in its notifications."""
+        requests = {}
+        for watch in self.watches:
+            columns = list(self._tables[watch.table].layout.position)
+            request: dict[str, Json] = {"columns": columns}
+            if watch.where and method != "monitor":
+                request["where"] = encode_where(self.schema.table(watch.table), watch.where)
+            requests[watch.table] = [request]
+        params = [self.schema.name, name, requests]
+        if method == "monitor_cond_since":
+            params.append(self.last_txn_id)
+        return params
+
+    def reset(self, method: Monitor, result: Json) -> None:
+        """Take the answer to a monitor request.
+
+        Where it is a snapshot, the replica becomes it, and observers see what differs.
+
+        Raises
+        ------
+        ProtocolError
+            It is none.
+        """
+        if method != "monitor_cond_since":
+            self._apply(result, diffs=method == "monitor_cond", snapshot=True)
+            return
+        if not isinstance(result, list) or len(result) != 3 or not isinstance(result[1], str):
+            raise ProtocolError(f"{method}: the reply isn't [found, txn-id, updates]")
+        found, txn_id, updates = result
+        self._apply(updates, diffs=True, snapshot=found is not True)
+        self.last_txn_id = txn_id
+
+    def update(self, method: str, params: Json) -> None:
+        """Take an ``update``, ``update2`` or ``update3`` notification.
+
+        Raises
+        ------
+        ProtocolError
+            It is none, or speaks of rows that aren't there.
+        """
+        length = 3 if method == "update3" else 2
+        if not isinstance(params, list) or len(params) != length:
+            raise ProtocolError(f"{method}: needs {length} parameters")
+        self._apply(params[-1], diffs=method != "update", snapshot=False)
+        if method == "update3":
+            if not isinstance(params[1], str):
+                raise ProtocolError(f"{method}: {params[1]!r} is no transaction id")
+            self.last_txn_id = params[1]
+
+    def _apply(self, updates: Json, *, diffs: bool, snapshot: bool) -> None:
+        """All of 'updates' or, where a part of it is wrong, nothing."""
+        changes: list[Change] = []
+        stage = _stage_diff if diffs else _stage_whole
+        for name, rows in _items(updates, "table updates"):
+            table = self._tables.get(name)
+            if table is None:
+                raise ProtocolError(f"an update of table {name}, which isn't monitored")
+            for uuid, update in _items(rows, f"updates of table {name}"):
+                old = table._rows.get(uuid)
+                new = stage(table.layout, uuid, None if snapshot else old, update)
+                if old is None or new is None or old._values != new._values:
+                    changes.append(Change(name, uuid, old, new))
+        if snapshot:
+            for name, table in self._tables.items():
+                present = updates.get(name, {})
+                changes += [
+                    Change(name, uuid, row, None)
+                    for uuid, row in table._rows.items()
+                    if uuid not in present
+                ]
+        for change in changes:
+            self._tables[change.table]._put(change.uuid, change.old, change.new)
+        self._report(changes)
+
+    def _report(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        batch = Batch(tuple(changes))
+        for observer in tuple(self._observers):
+            try:
+                observer(batch)
+            except Exception:
+                log.exception("%s: an observer of the replica failed", self.schema.name)
+
+
+def _all_columns(table: TableSchema) -> tuple[str, ...]:
+    return tuple(name for name in table.columns if name not in ("_uuid", "_version"))
+
+
+def _items(value: Json, what: str) -> Any:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{what} are no object")
+    return value.items()
+
+
+def _stage_diff(layout: Layout, uuid: Uuid, old: Row | None, update: Json) -> Row | None:
+    """The row that <row-update2> makes of 'old'."""
+    if isinstance(update, dict) and len(update) == 1:
+        [(kind, content)] = update.items()
+        if kind in ("initial", "insert"):
+            return _row(layout, uuid, layout.defaults, content, _replace)
+        if old is None:
+            raise ProtocolError(f"{layout.table}: {kind} of row {uuid}, which isn't there")
+        if kind == "delete":
+            return None
+        if kind == "modify":
+            return _row(layout, uuid, old._values, content, _patch)
+    raise ProtocolError(f"{layout.table}: row {uuid}: not an update of a row")
+
+
+def _stage_whole(layout: Layout, uuid: Uuid, old: Row | None, update: Json) -> Row | None:
+    """The row that RFC 7047's <row-update> makes of 'old'; its ``old`` member isn't needed."""
+    if not isinstance(update, dict) or not update.keys() & {"old", "new"}:
+        raise ProtocolError(f"{layout.table}: row {uuid}: not an update of a row")
+    if "new" in update:
+        values = layout.defaults if old is None else old._values
+        return _row(layout, uuid, values, update["new"], _replace)
+    if old is None:
+        raise ProtocolError(f"{layout.table}: delete of row {uuid}, which isn't there")
+    return None
+
+
+def _row(
+    layout: Layout,
+    uuid: Uuid,
+    base: tuple[Any, ...],
+    content: Json,
+    combine: Callable[[Column, Any, Any], Any],
+) -> Row:
+    values = list(base)
+    name = ""
+    try:
+        for name, text in content.items():
+            position = layout.position[name]
+            column = layout.columns[position]
+            values[position] = combine(column, values[position], column.decode(text))
+    except KeyError:
+        raise ProtocolError(f"an update of {layout.table}.{name}, which isn't monitored") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ProtocolError(f"{layout.table}.{name} of row {uuid}: {error}") from error
+    return Row(layout, uuid, tuple(values))
+
+
+def _replace(_column: Column, _old: Any, new: Any) -> Any:
+    return new
+
+
+def _patch(column: Column, old: Any, difference: Any) -> Any:
+    """'old' changed by what ``modify`` gives: a difference only where several members may be."""
+    if column.type.max == 1:
+        return difference
+    if not column.type.is_map:
+        return old ^ difference
+    return _patch_map(old, difference)
+
+
+def _patch_map(old: Mapping[Any, Any], difference: Mapping[Any, Any]) -> dict[Any, Any]:
+    new = dict(old)
+    for key, value in difference.items():
+        if key in new and new[key] == value:
+            del new[key]
+        else:
+            new[key] = value
+    return new

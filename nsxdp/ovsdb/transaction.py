@@ -1,0 +1,254 @@
+"""Transactions (RFC 7047, 4.1.3 and 5.2): what to do, as operations, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+from nsxdp.ovsdb.condition import Where, encode_where
+from nsxdp.ovsdb.errors import ProtocolError, SchemaError, TransactionError, TryAgainError
+from nsxdp.ovsdb.row import Layout, Row
+from nsxdp.ovsdb.schema import (
+    BaseType,
+    Column,
+    ColumnType,
+    Json,
+    NamedUuid,
+    Schema,
+    TableSchema,
+    Uuid,
+)
+
+__all__ = ["Insert", "Mutation", "Mutator", "Operation", "Results", "Transaction"]
+
+Mutator = Literal["+=", "-=", "*=", "/=", "%=", "insert", "delete"]
+
+Mutation = tuple[str, Mutator, Any]
+"""Column, mutator, value; such as ``("external_ids", "insert", {"iface-id": "default/web"})``."""
+
+_Result = TypeVar("_Result")
+
+_TRY_AGAIN = frozenset(("timed out", "not leader", "cluster error"))
+"""Errors that say nothing against the transaction itself: a ``wait`` found another state than
+it wanted, or a cluster was without a leader."""
+
+
+class Operation(Generic[_Result]):
+    """One operation; `Results` gives what came of it."""
+
+    __slots__ = ("_index",)
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def read(self, result: Mapping[str, Json]) -> _Result:
+        """What came of it, from the server's answer."""
+        raise NotImplementedError
+
+
+class _Nothing(Operation[None]):
+    def read(self, result: Mapping[str, Json]) -> None:  # noqa: ARG002
+        return None
+
+
+class _Count(Operation[int]):
+    def read(self, result: Mapping[str, Json]) -> int:
+        return int(result["count"])
+
+
+class Insert(Operation[Uuid], NamedUuid):
+    """A row that will be; other operations of its transaction may refer to it."""
+
+    __slots__ = ("uuid_name",)
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.uuid_name = f"row{index}"
+
+    def read(self, result: Mapping[str, Json]) -> Uuid:
+        return Uuid(result["uuid"][1])
+
+
+class _Select(Operation[list[Row]]):
+    __slots__ = ("_layout", "_uuid")
+
+    def __init__(self, index: int, table: TableSchema, columns: tuple[str, ...]) -> None:
+        super().__init__(index)
+        self._layout = Layout(table, columns)
+        self._uuid = table.column("_uuid")
+
+    def read(self, result: Mapping[str, Json]) -> list[Row]:
+        return [
+            Row(
+                self._layout,
+                self._uuid.decode(row["_uuid"]),
+                tuple(column.decode(row[column.name]) for column in self._layout.columns),
+            )
+            for row in result["rows"]
+        ]
+
+
+class Results:
+    """What came of a transaction's operations: ``results[operation]``.
+
+    A UUID for an insertion; the number of rows for update, mutate and delete; rows for select.
+    """
+
+    __slots__ = ("_results",)
+
+    def __init__(self, results: list[Mapping[str, Json]]) -> None:
+        self._results = results
+
+    def __getitem__(self, operation: Operation[_Result]) -> _Result:
+        result = self._results[operation._index]
+        try:
+            return operation.read(result)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ProtocolError(f"transact: {result!r} is no result of its operation") from error
+
+
+class Transaction:
+    """Operations that take place all together or not at all.
+
+    Each method adds an operation, and gives it as a handle for `Results`.  All raise `SchemaError`
+    for tables, columns and values that the database doesn't know.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.operations: list[dict[str, Json]] = []
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def insert(self, table: str, row: Mapping[str, Any]) -> Insert:
+        """Insert a row; columns that ``row`` doesn't name get their defaults."""
+        operation = Insert(len(self.operations))
+        columns = _row(self.schema.table(table), row)
+        self._add("insert", table, {"row": columns, "uuid-name": operation.uuid_name})
+        return operation
+
+    def update(self, table: str, where: Where, row: Mapping[str, Any]) -> Operation[int]:
+        """Set columns of all rows that ``where`` chooses."""
+        known = self.schema.table(table)
+        where_json = encode_where(known, where)
+        return _Count(self._add("update", table, {"where": where_json, "row": _row(known, row)}))
+
+    def mutate(self, table: str, where: Where, mutations: Sequence[Mutation]) -> Operation[int]:
+        """Change columns of all rows that ``where`` chooses, each from what it holds."""
+        known = self.schema.table(table)
+        where_json = encode_where(known, where)
+        changes = [_mutation(known, mutation) for mutation in mutations]
+        return _Count(self._add("mutate", table, {"where": where_json, "mutations": changes}))
+
+    def delete(self, table: str, where: Where) -> Operation[int]:
+        """Delete all rows that ``where`` chooses."""
+        where_json = encode_where(self.schema.table(table), where)
+        return _Count(self._add("delete", table, {"where": where_json}))
+
+    def select(
+        self, table: str, where: Where = (), columns: Sequence[str] | None = None
+    ) -> Operation[list[Row]]:
+        """Read rows; of all columns where ``columns`` is None."""
+        known = self.schema.table(table)
+        if columns is None:
+            columns = [name for name in known.columns if not name.startswith("_")]
+        content = {"where": encode_where(known, where), "columns": ["_uuid", *columns]}
+        operation = _Select(len(self.operations), known, tuple(columns))
+        self._add("select", table, content)
+        return operation
+
+    def wait(
+        self,
+        table: str,
+        where: Where,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        columns: Sequence[str],
+        until: Literal["==", "!="] = "==",
+        timeout: float = 0.0,
+    ) -> Operation[None]:
+        """Go on only when the rows that ``where`` chooses have, in ``columns``, the values of
+        ``rows``; if they don't within ``timeout`` seconds, the commit raises `TryAgainError`.
+        """
+        known = self.schema.table(table)
+        content = {
+            "where": encode_where(known, where),
+            "columns": [known.column(name).name for name in columns],
+            "until": until,
+            "rows": [_row(known, row) for row in rows],
+            "timeout": round(timeout * 1000),
+        }
+        return _Nothing(self._add("wait", table, content))
+
+    def verify(self, row: Row, *columns: str) -> Operation[None]:
+        """Go on only when these columns of a row are still as we know them."""
+        values = {name: row[name] for name in columns}
+        return self.wait(row._layout.table, row, [values], columns=columns)
+
+    def comment(self, text: str) -> Operation[None]:
+        """Have the server log a text with the transaction."""
+        return _Nothing(self._add("comment", None, {"comment": text}))
+
+    def assert_lock(self, lock: str) -> Operation[None]:
+        """Go on only while we hold a lock."""
+        return _Nothing(self._add("assert", None, {"lock": lock}))
+
+    def params(self) -> list[Json]:
+        """The parameters of the ``transact`` request."""
+        return [self.schema.name, *self.operations]
+
+    def results(self, answer: Json) -> Results:
+        """Read the server's answer.
+
+        Raises
+        ------
+        TransactionError
+            An operation, or the commit, failed.
+        ProtocolError
+            It is no answer to this transaction.
+        """
+        if not isinstance(answer, list):
+            raise ProtocolError(f"transact: {answer!r} is no list of results")
+        for index, result in enumerate(answer):
+            if isinstance(result, dict) and "error" in result:
+                raise self._failed(index, result)
+        results = answer[: len(self.operations)]
+        if len(results) < len(self.operations) or not all(isinstance(r, dict) for r in results):
+            raise ProtocolError("transact: not every operation has a result")
+        return Results(results)
+
+    def _failed(self, index: int, result: Mapping[str, Json]) -> TransactionError:
+        error = str(result["error"])
+        operation = self.operations[index] if index < len(self.operations) else None
+        kind = TryAgainError if error in _TRY_AGAIN else TransactionError
+        return kind(error, str(result.get("details", "")), index, operation)
+
+    def _add(self, op: str, table: str | None, content: dict[str, Json]) -> int:
+        operation = {"op": op} if table is None else {"op": op, "table": table}
+        self.operations.append(operation | content)
+        return len(self.operations) - 1
+
+
+def _row(table: TableSchema, row: Mapping[str, Any]) -> Json:
+    return {name: table.column(name).encode(value) for name, value in row.items()}
+
+
+def _mutation(table: TableSchema, mutation: Mutation) -> Json:
+    name, mutator, value = mutation
+    column = table.column(name)
+    if mutator not in get_args(Mutator):
+        raise SchemaError(f"{table.name}.{name}: {mutator!r} is no mutator of RFC 7047")
+    return [name, mutator, column.encode_as(_mutation_type(column, mutator, value), value)]
+
+
+def _mutation_type(column: Column, mutator: Mutator, value: Any) -> ColumnType:
+    """Of the value that a mutator takes: fewer or more members than the column may be meant, and
+    keys alone are enough to delete from a map.
+    """
+    declared = column.type
+    if mutator == "delete" and not isinstance(value, Mapping):
+        return ColumnType(declared.key, None, 0, None)
+    if mutator in ("insert", "delete"):
+        return ColumnType(declared.key, declared.value, 0, None)
+    return ColumnType(BaseType(declared.key.type))
