@@ -1,0 +1,132 @@
+"""The stages around the Service stages: what every bridge, each pod and the gateway need.
+
+The bridge has no address of its own: its gateway port leads to the node's kernel, which is the
+pods' router. A packet that is addressed to the gateway's MAC but for a pod of this bridge needs
+not go there::
+
+    table=L3Forwarding, priority=200,ip,dl_dst=GATEWAY,nw_dst=10.244.0.5
+        actions=set_field:GATEWAY->eth_src,set_field:POD->eth_dst,dec_ttl,goto_table:L2Forwarding
+    table=L2Forwarding, priority=200,dl_dst=POD actions=output:5
+
+Two paths need their source rewritten, or the answer would bypass the bridge: an endpoint that
+reaches itself through a Service, and a process of the node that reaches another one of the node.
+A second conntrack zone could do it (registers.py tells why there is none), but the rewrite is
+reversible without a state: what comes back to the hairpin address is for its sender; what comes
+back to the node address is for the gateway's address::
+
+    table=L3Forwarding, priority=220,ip,nw_src=10.244.0.5,nw_dst=10.244.0.5
+        actions=set_field:169.254.0.252->ip_src,...,IN_PORT
+    table=Conntrack, priority=210,ip,nw_dst=169.254.0.252
+        actions=move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[],set_field:0->in_port,ct(...)
+
+``set_field:0->in_port`` is there because OpenFlow never sends a packet out of the port that
+it came in by, unless it is asked by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from nsxdp.openflow import Template
+from nsxdp.pipeline.registers import (
+    HAIRPIN_IPV4,
+    HAIRPIN_IPV6,
+    NODE_IPV4,
+    NODE_IPV6,
+    VIRTUAL_MAC,
+    ZONE,
+)
+from nsxdp.pipeline.service import Family
+from nsxdp.pipeline.tables import STAGES, TABLES
+
+__all__ = ["BASE", "FORWARDING", "POD_PORT", "ForwardingTemplates"]
+
+_TRACK: Final = f"ct(table=ConntrackState,zone={ZONE},nat)"
+
+_NEIGHBOR_DISCOVERY: Final = range(133, 138)
+
+BASE: Final = tuple(
+    Template(text, TABLES)
+    for text in (
+        *(
+            f"table={stage.name},priority=0,actions={stage.miss.format(zone=ZONE)}"
+            for stage in STAGES
+            if stage.miss
+        ),
+        "table=Classifier,priority=200,ip,actions=goto_table:Conntrack",
+        "table=Classifier,priority=200,ipv6,actions=goto_table:Conntrack",
+        *(
+            f"table=Classifier,priority=210,icmp6,icmp_type={kind},actions=NORMAL"
+            for kind in _NEIGHBOR_DISCOVERY
+        ),
+        f"table=Conntrack,priority=210,ip,nw_dst={HAIRPIN_IPV4},"
+        f"actions=move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[],set_field:0->in_port,{_TRACK}",
+        f"table=Conntrack,priority=210,ipv6,ipv6_dst={HAIRPIN_IPV6},"
+        f"actions=move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[],set_field:0->in_port,{_TRACK}",
+        "table=ConntrackState,priority=200,ct_state=+new+trk,actions=goto_table:ServiceLB",
+    )
+)
+"""The flows that are there whatever pods and Services there are."""
+
+POD_PORT: Final = Template(
+    "table=L2Forwarding,priority=200,dl_dst={mac},actions=output:{port}", TABLES
+)
+"""A pod's, or the gateway's, MAC. Columns: mac, port."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingTemplates:
+    """What a pod's address and the gateway's address add, for one address family."""
+
+    pod_route: Template
+    """Columns: gateway_mac, ip, mac."""
+    pod_hairpin: Template
+    """Columns: gateway_mac, ip, mac."""
+    host_to_service: Template
+    """What the host sends to a Service. Columns: port (the gateway's), gateway_mac."""
+    host_to_itself: Template
+    """What the host sent, translated to an endpoint that is not a pod of this bridge: back to
+    it, from the node address. Columns: port, gateway_mac, ip (the gateway's)."""
+    host_answers_itself: Template
+    """Columns: port, gateway_mac, ip (the gateway's)."""
+
+
+def _forwarding(family: Family) -> ForwardingTemplates:
+    v4 = family == 4
+    ip = "ip" if v4 else "ipv6"
+    src, dst = ("nw_src", "nw_dst") if v4 else ("ipv6_src", "ipv6_dst")
+    set_src, set_dst = ("ip_src", "ip_dst") if v4 else ("ipv6_src", "ipv6_dst")
+    hairpin = HAIRPIN_IPV4 if v4 else HAIRPIN_IPV6
+    node = NODE_IPV4 if v4 else NODE_IPV6
+    macs = "set_field:{gateway_mac}->eth_src,set_field:{mac}->eth_dst"
+
+    def template(text: str) -> Template:
+        return Template(text, TABLES)
+
+    return ForwardingTemplates(
+        pod_route=template(
+            f"table=L3Forwarding,priority=200,{ip},dl_dst={{gateway_mac}},{dst}={{ip}},"
+            f"actions={macs},dec_ttl,goto_table:L2Forwarding"
+        ),
+        pod_hairpin=template(
+            f"table=L3Forwarding,priority=220,{ip},{src}={{ip}},{dst}={{ip}},"
+            f"actions=set_field:{hairpin}->{set_src},{macs},IN_PORT"
+        ),
+        host_to_service=template(
+            f"table=Conntrack,priority=200,{ip},in_port={{port}},dl_dst={VIRTUAL_MAC},"
+            f"actions=set_field:{{gateway_mac}}->eth_dst,{_TRACK}"
+        ),
+        host_to_itself=template(
+            f"table=L3Forwarding,priority=180,{ip},in_port={{port}},dl_dst={{gateway_mac}},"
+            f"{src}={{ip}},actions=set_field:{node}->{set_src},IN_PORT"
+        ),
+        host_answers_itself=template(
+            f"table=Conntrack,priority=220,{ip},in_port={{port}},dl_dst={VIRTUAL_MAC},"
+            f"{dst}={node},actions=set_field:{{ip}}->{set_dst},"
+            f"set_field:{{gateway_mac}}->eth_dst,set_field:0->in_port,{_TRACK}"
+        ),
+    )
+
+
+FORWARDING: Final[dict[Family, ForwardingTemplates]] = {4: _forwarding(4), 6: _forwarding(6)}

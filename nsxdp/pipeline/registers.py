@@ -1,0 +1,90 @@
+"""The bits that the pipeline's stages tell each other, and the constants that packets carry.
+
+Every use of a register or of a connection's mark is declared here with its range; overlapping
+ranges are refused when the module is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "BITS",
+    "COOKIE_PREFIX",
+    "GROUP_FIRST",
+    "GROUP_LAST",
+    "HAIRPIN_IPV4",
+    "HAIRPIN_IPV6",
+    "LEARNED_COOKIE",
+    "NODE_IPV4",
+    "NODE_IPV6",
+    "REJECT_METER",
+    "VIRTUAL_MAC",
+    "ZONE",
+    "Bits",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """A range of bits of a register or of ct_mark, both ends included."""
+
+    field: str
+    first: int
+    last: int
+    meaning: str
+
+    def overlaps(self, other: Bits) -> bool:
+        return self.field == other.field and self.first <= other.last and other.first <= self.last
+
+
+BITS: Final = {
+    "EndpointSlot": Bits(
+        "reg4", 0, 31, "Bucket id of the endpoint that was chosen; 0 until one is. "
+        "Set by ServiceAffinity's flows and by the buckets of groups with session affinity."
+    ),
+    "ServicePort": Bits(
+        "reg7", 0, 31, "Group id of the Service port with session affinity. Set by ServiceLB."
+    ),
+    "ServiceConnection": Bits(
+        "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."
+    ),
+}  # fmt: skip
+
+for _name, _bits in BITS.items():
+    for _other_name, _other in BITS.items():
+        if _name != _other_name and _bits.overlaps(_other):
+            raise AssertionError(f"{_name} and {_other_name} overlap in {_bits.field}")
+
+ZONE: Final = 65312
+"""The conntrack zone of all the node's traffic. One zone: a mark committed in one is unreadable
+in another, and Open vSwitch 3.1.0's userspace conntrack can abort where several zones translate
+the same connection."""
+
+PIPELINE_VERSION: Final = 1
+
+COOKIE_PREFIX: Final = 0x6E00 | PIPELINE_VERSION
+"""The 16 most significant bits of our flows' cookies: nsxdp and the pipeline's version."""
+
+LEARNED_COOKIE: Final = (0x6EFF << 48) | PIPELINE_VERSION
+"""Flows that the switch learned by our flows. They come and go by themselves."""
+
+GROUP_FIRST: Final = 0x4000_0000
+GROUP_LAST: Final = 0x7FFF_FFFF
+"""Our groups' ids; groups outside of this range are somebody else's."""
+
+REJECT_METER: Final = 0x6E01
+"""Limits how many packets a second reach the agent to be answered with a rejection."""
+
+VIRTUAL_MAC: Final = "02:6e:73:78:64:70"
+"""The next hop to which the host sends what goes to a Service's address."""
+
+HAIRPIN_IPV4: Final = "169.254.0.252"
+HAIRPIN_IPV6: Final = "fd6e:7378:6470::252"
+"""Whom an endpoint sees as the client when it reaches itself through a Service."""
+
+NODE_IPV4: Final = "169.254.0.253"
+NODE_IPV6: Final = "fd6e:7378:6470::253"
+"""Whom the node's own processes see as the client when they are the endpoint that the node
+reaches through a Service; also the address of the host's next hop to Services."""

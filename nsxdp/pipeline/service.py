@@ -1,0 +1,141 @@
+"""ServiceLB, ServiceAffinity and EndpointDNAT: from a virtual address to an endpoint.
+
+A Service port is one select group; each endpoint is one bucket of it::
+
+    group_id=G,type=select,selection_method=dp_hash,
+        bucket=bucket_id:B,weight:100,actions=ct(commit,table=L3Forwarding,zone=65312,
+            nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
+
+    table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G
+
+The connection's NAT is committed with its first packet, and no later packet sees the group: a
+change of the group moves no established connection. The default selection method of a group
+is not the same on every datapath (and ignores UDP ports on the userspace one), so it is always
+explicit.
+
+With session affinity, the switch itself remembers which endpoint a client had. ServiceLB asks
+ServiceAffinity, whose flows are learned, and then EndpointDNAT, which commits the NAT and learns::
+
+    table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.20,tp_dst=80
+        actions=set_field:G->reg7,resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+    table=ServiceAffinity, idle_timeout=10800, priority=100,tcp,reg7=G,nw_src=10.244.0.7
+        actions=load:B->NXM_NX_REG4[]
+    table=EndpointDNAT, priority=200,tcp,reg4=B,reg7=G actions=learn(table=ServiceAffinity,...),
+        ct(commit,...,nat(dst=10.244.0.5:8080),...)
+    table=EndpointDNAT, priority=100,reg7=G actions=group:G
+
+An endpoint that is gone has no EndpointDNAT flow, so its clients fall through to the group at once
+and learn anew. A learned flow is only effective after up to half a second; until then
+the group must choose the same endpoint for one client, so it hashes the client's address alone
+(``selection_method=hash,fields(ip_src)``). Its ``selection_method_param`` changes with time, so
+that a client whose flow expired can move. Buckets are action sets, in which Open vSwitch ignores
+``learn``: hence the detour by EndpointDNAT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from nsxdp.openflow import Template
+from nsxdp.pipeline.registers import LEARNED_COOKIE, REJECT_METER, ZONE
+from nsxdp.pipeline.tables import TABLES
+
+__all__ = ["FAMILIES", "PROTOCOLS", "TEMPLATES", "Family", "Protocol", "ServiceTemplates"]
+
+Family = Literal[4, 6]
+Protocol = Literal["TCP", "UDP", "SCTP"]
+
+FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("TCP", "UDP", "SCTP")
+
+_NUMBER: Final[dict[Protocol, int]] = {"TCP": 6, "UDP": 17, "SCTP": 132}
+
+LARGE_SPREAD: Final = 0x07FE
+"""The bits of the source port by which a large group chooses one of its parts: 1024 values.
+Bit 0 is left out: Linux gives connect() odd ports far more seldom than even ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTemplates:
+    """The groups and flows of Service ports of one address family and protocol.
+
+    Each one's columns are its text's holes. ``group`` and ``slot`` are 32-bit numbers, addresses
+    uint32 or (n, 16) uint8, ports uint16, ``timeout`` is seconds.
+    """
+
+    group: Template
+    """One bucket an endpoint, at most 256 of them: the most that dp_hash tells apart."""
+    large_group: Template
+    """One bucket a part, each a group of its own."""
+    affinity_group: Template
+    """One bucket an endpoint, any number of them."""
+    balance: Template
+    balance_with_affinity: Template
+    reject: Template
+    """No endpoint at all: to the agent, which answers with a TCP reset or an ICMP error."""
+    drop: Template
+    endpoint: Template
+    choose: Template
+
+
+def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
+    ip = protocol.lower() + ("" if family == 4 else "6")
+    dst = "nw_dst" if family == 4 else "ipv6_dst"
+    src = "NXM_OF_IP_SRC[]" if family == 4 else "NXM_NX_IPV6_SRC[]"
+    eth_type = "0x800" if family == 4 else "0x86dd"
+    to = "{ip}:{endpoint_port}" if family == 4 else "[{ip}]:{endpoint_port}"
+
+    vip = f"table=ServiceLB,priority=200,{ip},{dst}={{vip}},tp_dst={{port}}"
+    dnat = (
+        f"ct(commit,table=L3Forwarding,zone={ZONE},nat(dst={to}),"
+        "exec(set_field:0x10/0x10->ct_mark))"
+    )
+    learn = (
+        "learn(table=ServiceAffinity,idle_timeout={timeout},priority=100,"
+        f"cookie={LEARNED_COOKIE:#x},eth_type={eth_type},nw_proto={_NUMBER[protocol]},"
+        f"NXM_NX_REG7[],{src},load:{{slot}}->NXM_NX_REG4[])"
+    )
+
+    def template(text: str) -> Template:
+        return Template(text, TABLES)
+
+    return ServiceTemplates(
+        group=template(
+            "group_id={group},type=select,selection_method=dp_hash,"
+            f"bucket=bucket_id:{{slot}},weight:100,actions={dnat}"
+        ),
+        large_group=template(
+            "group_id={group},type=select,selection_method=hash,"
+            f"fields({protocol.lower()}_src={LARGE_SPREAD:#x}),"
+            "bucket=bucket_id:{slot},weight:100,actions=group:{part}"
+        ),
+        affinity_group=template(
+            "group_id={group},type=select,selection_method=hash,"
+            f"selection_method_param={{basis}},fields({'ip' if family == 4 else 'ipv6'}_src),"
+            "bucket=bucket_id:{slot},weight:100,"
+            "actions=set_field:{slot}->reg4,resubmit(,EndpointDNAT)"
+        ),
+        balance=template(f"{vip},actions=group:{{group}}"),
+        balance_with_affinity=template(
+            f"{vip},actions=set_field:{{group}}->reg7,"
+            "resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)"
+        ),
+        drop=template(f"{vip},actions=drop"),
+        reject=template(f"{vip},actions=meter:{REJECT_METER},controller(max_len=256)"),
+        endpoint=template(
+            f"table=EndpointDNAT,priority=200,{ip},reg4={{slot}},reg7={{group}},"
+            f"actions={learn},{dnat}"
+        ),
+        choose=template(
+            f"table=EndpointDNAT,priority=100,{ip},reg7={{group}},actions=group:{{group}}"
+        ),
+    )
+
+
+TEMPLATES: Final = {
+    (family, protocol): _templates(family, protocol)
+    for family in FAMILIES
+    for protocol in PROTOCOLS
+}
+"""What compiles a Service port of each address family and protocol."""

@@ -1,0 +1,81 @@
+"""The tables of the node bridge: the one place where a table's name has a number.
+
+Numbers leave gaps, so that a stage can be put between two others without renumbering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from nsxdp.openflow import Tables
+
+__all__ = ["STAGES", "TABLES", "Stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One table: what reaches it, and where what it doesn't match goes."""
+
+    number: int
+    name: str
+    purpose: str
+    miss: str
+    """The actions of the table's flow of priority 0; empty where no packet may pass by."""
+
+
+STAGES: Final = (
+    Stage(
+        0,
+        "Classifier",
+        "Tells IP, which goes on, from everything else (ARP, neighbor discovery), which the "
+        "bridge switches as any bridge does.",
+        "NORMAL",
+    ),
+    Stage(
+        10,
+        "Conntrack",
+        "Sends every IP packet through connection tracking once; packets of known Service "
+        "connections leave it translated. Undoes the two source rewrites of L3Forwarding first.",
+        "ct(table=ConntrackState,zone={zone},nat)",
+    ),
+    Stage(
+        12,
+        "ConntrackState",
+        "Only the first packet of a connection sees the Service stages.",
+        "goto_table:L3Forwarding",
+    ),
+    Stage(
+        20,
+        "ServiceLB",
+        "A virtual address, protocol and port: the group of that Service port.",
+        "goto_table:L3Forwarding",
+    ),
+    Stage(
+        22,
+        "ServiceAffinity",
+        "Flows that the switch learned: which endpoint a client of a Service with session "
+        "affinity had last.",
+        "",
+    ),
+    Stage(
+        24,
+        "EndpointDNAT",
+        "Services with session affinity: the endpoint that was chosen, or the group to choose one.",
+        "",
+    ),
+    Stage(
+        40,
+        "L3Forwarding",
+        "Packets that are addressed to the gateway's MAC get the MAC of the pod that they are for.",
+        "goto_table:L2Forwarding",
+    ),
+    Stage(
+        42,
+        "L2Forwarding",
+        "A MAC on this bridge: its port.",
+        "NORMAL",
+    ),
+)
+
+TABLES: Final = Tables({stage.name: stage.number for stage in STAGES})
