@@ -180,9 +180,10 @@ NSX_API const char *nsx_error_name(uint16_t type, uint16_t code,
 
 struct nsx_template;
 
-/* A flow's template stamps OFPT_FLOW_MODs that add it.  A group's has exactly one bucket, which is repeated for
- * each bucket row: it stamps NSX_GROUP_ADD_OR_MODs.  Which it is the text says: it is a group's
- * if it starts with "group_id=". */
+/* A flow's template stamps OFPT_FLOW_MODs that add it.  A group's has exactly
+ * one bucket, which is repeated for each bucket row: it stamps
+ * NSX_GROUP_ADD_OR_MODs.  Which it is the text says: it is a group's if it
+ * starts with "group_id=". */
 NSX_API int nsx_template_new(const char *text, size_t len, nsx_tables,
                              struct nsx_template **, struct nsx_error *);
 NSX_API void nsx_template_free(struct nsx_template *);
@@ -190,15 +191,18 @@ NSX_API void nsx_template_free(struct nsx_template *);
 NSX_API bool nsx_template_is_group(const struct nsx_template *);
 NSX_API size_t nsx_template_n_holes(const struct nsx_template *);
 
-/* The i-th hole: its name, the number of bytes of the field, the bits that a value may
- * use, and whether it is one of the bucket's.  A name used twice is one hole. */
+/* The i-th hole: its name, the number of bytes of the field, the bits that a
+ * value may use, and whether its column has a row for each bucket, not for
+ * each message.  A name used twice is one hole; one that is used in the bucket
+ * and outside of it has a row for each group. */
 NSX_API const char *nsx_template_hole(const struct nsx_template *, size_t i,
                                       size_t *n_bytes, size_t *n_bits,
                                       bool *in_bucket);
 
 /* One hole's values: 'width' bytes a row, 'stride' bytes apart: 1, 2, 4 or 8
- * bytes are a number in the machine's byte order; any other width is bytes in the network's order (MAC: 6, IPv6: 16).
- * stride 0: one value for all rows. */
+ * bytes are a number in the machine's byte order; any other width is bytes in
+ * the network's order (MAC: 6, IPv6: 16).  stride 0: one value for all
+ * rows. */
 struct nsx_column {
     const void *data;
     size_t width;
@@ -206,48 +210,93 @@ struct nsx_column {
 };
 
 /* Stamps 'n' flows.  'columns' are in the order of the holes.  A value with
- * bits that its field hasn't is an error (ERANGE) that names hole and row.
- * Appends the messages, and to 'ends', if it isn't NULL, 'n' sizes: where each ends in
- * what was appended. */
+ * bits that its field hasn't is an error (ERANGE) that names hole and row,
+ * whose number is the error's position.  Appends the messages, and to 'ends',
+ * if it isn't NULL, writes 'n' sizes: where each ends in what was appended. */
 NSX_API int nsx_template_stamp(const struct nsx_template *, size_t n,
                                const struct nsx_column *columns,
                                struct nsx_buf *, uint64_t *ends,
                                struct nsx_error *);
 
 /* Stamps 'n' groups; the i-th has the bucket rows offsets[i]...offsets[i+1].
- * A group too long for one message is one message followed by NSX_GROUP_INSERT_BUCKETs. */
+ * Buckets whose bucket_id is no hole are numbered from 0 in each group.  A
+ * group too long for one message, if that is to be added to a bundle, is one
+ * message followed by NSX_GROUP_INSERT_BUCKETs. */
 NSX_API int nsx_template_stamp_groups(const struct nsx_template *, size_t n,
                                       const uint64_t *offsets,
                                       const struct nsx_column *columns,
                                       struct nsx_buf *, uint64_t *ends,
                                       struct nsx_error *);
 
+/* A batch of stamped pieces, each of one of many owners. */
+struct nsx_batch {
+    const void *msgs;
+    const uint64_t *ends;       /* 'n': where each piece ends in 'msgs'. */
+    const uint64_t *owners;     /* 'n' numbers below 'n_owners'. */
+    size_t n;
+};
+
+/* Appends the pieces of all the batches, ordered by owner, and for one owner
+ * as they stand in the batches.  Writes 'n_owners' sizes to 'ends': where each
+ * owner's pieces end in what was appended. */
+NSX_API int nsx_gather(const struct nsx_batch *, size_t n_batches,
+                       size_t n_owners, struct nsx_buf *, uint64_t *ends,
+                       struct nsx_error *);
+
 /* The desired set: what each owner needs on one switch. */
 
 struct nsx_desired;
 
+/* What is in a delta.  A group that changes is counted once, and its buckets
+ * where only they are sent. */
+struct nsx_changes {
+    uint64_t messages;
+    uint64_t flows_added, flows_changed, flows_deleted;
+    uint64_t groups_added, groups_changed, groups_deleted;
+    uint64_t buckets_inserted, buckets_removed;
+};
+
 /* 'prefix' is the 16 most significant bits of every flow's cookie; the other
- * 48 are a hash of its content. */
-NSX_API struct nsx_desired *nsx_desired_new(uint16_t prefix);
+ * 48 are a hash of its content.  Groups have no cookie: those with ids of
+ * 'first_group' to 'last_group' are the set's, and no others. */
+NSX_API struct nsx_desired *nsx_desired_new(uint16_t prefix,
+                                            uint32_t first_group,
+                                            uint32_t last_group);
 NSX_API void nsx_desired_free(struct nsx_desired *);
 
 /* Makes 'owners[i]' (any number that the caller chose) need exactly the i-th
- * of the 'n' pieces of 'msgs': flow_mods (add) and group_mods (add or
- * add_or_mod, with insert_buckets following) in any order, 'ends[i]' bytes
- * from its start.  An empty piece: the owner needs nothing any more.  Appends to 'delta' the messages, in an order that is valid
- * at every step, that turn what they needed into that; nothing else is touched.
+ * of the 'n' pieces of the 'len' bytes at 'msgs', which ends 'ends[i]' bytes
+ * from its start: flow_mods (add) and group_mods (add or add_or_mod, with
+ * insert_buckets following).  An empty piece: the owner needs nothing any
+ * more.  Appends to 'delta' the messages, in an order that is valid at every
+ * step, that turn what the owners needed into that; nothing else is touched.
+ * 'struct nsx_changes *' may be NULL.
  *
- * A flow (table, priority, match) or group that two owners want belongs to the first until it lets go; then
- * the next one's is installed. */
+ * New groups are sent in the order in which they are given, so that one whose
+ * buckets use another can follow it, and deleted in the reverse.  The order of
+ * a group's buckets is no content, except in a fast failover group's: buckets
+ * are told apart by their ids.
+ *
+ * A flow (table, priority, match) or group that two owners want belongs to the
+ * first until it lets go; then the next one's is installed.  So it is where
+ * one owner's piece has it twice: the first counts. */
 NSX_API int nsx_desired_replace(struct nsx_desired *, size_t n,
                                 const uint64_t *owners, const void *msgs,
-                                const uint64_t *ends, struct nsx_buf *delta,
+                                size_t len, const uint64_t *ends,
+                                struct nsx_buf *delta, struct nsx_changes *,
                                 struct nsx_error *);
 
-/* Reconciliation: begin, show all the OFPMP_FLOW_DESC and OFPMP_GROUP_DESC replies in any order, then
- * diff.  The delta turns what was shown into what is desired.  Flows with
- * another prefix are not touched, but 'old_prefixes' ones are deleted: another version's.  Groups that no owner needs are deleted if 'group_owned' says so. */
-NSX_API void nsx_desired_begin(struct nsx_desired *);
+/* Reconciliation: begin, show all the OFPMP_FLOW_DESC and OFPMP_GROUP_DESC
+ * replies in any order, then diff.  The delta turns what was shown into what
+ * is desired.  What nsx_desired_replace() gave in between is not needed: the
+ * diff has it.
+ *
+ * Flows with another prefix are not touched, except those with one of the
+ * 'n_old' 'old_prefixes', another version's, which are deleted.  The same
+ * cookie is taken as the same content; with 'verify', instructions and
+ * timeouts are compared too. */
+NSX_API void nsx_desired_begin(struct nsx_desired *, bool verify,
+                               const uint16_t *old_prefixes, size_t n_old);
 NSX_API int nsx_desired_installed(struct nsx_desired *, const void *msg,
                                   size_t len, struct nsx_error *);
 
@@ -255,8 +304,11 @@ struct nsx_diff {
     uint64_t flows_missing, flows_changed, flows_extra, flows_right;
     uint64_t groups_missing, groups_changed, groups_extra, groups_right;
 };
+
+/* 'struct nsx_diff *' and 'struct nsx_changes *' may be NULL. */
 NSX_API int nsx_desired_diff(struct nsx_desired *, struct nsx_buf *delta,
-                             struct nsx_diff *, struct nsx_error *);
+                             struct nsx_diff *, struct nsx_changes *,
+                             struct nsx_error *);
 
 /* All that is desired, in an order that can be sent. */
 NSX_API void nsx_desired_dump(const struct nsx_desired *, struct nsx_buf *);

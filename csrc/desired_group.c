@@ -1,0 +1,435 @@
+/* desired_group.c: the desired set's groups: canonical form, and what a delta
+ * says of them. */
+
+#include "desired.h"
+
+/* Bucket properties (OFPGBPT_*), each of 8 bytes. */
+#define BUCKET_WEIGHT 0
+#define BUCKET_WATCH_PORT 1
+#define BUCKET_WATCH_GROUP 2
+#define BUCKET_PROPERTY_LEN 8
+
+#define WATCH_ANY 0xffffffff            /* OFPP_ANY, OFPG_ANY. */
+#define BUCKET_ALL 0xffffffff           /* OFPG_BUCKET_ALL. */
+
+/* Canonical form. */
+
+void
+nsx_canon_init(struct nsx_canon *canon)
+{
+    *canon = (struct nsx_canon) { .n_buckets = 0 };
+}
+
+void
+nsx_canon_uninit(struct nsx_canon *canon)
+{
+    nsx_buf_uninit(&canon->buckets);
+    nsx_buf_uninit(&canon->properties);
+}
+
+static void
+put_property(struct nsx_buf *b, uint16_t type, uint32_t value)
+{
+    nsx_put16(b, type);
+    nsx_put16(b, BUCKET_PROPERTY_LEN);
+    nsx_put32(b, value);
+}
+
+/* Appends the bucket of 'view' as Open vSwitch would write it: actions, then
+ * the weight if there can be one, then what it watches if it does.
+ * 'position' is that of the group's message. */
+static int
+canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
+          size_t position, struct nsx_error *error)
+{
+    const uint8_t *p = view->bucket;
+    size_t actions_len = nsx_get16(p + 2);
+    uint16_t weight = canon->type == NSX_GROUP_SELECT;
+    uint32_t watch_port = WATCH_ANY, watch_group = WATCH_ANY;
+
+    if (actions_len % 8 || actions_len > view->len - NSX_BUCKET_LEN) {
+        return nsx_decode_error(error, position,
+                                "group %"PRIu32": bucket %"PRIu32" of %zu "
+                                "bytes has %zu bytes of actions",
+                                canon->group_id, view->bucket_id, view->len,
+                                actions_len);
+    }
+    for (size_t i = NSX_BUCKET_LEN + actions_len; i < view->len;
+         i += BUCKET_PROPERTY_LEN) {
+        if (view->len - i < BUCKET_PROPERTY_LEN
+            || nsx_get16(p + i + 2) != BUCKET_PROPERTY_LEN) {
+            return nsx_decode_error(error, position,
+                                    "group %"PRIu32": bucket %"PRIu32": a "
+                                    "property's length is not %d",
+                                    canon->group_id, view->bucket_id,
+                                    BUCKET_PROPERTY_LEN);
+        }
+        switch (nsx_get16(p + i)) {
+        case BUCKET_WEIGHT:
+            weight = nsx_get16(p + i + 4);
+            break;
+        case BUCKET_WATCH_PORT:
+            watch_port = nsx_get32(p + i + 4);
+            break;
+        case BUCKET_WATCH_GROUP:
+            watch_group = nsx_get32(p + i + 4);
+            break;
+        default:
+            return nsx_decode_error(error, position,
+                                    "group %"PRIu32": bucket %"PRIu32": "
+                                    "unknown property %"PRIu16,
+                                    canon->group_id, view->bucket_id,
+                                    nsx_get16(p + i));
+        }
+    }
+
+    struct nsx_buf *b = &canon->buckets;
+    size_t start = b->size;
+    nsx_put(b, p, NSX_BUCKET_LEN + actions_len);
+    if (weight || canon->type == NSX_GROUP_SELECT) {
+        put_property(b, BUCKET_WEIGHT, (uint32_t) weight << 16);
+    }
+    if (watch_port != WATCH_ANY) {
+        put_property(b, BUCKET_WATCH_PORT, watch_port);
+    }
+    if (watch_group != WATCH_ANY) {
+        put_property(b, BUCKET_WATCH_GROUP, watch_group);
+    }
+
+    size_t len = b->size - start;
+    if (len > NSX_BUNDLED_MAX - NSX_GROUP_MOD_LEN) {
+        return nsx_decode_error(error, position,
+                                "group %"PRIu32": bucket %"PRIu32" of %zu "
+                                "bytes does not fit into a bundle's message",
+                                canon->group_id, view->bucket_id, len);
+    }
+    nsx_set16(b->data + start, (uint16_t) len);
+    canon->n_buckets++;
+    return 0;
+}
+
+int
+nsx_canon_continue(struct nsx_canon *canon, const struct nsx_group_view *view,
+                   size_t position, struct nsx_error *error)
+{
+    size_t offset = 0;
+
+    for (;;) {
+        struct nsx_bucket_view bucket;
+        int retval = nsx_bucket_next(view, &offset, &bucket, error);
+        if (retval == ENOENT) {
+            return 0;
+        } else if (retval) {
+            error->position += position;
+            return retval;
+        }
+        retval = canon_add(canon, &bucket, position, error);
+        if (retval) {
+            return retval;
+        }
+    }
+}
+
+int
+nsx_canon_start(struct nsx_canon *canon, const struct nsx_group_view *view,
+                size_t position, struct nsx_error *error)
+{
+    canon->group_id = view->group_id;
+    canon->type = view->type;
+    canon->n_buckets = 0;
+    canon->buckets.size = 0;
+    canon->properties.size = 0;
+    nsx_put(&canon->properties, view->properties, view->properties_len);
+    if (view->properties_len > NSX_BUNDLED_MAX - NSX_GROUP_MOD_LEN) {
+        return nsx_decode_error(error, position,
+                                "group %"PRIu32": properties of %zu bytes do "
+                                "not fit into a bundle's message",
+                                view->group_id, view->properties_len);
+    }
+    return nsx_canon_continue(canon, view, position, error);
+}
+
+/* One bucket of a canonical group, and the place of the next. */
+struct place {
+    const uint8_t *bucket;
+    size_t len;
+    uint32_t id;
+};
+
+/* Sets '*place' to the bucket at 'p'; false at the 'end'. */
+static bool
+place_at(struct place *place, const uint8_t *p, const uint8_t *end)
+{
+    if (p == end) {
+        return false;
+    }
+    place->bucket = p;
+    place->len = nsx_get16(p);
+    place->id = nsx_get32(p + 4);
+    return true;
+}
+
+static int
+compare_places(const void *a_, const void *b_)
+{
+    const struct place *a = a_;
+    const struct place *b = b_;
+    return a->id < b->id ? -1 : a->id > b->id;
+}
+
+int
+nsx_canon_end(struct nsx_canon *canon, size_t position,
+              struct nsx_error *error)
+{
+    struct nsx_buf *b = &canon->buckets;
+    const uint8_t *end = b->data + b->size;
+    struct place place;
+
+    /* Nearly all come in order. */
+    bool ascending = true;
+    uint64_t above = 0;
+    for (const uint8_t *p = b->data; place_at(&place, p, end);
+         p += place.len) {
+        ascending = ascending && place.id >= above;
+        above = (uint64_t) place.id + 1;
+    }
+    if (ascending) {
+        return 0;
+    }
+
+    struct place *places = nsx_xmalloc(canon->n_buckets * sizeof *places);
+    size_t n = 0;
+    for (const uint8_t *p = b->data; place_at(&places[n], p, end);
+         p += places[n++].len) {
+        continue;
+    }
+    qsort(places, n, sizeof *places, compare_places);
+
+    int retval = 0;
+    for (size_t i = 1; i < n && !retval; i++) {
+        if (places[i].id == places[i - 1].id) {
+            retval = nsx_decode_error(error, position,
+                                      "group %"PRIu32" has two buckets "
+                                      "%"PRIu32, canon->group_id,
+                                      places[i].id);
+        }
+    }
+    if (!retval && canon->type != NSX_GROUP_FAST_FAILOVER) {
+        struct nsx_buf sorted;
+
+        nsx_buf_init(&sorted);
+        nsx_buf_reserve(&sorted, b->size);
+        for (size_t i = 0; i < n; i++) {
+            nsx_put(&sorted, places[i].bucket, places[i].len);
+        }
+        nsx_buf_uninit(b);
+        *b = sorted;
+    }
+    free(places);
+    return retval;
+}
+
+uint64_t
+nsx_group_hash(uint8_t type, const void *buckets, size_t buckets_len,
+               const void *properties, size_t properties_len)
+{
+    uint64_t hash = nsx_hash_bytes(buckets, buckets_len, type);
+    return nsx_hash_bytes(properties, properties_len, hash);
+}
+
+/* The two parts of a claim's data. */
+static size_t
+claim_buckets_len(const struct nsx_claim *claim)
+{
+    return claim->len - claim->properties_len;
+}
+
+static const uint8_t *
+claim_properties(const struct nsx_claim *claim)
+{
+    return claim->data + claim_buckets_len(claim);
+}
+
+uint64_t
+nsx_claim_group_hash(const struct nsx_claim *claim)
+{
+    return nsx_group_hash(claim->group_type, claim->data,
+                          claim_buckets_len(claim), claim_properties(claim),
+                          claim->properties_len);
+}
+
+/* Deltas. */
+
+/* Writes group_mods about one group: as many as its buckets need. */
+struct writer {
+    struct nsx_buf *delta;
+    struct nsx_changes *changes;
+    size_t start;               /* Of the message being written. */
+    size_t reserved;            /* For the properties that will end it. */
+    uint32_t group_id;
+    uint8_t type;
+};
+
+static void
+writer_start(struct writer *w, enum nsx_group_command command,
+             uint32_t command_bucket_id, size_t properties_len)
+{
+    w->start = w->delta->size;
+    w->reserved = properties_len;
+    w->changes->messages++;
+
+    uint8_t *p = nsx_put_zeros(w->delta, NSX_GROUP_MOD_LEN);
+    p[0] = NSX_OFP_VERSION;
+    p[1] = NSX_OFPT_GROUP_MOD;
+    nsx_set16(p + 8, (uint16_t) command);
+    p[10] = w->type;
+    nsx_set32(p + 12, w->group_id);
+    nsx_set32(p + 20, command_bucket_id);
+}
+
+static void
+writer_end(struct writer *w, const uint8_t *properties)
+{
+    size_t buckets_len = w->delta->size - w->start - NSX_GROUP_MOD_LEN;
+
+    nsx_put(w->delta, properties, w->reserved);
+    uint8_t *p = w->delta->data + w->start;
+    nsx_set16(p + 2, (uint16_t) (w->delta->size - w->start));
+    nsx_set16(p + 16, (uint16_t) buckets_len);
+}
+
+/* Adds a bucket, in a message of its own if the one being written, which
+ * 'properties' will end, has no more room. */
+static void
+writer_put(struct writer *w, const uint8_t *bucket, size_t len,
+           const uint8_t *properties)
+{
+    size_t used = w->delta->size - w->start;
+
+    if (used + w->reserved + len > NSX_BUNDLED_MAX) {
+        writer_end(w, properties);
+        writer_start(w, NSX_GROUP_INSERT_BUCKET, NSX_BUCKET_LAST, 0);
+    }
+    nsx_put(w->delta, bucket, len);
+}
+
+void
+nsx_group_put(const struct nsx_claim *claim, struct nsx_buf *delta,
+              struct nsx_changes *changes)
+{
+    struct writer w = { .delta = delta, .changes = changes,
+                        .group_id = claim->group_id,
+                        .type = claim->group_type };
+    const uint8_t *properties = claim_properties(claim);
+    struct place place;
+
+    writer_start(&w, NSX_GROUP_ADD_OR_MOD, BUCKET_ALL,
+                 claim->properties_len);
+    for (const uint8_t *p = claim->data; place_at(&place, p, properties);
+         p += place.len) {
+        writer_put(&w, place.bucket, place.len, properties);
+    }
+    writer_end(&w, properties);
+}
+
+/* Walks two canonical groups' buckets together. */
+struct pair {
+    const uint8_t *old, *old_end;
+    const uint8_t *new, *new_end;
+    struct place removed, inserted;     /* Where the bools say so. */
+    bool is_removed, is_inserted;
+};
+
+static struct pair
+pair_first(const struct nsx_claim *old, const struct nsx_claim *new)
+{
+    return (struct pair) {
+        .old = old->data, .old_end = claim_properties(old),
+        .new = new->data, .new_end = claim_properties(new),
+    };
+}
+
+/* Goes on to the next bucket of which one group has another content than the
+ * other.  Returns false at the end. */
+static bool
+pair_next(struct pair *pair)
+{
+    for (;;) {
+        struct place *old = &pair->removed, *new = &pair->inserted;
+        bool has_old = place_at(old, pair->old, pair->old_end);
+        bool has_new = place_at(new, pair->new, pair->new_end);
+
+        if (!has_old && !has_new) {
+            return false;
+        }
+        pair->is_removed = has_old && (!has_new || old->id <= new->id);
+        pair->is_inserted = has_new && (!has_old || new->id <= old->id);
+        pair->old += pair->is_removed ? old->len : 0;
+        pair->new += pair->is_inserted ? new->len : 0;
+        if (!pair->is_removed || !pair->is_inserted || old->len != new->len
+            || memcmp(old->bucket, new->bucket, old->len)) {
+            return true;
+        }
+    }
+}
+
+void
+nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
+                     struct nsx_buf *delta, struct nsx_changes *changes)
+{
+    if (old->group_type != new->group_type
+        || old->properties_len != new->properties_len
+        || memcmp(claim_properties(old), claim_properties(new),
+                  old->properties_len)
+        || new->group_type == NSX_GROUP_FAST_FAILOVER) {
+        nsx_group_put(new, delta, changes);
+        return;
+    }
+
+    size_t n_removed = 0, n_inserted = 0, n_bytes = 0;
+    struct pair pair = pair_first(old, new);
+    while (pair_next(&pair)) {
+        n_removed += pair.is_removed;
+        n_inserted += pair.is_inserted;
+        n_bytes += pair.is_inserted ? pair.inserted.len : 0;
+    }
+    n_bytes += NSX_GROUP_MOD_LEN * (n_removed + (n_inserted > 0));
+    if (n_bytes > NSX_GROUP_MOD_LEN + new->len) {
+        nsx_group_put(new, delta, changes);
+        return;
+    }
+
+    struct writer w = { .delta = delta, .changes = changes,
+                        .group_id = new->group_id, .type = new->group_type };
+    pair = pair_first(old, new);
+    while (pair_next(&pair)) {
+        if (pair.is_removed) {
+            writer_start(&w, NSX_GROUP_REMOVE_BUCKET, pair.removed.id, 0);
+            writer_end(&w, NULL);
+        }
+    }
+    if (n_inserted) {
+        writer_start(&w, NSX_GROUP_INSERT_BUCKET, NSX_BUCKET_LAST, 0);
+        pair = pair_first(old, new);
+        while (pair_next(&pair)) {
+            if (pair.is_inserted) {
+                writer_put(&w, pair.inserted.bucket, pair.inserted.len, NULL);
+            }
+        }
+        writer_end(&w, NULL);
+    }
+    changes->buckets_removed += n_removed;
+    changes->buckets_inserted += n_inserted;
+}
+
+void
+nsx_group_put_delete(uint32_t group_id, struct nsx_buf *delta,
+                     struct nsx_changes *changes)
+{
+    struct writer w = { .delta = delta, .changes = changes,
+                        .group_id = group_id };
+
+    writer_start(&w, NSX_GROUP_DELETE, BUCKET_ALL, 0);
+    writer_end(&w, NULL);
+    changes->groups_deleted++;
+}
