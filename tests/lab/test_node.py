@@ -1,0 +1,171 @@
+"""Namespaces, switch and node: what a user of the lab relies on."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nsxdp.lab import OVS, LabError, Netns, Node
+from nsxdp.lab import owner as ownership
+
+
+def links(netns: Netns) -> str:
+    return netns.run(["ip", "-brief", "link"]).stdout
+
+
+def test_a_namespace_is_entered_by_one_thread_and_left_again(netns: Netns) -> None:
+    outside = Path("/proc/thread-self/ns/net").readlink()
+    with netns.enter():
+        inside = Path("/proc/thread-self/ns/net").readlink()
+        server = socket.create_server(("127.0.0.1", 0))
+    assert Path("/proc/thread-self/ns/net").readlink() == outside != inside
+    port = server.getsockname()[1]
+    with server, netns.enter():
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_a_failing_command_says_what_it_said(netns: Netns) -> None:
+    with pytest.raises(LabError, match=r"ip link show nothing: exit code 1: .*nothing.*not exist"):
+        netns.run(["ip", "link", "show", "nothing"])
+
+
+def test_closing_a_namespace_ends_what_runs_inside() -> None:
+    with Netns("test") as netns:
+        child = netns.popen(["sh", "-c", "setsid sleep 1000 & exec sleep 1000"])
+        while len(ownership.processes_in(netns.path)) < 2:
+            assert child.poll() is None
+    assert child.returncode is not None
+    assert not netns.path.exists()
+    assert not ownership.processes_in(netns.path)
+
+
+def test_pods_reach_each_other_the_gateway_and_back(node: Node) -> None:
+    web, client = node.add_pod("web"), node.add_pod("client")
+    web.serve_http(80)
+    web.serve_udp(53)
+    assert client.http_get(f"http://{web.ip}/") == "web"
+    assert client.http_get(f"http://[{web.ip6}]/client").startswith(f"[{client.ip6}]:")
+    assert client.udp_ask(str(web.ip), 53) == "web"
+    assert client.udp_ask(str(web.ip6), 53, b"client").startswith(f"[{client.ip6}]:")
+    assert node.netns.http_get(f"http://{web.ip}/client").startswith("10.244.0.1:")
+    node.netns.serve_http(8080, name="host")
+    assert client.http_get("http://10.244.0.1:8080/") == "host"
+
+
+def test_a_pod_s_interface_says_whose_it_is(node: Node) -> None:
+    pod = node.add_pod("a-name-of-many-letters", ip="10.244.0.77", namespace="shop")
+    ids = node.ovs.vsctl("get", "interface", pod.port, "external_ids")
+    assert ids == (
+        f'{{attached-mac="{pod.mac}", iface-id="shop/a-name-of-many-letters", '
+        'ip_addresses="10.244.0.77,fd00:244::2"}'
+    )
+    assert node.ovs.ofport(pod.port) > 0
+    node.del_pod(pod)
+    assert pod.port not in node.ovs.vsctl("list-ports", node.bridge).split()
+
+
+def test_the_host_s_packets_to_services_enter_the_bridge(node: Node) -> None:
+    match = f"priority=9,in_port=LOCAL,dl_dst={node.service_mac}"
+    node.ovs.ofctl("add-flow", node.mgmt, f"{match},ip,nw_dst=10.96.0.10,actions=drop")
+    node.ovs.ofctl("add-flow", node.mgmt, f"{match},ipv6,ipv6_dst=fd00:96::a,actions=drop")
+    for address in ("10.96.0.10", "fd00:96::a"):
+        with pytest.raises(TimeoutError):
+            node.netns.udp_ask(address, 53, timeout=0.2)
+    dropped = [
+        line
+        for line in node.ovs.ofctl("dump-flows", node.mgmt).splitlines()
+        if "n_packets=1," in line and "actions=drop" in line
+    ]
+    assert len(dropped) == 2
+
+
+def test_a_restarted_switch_has_its_pods_and_its_gateway_again(node: Node) -> None:
+    web, client = node.add_pod("web"), node.add_pod("client")
+    web.serve_http(80)
+    before = node.ovs.pid()
+    node.ovs.restart_vswitchd()
+    assert node.ovs.pid() != before
+    assert client.http_get(f"http://{web.ip}/") == "web"
+    assert node.netns.http_get(f"http://[{web.ip6}]/") == "web"
+    node.ovs.restart_ovsdb_server()
+    assert node.add_pod("late").http_get(f"http://{web.ip}/") == "web"
+
+
+def test_two_switches_share_nothing(ovs: OVS) -> None:
+    ovs.add_bridge("br0")
+    with OVS() as other:
+        other.add_bridge("br0")
+        other.ofctl("add-flow", other.mgmt("br0"), "priority=7,actions=drop")
+        assert "priority=7" not in ovs.ofctl("dump-flows", ovs.mgmt("br0"))
+        assert "br0" in links(ovs.netns)
+        assert "br0" in links(other.netns)
+    ovs.reset()
+    assert ovs.vsctl("list-br") == ""
+
+
+def test_a_switch_that_cannot_start_shows_its_log(ovs: OVS) -> None:
+    ovs.kill_ovsdb_server()
+    (ovs.directory / "conf.db").write_text("no database")
+    with pytest.raises(LabError, match=r"did not start; its log ends:\n(.*\n)*.*conf\.db"):
+        ovs.start_ovsdb_server()
+
+
+def test_traffic_counts_answers_by_backend_and_losses(node: Node) -> None:
+    web, client = node.add_pod("web"), node.add_pod("client")
+    web.serve_udp(53)
+    server = web.serve_tcp(7)
+    told = client.traffic("udp", str(web.ip), 53, rate=500, count=50).wait()
+    assert (told["sent"], told["answered"], told["failed"]) == (50, 50, 0)
+    assert told["backends"] == {"web": 50}
+    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["max"]
+
+    load = client.traffic("tcp", str(web.ip), 7, rate=200, connections=4)
+    reports = iter(load)
+    assert next(reports)["failed"] == 0
+    server.close()
+    while not next(reports)["errors"].get("ConnectionRefusedError"):
+        pass
+    told = load.stop()
+    assert told["sent"] == told["answered"] + told["failed"]
+
+
+OWNER = """
+from nsxdp.lab import Node
+node = Node()
+node.add_pod("web").serve_http(80)
+print(node.netns.owner.pid, node.netns.owner.start, flush=True)
+input()
+"""
+
+
+def test_nothing_is_left_after_kill_9_of_the_owner() -> None:
+    started = subprocess.Popen(
+        [sys.executable, "-c", OWNER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert started.stdin is not None
+    assert started.stdout is not None
+    pid, start = map(int, started.stdout.readline().split())
+    owner = ownership.Owner(pid, start)
+    names = owner.netns()
+    assert [ownership.short_name(name) for name in names] == ["node", "web"]
+    running = [
+        os.pidfd_open(pid) for n in names for pid in ownership.processes_in(ownership.NETNS / n)
+    ]
+    assert len(running) == 3  # ovsdb-server, ovs-vswitchd, the pod's server
+    started.kill()
+    started.communicate()
+    # The watcher removes it; so would the next lab: both may do it at once.
+    ownership.sweep()
+    ownership.sweep()
+    assert owner.netns() == []
+    assert not owner.directory.exists()
+    assert ownership.await_exit(running, time.monotonic() + 10)
+    for fd in running:
+        os.close(fd)
