@@ -1,0 +1,179 @@
+"""One bridge of an Open vSwitch, as its database shows it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from nsxdp.bridge import Bridge, BridgeChanged, BridgeError, Port
+from nsxdp.ovsdb import Batch, Client, Row, Uuid, Watch
+from nsxdp.transport import Tls
+
+__all__ = ["BRIDGE_WATCHES", "DATABASE", "BridgeView", "open_bridge"]
+
+DATABASE = "Open_vSwitch"
+
+BRIDGE_WATCHES = (
+    Watch("Open_vSwitch", ("ovs_version",)),
+    Watch(
+        "Bridge",
+        (
+            "name",
+            "datapath_id",
+            "datapath_type",
+            "external_ids",
+            "fail_mode",
+            "ports",
+            "protocols",
+        ),
+        indexes=("name",),
+    ),
+    Watch("Port", ("interfaces", "tag")),
+    Watch("Interface", ("name", "ofport", "mac_in_use", "external_ids", "type")),
+)
+"""What a `BridgeView` needs of its client."""
+
+
+class BridgeView:
+    """Follows one bridge by name.
+
+    Parameters
+    ----------
+    client
+        Of the database `DATABASE`, opened with `BRIDGE_WATCHES` at least.
+    name
+        The bridge's.
+
+    Raises
+    ------
+    BridgeError
+        There is no such bridge; the message names those that there are.
+    """
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.client = client
+        self.name = name
+        self._replica = client.replica
+        self._known: dict[Uuid, tuple[Row, Row, Port]] = {}
+        self._bridge: Bridge | None = None
+        self._stale = True
+        if self.bridge is None:
+            raise BridgeError(
+                f"{client.remote}: there is no bridge {name} "
+                f"(there are: {', '.join(sorted(self._names())) or 'none'}): "
+                f"run ovs-vsctl add-br {name}"
+            )
+        self._unsubscribe = self._replica.subscribe(self._changed)
+
+    def close(self) -> None:
+        """Follow it no longer."""
+        self._unsubscribe()
+
+    @property
+    def bridge(self) -> Bridge | None:
+        """The bridge as it is now; None where it was deleted."""
+        if self._stale:
+            bridge = self._read()
+            if bridge != self._bridge:
+                self._bridge = bridge
+            self._stale = False
+        return self._bridge
+
+    async def changes(self, since: Bridge | None = None) -> AsyncIterator[BridgeChanged]:
+        """What differs between ``since`` and now, and then each change; it ends with the client.
+
+        Without ``since``, all ports are seen to come first.  Changes that weren't fetched become
+        one.
+        """
+        with self._replica.changes() as feed:
+            seen = since
+            if self.bridge != seen:
+                change = BridgeChanged(seen, self.bridge)
+                seen = self.bridge
+                yield change
+            async for _ in feed:
+                now = self.bridge
+                if now is not seen and now != seen:
+                    change = BridgeChanged(seen, now)
+                    seen = now
+                    yield change
+
+    def _changed(self, batch: Batch) -> None:
+        self._stale = bool(batch.changes) or self._stale
+
+    def _names(self) -> list[str]:
+        return self._replica["Bridge"].column("name")
+
+    def _read(self) -> Bridge | None:
+        row = self._replica["Bridge"].one("name", self.name)
+        if row is None:
+            return None
+        versions = [v for v in self._replica["Open_vSwitch"].column("ovs_version") if v]
+        return Bridge(
+            name=self.name,
+            datapath_id=row.datapath_id or "",
+            protocols=row.protocols,
+            ports=MappingProxyType(self._ports(row)),
+            datapath_type=row.datapath_type,
+            fail_mode=row.fail_mode or "",
+            external_ids=row.external_ids,
+            ovs_version=versions[0] if versions else "",
+        )
+
+    def _ports(self, bridge: Row) -> Mapping[str, Port]:
+        """The ports by name; those whose rows are as they were stay the very same objects."""
+        known = {}
+        for port in self._replica.resolve(bridge, "ports"):
+            for interface in self._replica.resolve(port, "interfaces"):
+                before = self._known.get(interface.uuid)
+                if before is not None and before[0] is port and before[1] is interface:
+                    known[interface.uuid] = before
+                elif interface.ofport is not None and interface.ofport > 0:
+                    known[interface.uuid] = (port, interface, _port(port, interface))
+        self._known = known
+        ports = {port.name: port for _, _, port in known.values()}
+        return dict(sorted(ports.items()))
+
+
+def _port(port: Row, interface: Row) -> Port:
+    return Port(
+        name=interface.name,
+        ofport=interface.ofport,
+        mac=interface.mac_in_use or "",
+        external_ids=interface.external_ids,
+        type=interface.type,
+        tag=port.tag,
+    )
+
+
+@asynccontextmanager
+async def open_bridge(
+    remote: str,
+    name: str,
+    *,
+    tls: Tls | None = None,
+    timeout: float = 30.0,  # noqa: ASYNC109 - of each step
+) -> AsyncIterator[BridgeView]:
+    """Follow a bridge over a connection of its own.
+
+    Parameters
+    ----------
+    remote
+        Of the OVSDB server.
+    timeout
+        Seconds, as of `Client`.
+
+    Raises
+    ------
+    OvsdbError
+        The database can't be reached or read.
+    BridgeError
+        There is no such bridge; the message names those that there are.
+    """
+    async with Client(remote, DATABASE, BRIDGE_WATCHES, tls=tls, timeout=timeout) as client:
+        view = BridgeView(client, name)
+        try:
+            yield view
+        finally:
+            view.close()
