@@ -4,14 +4,12 @@ Sources: KEP-1669 (terminating endpoints), KEP-2433, KEP-4444 and KEP-3015 (topo
 distribution).
 """
 
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsxdp.services.addresses import Family
 from nsxdp.services.model import (
     HINTED_NODE,
     HINTED_ZONE,
@@ -25,7 +23,7 @@ from nsxdp.services.model import (
     ServicePort,
 )
 
-__all__ = ["Choice", "Columns", "Traffic", "Verdict", "choose", "columns"]
+__all__ = ["Choice", "Traffic", "Verdict", "choose"]
 
 
 Traffic = Literal["internal", "external"]
@@ -123,39 +121,3 @@ def _fits_topology(flags: NDArray[np.uint8], ready: NDArray[np.bool_]) -> NDArra
         if every & hints and some & hinted:
             return (flags & np.uint8(hinted)).astype(np.bool_)
     return np.ones(len(flags), np.bool_)
-
-
-class Columns(NamedTuple):
-    """Many lists of endpoints in one: list i is the rows offsets[i] to offsets[i + 1].
-
-    Attributes
-    ----------
-    offsets
-        uint64, one more than there are lists.
-    addresses
-        uint8, shape (n, 4) or (n, 16), in network byte order.
-    ports
-        uint16, in the machine's byte order.
-    flags
-        uint8, see `nsxdp.services.model`.
-    """
-
-    offsets: NDArray[np.uint64]
-    addresses: NDArray[np.uint8]
-    ports: NDArray[np.uint16]
-    flags: NDArray[np.uint8]
-
-
-def columns(family: Family, lists: Sequence[Endpoints]) -> Columns:
-    """The columns of 'lists', all of which are of 'family'."""
-    offsets = np.zeros(len(lists) + 1, np.uint64)
-    np.cumsum([len(endpoints) for endpoints in lists], out=offsets[1:], dtype=np.uint64)
-    addresses = b"".join([endpoints.packed_addresses for endpoints in lists])
-    ports = b"".join([endpoints.packed_ports for endpoints in lists])
-    flags = b"".join([endpoints.packed_flags for endpoints in lists])
-    return Columns(
-        offsets,
-        np.frombuffer(addresses, np.uint8).reshape(-1, family.width),
-        np.frombuffer(ports, np.uint16),
-        np.frombuffer(flags, np.uint8),
-    )

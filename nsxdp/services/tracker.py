@@ -326,7 +326,7 @@ def _differences(
         and old.zones == new.zones
     )
     for piece, other in ((old, new), (new, old)):
-        if piece is not None:
+        if piece is not None and piece.flags:  # a slice without endpoints says nothing
             for port in piece.ports:
                 if not (same_rows and other is not None and port in other.ports):
                     yield piece, port
