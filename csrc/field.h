@@ -82,31 +82,51 @@ int nsx_subfield_parse(const struct nsx_parser *, struct nsx_slice,
 /* With the NXM name and brackets, as ovs-ofctl prints it in a 'move'. */
 void nsx_subfield_format(struct nsx_buf *, const struct nsx_subfield *);
 
-/* A match: any number of fields, each with a value and a mask. */
+/* A match: any number of fields, each with a value and a mask.  Fields that are
+ * one thing are kept as one: registers as xregs, VLAN fields as vlan_tci,
+ * in_port as in_port_oxm, nw_tos as ip_dscp. */
+#define NSX_MATCH_HOLES 32
+
 struct nsx_match {
     uint64_t present[(NSX_N_FIELDS + 63) / 64];
     struct {
-        uint8_t value[NSX_FIELD_MAX];
+        uint8_t value[NSX_FIELD_MAX];   /* The first nsx_field_n_bytes(). */
         uint8_t mask[NSX_FIELD_MAX];
-        struct nsx_slice hole;  /* n == 0: none. */
     } fields[NSX_N_FIELDS];
+
+    struct {
+        struct nsx_slice name;
+        uint8_t field;                  /* enum nsx_field_id. */
+        uint8_t bit_offset, n_bits;     /* From the least significant bit. */
+    } holes[NSX_MATCH_HOLES];
+    size_t n_holes;
 };
 
 void nsx_match_init(struct nsx_match *);
+bool nsx_match_has(const struct nsx_match *, enum nsx_field_id);
 
-/* Takes one 'key=value' of a flow's text ("nw_dst=10.0.0.1") or a bare
- * protocol word ("tcp6").  Returns ENOENT, and writes no error, where 'key' is
- * no match field. */
+/* Takes one 'key=value' of a flow's text ("nw_dst=10.0.0.1",
+ * "reg0[0..7]=3") or a bare protocol word ("tcp6").  Returns ENOENT, and writes
+ * no error, where 'key' is no match field. */
 int nsx_match_parse_field(const struct nsx_parser *, struct nsx_match *,
                           struct nsx_slice key, struct nsx_slice value,
                           char delimiter);
+
+/* Once all is parsed: turns fields of another protocol into the one of the
+ * match's ("udp,tp_dst=53": tp_dst is tcp_dst), then nsx_match_check(). */
+int nsx_match_resolve(const struct nsx_parser *, struct nsx_match *,
+                      struct nsx_slice at);
 
 /* Checks the fields' prerequisites; 'at' is blamed. */
 int nsx_match_check(const struct nsx_parser *, const struct nsx_match *,
                     struct nsx_slice at);
 
+/* True if 'match' has what a use of 'field' needs. */
+bool nsx_match_allows(const struct nsx_match *, const struct nsx_field *);
+
 /* Appends 'struct ofp_match' (type OXM, length, fields in Open vSwitch's
- * order, padded to 8 bytes) and notes the holes. */
+ * order, padded to 8 bytes) and notes the holes. The parser may be NULL for a
+ * match without holes. */
 int nsx_match_encode(const struct nsx_parser *, const struct nsx_match *,
                      struct nsx_buf *);
 

@@ -2,7 +2,7 @@
  * flags.  As mf_parse() and mf_format() in Open vSwitch's lib/meta-flow.c, but
  * a value that doesn't fit into its field is an error here. */
 
-#include "table.h"
+#include "match.h"
 
 #include <arpa/inet.h>
 
@@ -79,21 +79,18 @@ hex_value(char c)
 
 /* The bits that a value of 'field' may have: those that the name says, and for
  * vlan_vid also the one that says that there is a tag. */
-static size_t
-value_bits(const struct nsx_field *field)
+size_t
+nsx_field_value_bits(const struct nsx_field *field)
 {
     return (field->id == NSX_F_VLAN_VID ? 13
             : field->id == NSX_F_ARP_OP ? 8
             : field->n_bits);
 }
 
-/* A number of any width, decimal up to 64 bits. */
-static int
-parse_integer(const struct nsx_parser *parser, const struct nsx_field *field,
-              struct nsx_slice text, size_t n_bits, uint8_t *p)
+int
+nsx_parse_integer(const struct nsx_parser *parser, const char *what,
+                  struct nsx_slice text, size_t n, size_t n_bits, uint8_t *p)
 {
-    size_t n = field->n_bytes;
-
     memset(p, 0, n);
     if (nsx_slice_starts_with(text, "0x")
         || nsx_slice_starts_with(text, "0X")) {
@@ -114,13 +111,11 @@ parse_integer(const struct nsx_parser *parser, const struct nsx_field *field,
             n_digits++;
         }
         if (!n_digits) {
-            return nsx_parse_error(parser, text, "%s is not a number",
-                                   field->name);
+            return nsx_parse_error(parser, text, "%s is not a number", what);
         }
     } else {
         uint64_t number;
-        int error = nsx_parse_number(parser, text, field->name, UINT64_MAX,
-                                     &number);
+        int error = nsx_parse_number(parser, text, what, UINT64_MAX, &number);
         if (error) {
             return error;
         }
@@ -139,8 +134,7 @@ parse_integer(const struct nsx_parser *parser, const struct nsx_field *field,
     return 0;
 
 too_large:
-    return nsx_parse_error(parser, text, "%s has only %zu bits", field->name,
-                           n_bits);
+    return nsx_parse_error(parser, text, "%s has only %zu bits", what, n_bits);
 }
 
 static int
@@ -148,7 +142,8 @@ parse_integer_mask(const struct nsx_parser *parser,
                    const struct nsx_field *field, struct nsx_slice text,
                    uint8_t *mask)
 {
-    int error = parse_integer(parser, field, text, field->n_bytes * 8u, mask);
+    int error = nsx_parse_integer(parser, field->name, text, field->n_bytes,
+                                  field->n_bytes * 8u, mask);
     if (error) {
         return error;
     }
@@ -156,7 +151,7 @@ parse_integer_mask(const struct nsx_parser *parser,
     /* A mask of all of the field's bits is no mask; bits beyond them can't
      * matter. */
     size_t n = field->n_bytes;
-    size_t n_bits = value_bits(field);
+    size_t n_bits = nsx_field_value_bits(field);
     bool full = true;
     for (size_t i = 0; i < n * 8; i++) {
         bool bit = nsx_get_bit(mask, n, i);
@@ -471,7 +466,8 @@ parse_plain(const struct nsx_parser *parser, const struct nsx_field *field,
         }
         return error;
     default:
-        return parse_integer(parser, field, text, value_bits(field), value);
+        return nsx_parse_integer(parser, field->name, text, field->n_bytes,
+                                 nsx_field_value_bits(field), value);
     }
 }
 
@@ -608,7 +604,7 @@ nsx_field_add_hole(const struct nsx_parser *parser,
 {
     size_t n_bits = 0;
 
-    while (n_bits < value_bits(field)
+    while (n_bits < nsx_field_value_bits(field)
            && nsx_get_bit(mask, field->n_bytes, n_bits)) {
         n_bits++;
     }
