@@ -1,0 +1,316 @@
+"""The API server as a source: list, then watch, for ever.
+
+One task per kind lists page by page (or takes the list as a stream of initial events), then
+watches from there on. A watch that ends is resumed at the last resourceVersion; history that the
+server has compacted away means a new list, of which only the differences are delivered. Nothing
+stops a kind for good: errors are logged once each, and tried again with a growing delay.
+
+Memory: a page or a chunk of the watch at a time. The queue to the consumer is bounded; when it is
+full, the tasks stop reading, and TCP holds the server back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from nsxdp.k8s.backoff import Backoff
+from nsxdp.k8s.client import Client
+from nsxdp.k8s.decode import BOOKMARK, DELETED, INITIAL_EVENTS_END, Decoder
+from nsxdp.k8s.errors import ApiError, GoneError, KubernetesError, ObjectError, ProtocolError
+from nsxdp.k8s.resources import Want
+from nsxdp.k8s.source import Batch, Change, Inventory, Op
+
+log = structlog.get_logger(__name__)
+
+MAX_LINE: Final = 16 << 20
+"""The longest line of a watch, in bytes. etcd takes 1.5 MB per object."""
+
+_WATCH_SECONDS: Final = (300, 600)
+"""How long the server shall keep a watch open: drawn anew for each, so that they spread."""
+
+_REMIND_SECONDS: Final = 60.0
+"""How often an error that doesn't go away is logged."""
+
+
+class Reflector:
+    """The API server's objects as a `Source`.
+
+    Parameters
+    ----------
+    client
+        An open client.
+    wants
+        What to follow; one for each kind.
+    page_size
+        Objects in a page of a list. Measured with 10,000 Services and as many EndpointSlices:
+        pages of 500 take as long as the whole list in one answer, and the first is there after
+        20 ms instead of 500 ms.
+    streaming
+        Take the list as initial events of the watch (WatchList, KEP-3157) where the server can;
+        it falls back to pages where it can't (before Kubernetes 1.32, or with an etcd that lacks
+        progress requests). Cheaper for the server, in time no better for us.
+    queue_size
+        Batches that may wait for the consumer.
+    idle_timeout
+        Seconds without a byte after which a watch is opened anew. The server sends a bookmark
+        about every minute.
+    read_timeout
+        Seconds without a byte after which a list is given up.
+    backoff
+        Makes the delays between attempts of one kind.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        wants: Sequence[Want],
+        *,
+        page_size: int = 500,
+        streaming: bool = False,
+        queue_size: int = 16,
+        idle_timeout: float = 180.0,
+        read_timeout: float = 60.0,
+        backoff: Callable[[], Backoff] = Backoff,
+    ) -> None:
+        if len({want.resource.kind for want in wants}) != len(wants):
+            raise ValueError("one want for each kind")
+        self._queue: asyncio.Queue[Batch | Exception] = asyncio.Queue(queue_size)
+        self._followers = [
+            _Follower(
+                client,
+                want,
+                self._queue,
+                page_size=page_size,
+                streaming=streaming,
+                idle_timeout=idle_timeout,
+                read_timeout=read_timeout,
+                backoff=backoff(),
+            )
+            for want in wants
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self
+
+    async def __anext__(self) -> Batch:
+        got = await self._queue.get()
+        if isinstance(got, Exception):
+            raise got
+        return got
+
+
+class _Follower:
+    """Follows one kind."""
+
+    def __init__(
+        self,
+        client: Client,
+        want: Want,
+        queue: asyncio.Queue[Batch | Exception],
+        *,
+        page_size: int,
+        streaming: bool,
+        idle_timeout: float,
+        read_timeout: float,
+        backoff: Backoff,
+    ) -> None:
+        self._client = client
+        self._want = want
+        self._queue = queue
+        self._page_size = page_size
+        self._streaming = streaming
+        self._idle_timeout = idle_timeout
+        self._read_timeout = read_timeout
+        self._backoff = backoff
+        self._decoder = Decoder(want.resource)
+        self._inventory = Inventory(want.resource)
+        self._synced = False
+        self._version = ""  # where the watch goes on; empty: list first
+        self._said = ""
+        self._said_at = 0.0
+        self._log = log.bind(kind=want.resource.kind)
+
+    async def run(self) -> None:
+        """Follow until cancelled. Only a bug ends it: then the consumer gets the exception."""
+        try:
+            while True:
+                try:
+                    if not self._version and not self._streaming:
+                        await self._list()
+                    alive = await self._watch()
+                except KubernetesError as error:
+                    await self._recover(error)
+                else:
+                    # A server that ends watches at once, without a byte, mustn't make us spin.
+                    await asyncio.sleep(0 if alive else self._backoff.delay())
+        except Exception as error:  # the consumer must know
+            self._log.exception("the reflector failed")
+            await self._queue.put(error)
+
+    async def _recover(self, error: KubernetesError) -> None:
+        wait = error.retry_after if isinstance(error, ApiError) else 0.0
+        delay = self._backoff.delay(at_least=wait)
+        if isinstance(error, GoneError):
+            self._version = ""
+            self._log.info("the server's history is compacted: listing again", error=str(error))
+        elif isinstance(error, ProtocolError):
+            # What stands in the stream can't be trusted; a list says what is.
+            self._version = ""
+            self._complain(error, delay)
+        elif self._streaming and not self._version and isinstance(error, ApiError):
+            self._streaming = error.code in (401, 403, 429)
+            if not self._streaming:
+                self._log.info("no streaming lists here: listing in pages", error=str(error))
+                return
+            self._complain(error, delay)
+        else:
+            self._complain(error, delay)
+        await asyncio.sleep(delay)
+
+    def _complain(self, error: KubernetesError, delay: float) -> None:
+        """Log an error when it is new, and again now and then while it lasts."""
+        now = time.monotonic()
+        text = str(error)
+        if text != self._said or now - self._said_at > _REMIND_SECONDS:
+            self._log.warning("cannot follow", error=text, retry_in=round(delay, 1))
+            self._said, self._said_at = text, now
+
+    async def _list(self) -> None:
+        """List everything, page by page."""
+        self._inventory.begin_list()
+        token = ""
+        while True:
+            params = {"limit": str(self._page_size)}
+            if token:
+                params["continue"] = token
+            body = await self._client.list_body(self._want, params, read_timeout=self._read_timeout)
+            received = time.monotonic()
+            page = self._decoder.page(body)
+            del body
+            if not page.meta.resource_version:
+                raise ProtocolError(f"a list of {self._want.resource.plural} without a version")
+            if token and page.meta.continue_ == token:
+                raise ProtocolError(f"the list of {self._want.resource.plural} goes in circles")
+            token = page.meta.continue_
+            changes = self._inventory.listed(page.items, page.errors)
+            if not token:
+                changes += self._inventory.end_list()
+            await self._put(changes, page.errors, received, complete=not token)
+            if not token:
+                self._version = page.meta.resource_version
+                return
+
+    async def _watch(self) -> bool:
+        """Watch until the server ends it. Returns whether anything came."""
+        initial = not self._version
+        params = {
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
+        }
+        if initial:
+            params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            self._inventory.begin_list()
+        else:
+            params["resourceVersion"] = self._version
+        alive = False
+        watch = self._client.watch(self._want, params, idle_timeout=self._idle_timeout)
+        async with watch as stream:
+            rest: list[bytes] = []
+            size = 0
+            async for chunk in stream:
+                received = time.monotonic()
+                cut = chunk.rfind(b"\n") + 1
+                if not cut:
+                    rest.append(chunk)
+                    size += len(chunk)
+                    if size > MAX_LINE:
+                        raise ProtocolError(
+                            f"the watch of {self._want.resource.plural}: a line of over "
+                            f"{MAX_LINE} bytes"
+                        )
+                    continue
+                rest.append(chunk[:cut])
+                initial = await self._take(b"".join(rest), received, initial=initial)
+                rest = [chunk[cut:]]
+                size = len(rest[0])
+                if not alive and not initial:
+                    alive = True
+                    self._worked()
+        # A line that the end of the stream has cut off comes again with the next watch.
+        return alive
+
+    async def _take(self, lines: bytes, received: float, *, initial: bool) -> bool:
+        """Deliver whole lines of a watch. Returns whether initial events are still to come."""
+        got = self._decoder.lines(lines)
+        changes: list[Change] = []
+        version = ""
+        errors = got.errors
+        if initial:
+            self._inventory.listed((), errors)
+        for kind, obj in got.events:
+            version = obj.metadata.resource_version or version
+            if kind == BOOKMARK:
+                if initial and (obj.metadata.annotations or {}).get(INITIAL_EVENTS_END) == "true":
+                    initial = False
+                    changes += self._inventory.end_list()
+                    await self._put(changes, errors, received, complete=True)
+                    changes, errors = [], ()
+            elif initial and kind != DELETED:
+                changes += self._inventory.listed((obj,), ())
+            else:
+                op = Op.DELETE if kind == DELETED else Op.UPSERT
+                change = self._inventory.watched(op, obj)
+                if change is not None:
+                    changes.append(change)
+        await self._put(changes, errors, received)
+        if version and not initial:
+            self._version = version
+        if got.error is not None:
+            raise got.error
+        return initial
+
+    def _worked(self) -> None:
+        self._backoff.reset()
+        if self._said:
+            self._log.info("following again")
+            self._said = ""
+
+    async def _put(
+        self,
+        changes: list[Change],
+        errors: tuple[ObjectError, ...],
+        received: float,
+        *,
+        complete: bool = False,
+    ) -> None:
+        """Hand a batch to the consumer; waits while the queue is full."""
+        for error in errors:
+            self._log.warning("an object cannot be used: it is left out", error=str(error))
+        news = complete and not self._synced
+        self._synced = self._synced or complete
+        if changes or errors or news:
+            kind = self._want.resource.kind
+            await self._queue.put(Batch(kind, changes, self._synced, received, errors))

@@ -1,0 +1,106 @@
+"""Which kinds there are, where the API serves them, and which of their objects are wanted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from nsxdp.k8s.objects import (
+    HEADLESS_LABEL,
+    PROXY_NAME_LABEL,
+    EndpointSlice,
+    Event,
+    Node,
+    Object,
+    Service,
+    ServiceCIDR,
+)
+
+
+class Resource(Struct, frozen=True):
+    """One kind of the API.
+
+    Attributes
+    ----------
+    kind, group, version, plural
+        As in the API: ``EndpointSlice``, ``discovery.k8s.io``, ``v1``, ``endpointslices``.
+        The group is empty for the core one.
+    type
+        The Python type.
+    namespaced
+        Whether its objects live in namespaces.
+    """
+
+    kind: str
+    group: str
+    version: str
+    plural: str
+    type: type[Object]
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """The URL path of one object, or of all (of one namespace)."""
+        parts = ["/apis" if self.group else "/api", self.api_version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        return "/".join(parts)
+
+
+SERVICES: Final = Resource("Service", "", "v1", "services", Service)
+ENDPOINT_SLICES: Final = Resource(
+    "EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", EndpointSlice
+)
+NODES: Final = Resource("Node", "", "v1", "nodes", Node, namespaced=False)
+SERVICE_CIDRS: Final = Resource(
+    "ServiceCIDR", "networking.k8s.io", "v1", "servicecidrs", ServiceCIDR, namespaced=False
+)
+EVENTS: Final = Resource("Event", "events.k8s.io", "v1", "events", Event)
+
+RESOURCES: Final = {
+    resource.kind: resource
+    for resource in (SERVICES, ENDPOINT_SLICES, NODES, SERVICE_CIDRS, EVENTS)
+}
+
+
+class Want(Struct, frozen=True):
+    """Objects of one kind that somebody wants to follow."""
+
+    resource: Resource
+    labels: str = ""
+    fields: str = ""
+    namespace: str = ""
+
+
+def service_proxy_wants(
+    node_name: str = "", *, proxy_name: str = "", service_cidrs: bool = False
+) -> tuple[Want, ...]:
+    """What a service proxy follows, with kube-proxy's own selectors.
+
+    Parameters
+    ----------
+    node_name
+        The Node to follow; empty for none.
+    proxy_name
+        Serve the Services whose label ``service.kubernetes.io/service-proxy-name`` has this
+        value, instead of those that don't have the label (KP-3).
+    service_cidrs
+        Follow the ServiceCIDRs too (KP-13).
+    """
+    mine = f"{PROXY_NAME_LABEL}={proxy_name}" if proxy_name else f"!{PROXY_NAME_LABEL}"
+    wants = [
+        Want(SERVICES, labels=mine, fields="spec.clusterIP!=None"),
+        Want(ENDPOINT_SLICES, labels=f"{mine},!{HEADLESS_LABEL}"),
+    ]
+    if node_name:
+        wants.append(Want(NODES, fields=f"metadata.name={node_name}"))
+    if service_cidrs:
+        wants.append(Want(SERVICE_CIDRS))
+    return tuple(wants)
