@@ -99,4 +99,6 @@ class ObjectError(Struct, frozen=True):
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
-        return f"{where}{self.kind} {self.key or '(no name)'}: {self.path}: {self.message}"
+        what = f"{self.kind} {self.key or '(no name)'}: " if self.kind else ""
+        place = f"{self.path}: " if self.path != "$" else ""
+        return f"{where}{what}{place}{self.message}"
