@@ -83,9 +83,9 @@ def choose(port: ServicePort, endpoints: Endpoints) -> Choice:
       those that are (KP-26). Neither holds for traffic with the policy ``Local`` nor for
       terminating endpoints (KP-27).
     """
-    if endpoints.plain and not port.uses_local_endpoints:
-        return Choice(endpoints, Endpoints(endpoints.family), endpoints, True)
     none = Endpoints(endpoints.family)
+    if endpoints.plain and not port.uses_local_endpoints:
+        return Choice(endpoints, none, endpoints, bool(endpoints))
     if not endpoints:
         return Choice(none, none, none, False)
     flags = endpoints.flags

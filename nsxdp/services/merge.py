@@ -26,7 +26,7 @@ def join(family: Family, pieces: Sequence[tuple[Slice, int]], zone: str) -> Endp
         piece, port = pieces[0]
         packed_flags = piece.flags if piece.zones is None else _flags(piece, zone).tobytes()
         packed_ports = port.to_bytes(2, byteorder) * len(packed_flags)
-        return Endpoints(family, piece.addresses, packed_ports, packed_flags, piece.plain)
+        return Endpoints(family, piece.addresses, packed_ports, packed_flags)
     if not pieces:
         return Endpoints(family)
     flat = np.frombuffer(b"".join([piece.addresses for piece, _ in pieces]), np.uint8)
@@ -36,11 +36,7 @@ def join(family: Family, pieces: Sequence[tuple[Slice, int]], zone: str) -> Endp
     flags = np.concatenate([_flags(piece, zone) for piece, _ in pieces])
     rows = _best_rows(addresses, ports, flags)
     return Endpoints(
-        family,
-        addresses[rows].tobytes(),
-        ports[rows].tobytes(),
-        flags[rows].tobytes(),
-        all(piece.plain for piece, _ in pieces),
+        family, addresses[rows].tobytes(), ports[rows].tobytes(), flags[rows].tobytes()
     )
 
 

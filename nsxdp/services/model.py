@@ -45,6 +45,8 @@ HINTED_NODE: Final = 0x40
 HINTED_ZONE: Final = 0x80
 """One of its hints is this node's zone."""
 
+_PLAIN_FLAGS: Final = bytes((READY | SERVING, READY | SERVING | LOCAL))
+
 
 class ServicePortName(NamedTuple):
     """What names a Service port: ports of one Service with one name and two protocols are two."""
@@ -144,15 +146,12 @@ class Endpoints(Struct, frozen=True, gc=False):
     ----------
     packed_addresses, packed_ports, packed_flags
         The columns' bytes: addresses as on the wire, ports in the machine's byte order.
-    plain
-        True if every endpoint is ready and serving, not terminating, and without hints.
     """
 
     family: Family
     packed_addresses: bytes = b""
     packed_ports: bytes = b""
     packed_flags: bytes = b""
-    plain: bool = False
 
     @property
     def addresses(self) -> NDArray[np.uint8]:
@@ -168,6 +167,11 @@ class Endpoints(Struct, frozen=True, gc=False):
     def flags(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.packed_flags, np.uint8)
 
+    @property
+    def plain(self) -> bool:
+        """Whether all are ready and serving, not terminating, and without hints."""
+        return not self.packed_flags.strip(_PLAIN_FLAGS)
+
     def __len__(self) -> int:
         return len(self.packed_flags)
 
@@ -180,7 +184,6 @@ class Endpoints(Struct, frozen=True, gc=False):
             self.addresses[mask].tobytes(),
             self.ports[mask].tobytes(),
             self.flags[mask].tobytes(),
-            self.plain,
         )
 
     def texts(self) -> list[str]:

@@ -44,8 +44,6 @@ _CONDITIONS: Final = {
 }
 """(ready, serving, terminating) -> flags; unsaid: ready, serving, not terminating (KP-9)."""
 
-_PLAIN: Final = bytes((READY | SERVING, READY | SERVING | LOCAL))
-
 
 class Slice(Struct, frozen=True, gc=False):
     """What an EndpointSlice says. Equal slices say the same, whatever the order they say it in.
@@ -63,8 +61,6 @@ class Slice(Struct, frozen=True, gc=False):
         if no endpoint has hints for zones.
     unique
         Whether no address is there twice.
-    plain
-        Whether all endpoints are ready, serving, not terminating and have no hints.
     """
 
     service: str
@@ -74,7 +70,6 @@ class Slice(Struct, frozen=True, gc=False):
     flags: bytes
     zones: dict[str, bytes] | None
     unique: bool
-    plain: bool
 
 
 def compact(
@@ -144,7 +139,6 @@ def compact(
         bytes(flags),
         masks,
         len(set(addresses)) == count,
-        not flags.strip(_PLAIN),
     )
 
 
