@@ -1,7 +1,7 @@
 /* action.h: actions and instructions.
  *
- * actions.def is the single table: one entry an action, with its text names,
- * its wire type and its five verbs (parse, check, format...).  Their canonical form is
+ * actions.def is the single table: the words of the text and the types on the
+ * wire, each with its verbs (parse; check, format).  The canonical form is
  * OpenFlow 1.5's bytes: parsing writes them, formatting reads them. */
 #ifndef NSX_ACTION_H
 #define NSX_ACTION_H 1
@@ -13,9 +13,12 @@ enum nsx_action_context {
     NSX_IN_BUCKET,              /* A group's bucket. */
     NSX_IN_PACKET_OUT,
     NSX_IN_CT_EXEC,             /* ct(exec(...)): set_field, load, move. */
+    NSX_IN_CLONE,               /* clone(...) */
+    NSX_IN_WRITE_ACTIONS,       /* write_actions(...): an action set. */
 };
 
-/* Parses the text after "actions=" and appends the action list. A context other than NSX_IN_FLOW takes no instructions. */
+/* Parses the text after "actions=" and appends the action list: no
+ * instructions, and nothing for "drop". */
 int nsx_actions_parse(const struct nsx_parser *, struct nsx_slice text,
                       enum nsx_action_context, struct nsx_buf *);
 

@@ -1,0 +1,311 @@
+/* action_util.c: what several families of actions need. */
+
+#include "action_verbs.h"
+
+/* Bytes. */
+
+size_t
+nsx_put_action(struct nsx_buf *buf, uint16_t type, size_t len)
+{
+    size_t start = buf->size;
+    uint8_t *a = nsx_put_zeros(buf, len);
+
+    nsx_set16(a, type);
+    nsx_set16(a + 2, (uint16_t) len);
+    return start;
+}
+
+size_t
+nsx_put_nx_action(struct nsx_buf *buf, uint16_t subtype, size_t len)
+{
+    size_t start = nsx_put_action(buf, NSX_ACTION_EXPERIMENTER, len);
+
+    nsx_set32(buf->data + start + 4, NSX_VENDOR_NX);
+    nsx_set16(buf->data + start + 8, subtype);
+    return start;
+}
+
+void
+nsx_finish_action(struct nsx_buf *buf, size_t start)
+{
+    nsx_pad(buf, start, 8);
+    nsx_set16(buf->data + start + 2, (uint16_t) (buf->size - start));
+}
+
+/* Fields. */
+
+uint32_t
+nsx_match_exact(const struct nsx_match *match, enum nsx_field_id id)
+{
+    size_t n = nsx_field_n_bytes(nsx_field_from_id(id));
+    uint32_t value = 0;
+
+    if (!(match->present[id / 64] >> id % 64 & 1)) {
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (match->fields[id].mask[i] != 0xff) {
+            return 0;
+        }
+        value = value << 8 | match->fields[id].value[i];
+    }
+    return value;
+}
+
+int
+nsx_check_prerequisites(const struct nsx_parser *parser,
+                        const struct nsx_match *match_,
+                        const struct nsx_field *field, struct nsx_slice at)
+{
+    enum nsx_field_id id = nsx_field_id(field);
+    struct nsx_match match = *match_;
+
+    if (match.present[id / 64] >> id % 64 & 1) {
+        return 0;
+    }
+
+    /* A match on the field needs what an action on it needs. */
+    match.present[id / 64] |= UINT64_C(1) << id % 64;
+    memset(match.fields[id].mask, 0xff, sizeof match.fields[id].mask);
+    return nsx_match_check(parser, &match, at);
+}
+
+int
+nsx_check_source(const struct nsx_action_list *list,
+                 const struct nsx_field *field, struct nsx_slice at)
+{
+    const struct nsx_parser *parser = list->parser;
+
+    switch (nsx_field_id(field)) {
+    case NSX_F_VLAN_TCI:
+        return 0;
+    case NSX_F_VLAN_VID:
+    case NSX_F_VLAN_PCP:
+    case NSX_F_DL_VLAN:
+    case NSX_F_DL_VLAN_PCP:
+        /* Tags come and go with the actions before. */
+        if (parser->match && !list->n_vlans) {
+            return nsx_parse_error(parser, at, "the packet has no VLAN tag: "
+                                   "match on one, or push_vlan first");
+        }
+        return 0;
+    default:
+        return (parser->match
+                ? nsx_check_prerequisites(parser, parser->match, field, at)
+                : 0);
+    }
+}
+
+static bool
+is_ct_field(const struct nsx_field *field)
+{
+    enum nsx_field_id id = nsx_field_id(field);
+
+    return id == NSX_F_CT_MARK || id == NSX_F_CT_LABEL;
+}
+
+int
+nsx_check_destination(const struct nsx_action_list *list,
+                      const struct nsx_field *field, struct nsx_slice at)
+{
+    if (!nsx_field_writable(field)) {
+        return nsx_parse_error(list->parser, at, "%s is read-only",
+                               nsx_field_name(field));
+    } else if (is_ct_field(field) && list->context != NSX_IN_CT_EXEC) {
+        return nsx_parse_error(list->parser, at,
+                               "only ct(commit,exec(...)) can set %s",
+                               nsx_field_name(field));
+    } else if (!is_ct_field(field) && list->context == NSX_IN_CT_EXEC) {
+        return nsx_parse_error(list->parser, at,
+                               "ct(exec(...)) can set ct_mark and ct_label "
+                               "only");
+    }
+    return nsx_check_source(list, field, at);
+}
+
+int
+nsx_check_writable(const struct nsx_action_check *check,
+                   const struct nsx_field *field, size_t position)
+{
+    if (!nsx_field_writable(field)
+        || nsx_field_id(field) == NSX_F_IN_PORT_OXM) {
+        return nsx_decode_error(check->error, position, "%s is read-only",
+                                nsx_field_name(field));
+    } else if (is_ct_field(field) != (check->context == NSX_IN_CT_EXEC)) {
+        return nsx_decode_error(check->error, position,
+                                "%s is set %s ct(exec(...))",
+                                nsx_field_name(field),
+                                is_ct_field(field) ? "outside of" : "in");
+    }
+    return 0;
+}
+
+int
+nsx_check_zeros(const struct nsx_action_check *check, const uint8_t *p,
+                size_t n, size_t position)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i]) {
+            return nsx_decode_error(check->error, position + i,
+                                    "padding that isn't zero");
+        }
+    }
+    return 0;
+}
+
+bool
+nsx_subfield_from_header(uint32_t header, size_t offset, size_t n_bits,
+                         struct nsx_subfield *sf)
+{
+    uint8_t bytes[4];
+    size_t header_len;
+    bool has_mask;
+
+    nsx_set32(bytes, header);
+    sf->field = nsx_oxm_pull_header(bytes, sizeof bytes, &has_mask,
+                                    &header_len);
+    if (!sf->field || has_mask || !n_bits
+        || offset + n_bits > nsx_field_n_bits(sf->field)) {
+        return false;
+    }
+    sf->offset = (uint16_t) offset;
+    sf->n_bits = (uint16_t) n_bits;
+    return true;
+}
+
+/* Bits. */
+
+static bool
+fits(const uint8_t *bytes, size_t n_bytes, size_t n_bits)
+{
+    for (size_t i = n_bits; i < n_bytes * 8; i++) {
+        if (bytes[n_bytes - 1 - i / 8] >> i % 8 & 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int
+hex_value(char c)
+{
+    return (c >= '0' && c <= '9' ? c - '0'
+            : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10
+            : -1);
+}
+
+int
+nsx_parse_bits(const struct nsx_parser *parser, struct nsx_slice text,
+               size_t n_bits, size_t n_bytes, uint8_t *bytes)
+{
+    bool hex = (text.n > 2 && text.s[0] == '0'
+                && (text.s[1] == 'x' || text.s[1] == 'X'));
+
+    memset(bytes, 0, n_bytes);
+    if (hex) {
+        /* May be wider than any number of C. */
+        for (size_t i = 0; i < text.n - 2; i++) {
+            int digit = hex_value(text.s[text.n - 1 - i]);
+
+            if (digit < 0) {
+                return nsx_parse_error(parser, text, "not a number");
+            } else if (i / 2 < n_bytes) {
+                bytes[n_bytes - 1 - i / 2] |= (uint8_t) (digit << i % 2 * 4);
+            } else if (digit) {
+                return nsx_parse_error(parser, text,
+                                       "doesn't fit into %zu bits", n_bits);
+            }
+        }
+    } else {
+        uint64_t number;
+        int error = nsx_parse_number(parser, text, "value", UINT64_MAX,
+                                     &number);
+        if (error) {
+            return error;
+        }
+        for (size_t i = 0; i < 8 && number; i++) {
+            if (i >= n_bytes) {
+                return nsx_parse_error(parser, text,
+                                       "doesn't fit into %zu bits", n_bits);
+            }
+            bytes[n_bytes - 1 - i] = (uint8_t) number;
+            number >>= 8;
+        }
+    }
+    return (fits(bytes, n_bytes, n_bits) ? 0
+            : nsx_parse_error(parser, text, "doesn't fit into %zu bits",
+                              n_bits));
+}
+
+void
+nsx_copy_bits(const uint8_t *src, uint8_t *dst, size_t n, size_t offset,
+              size_t n_bits)
+{
+    for (size_t i = 0; i < n_bits; i++) {
+        size_t to = i + offset;
+        uint8_t bit = (uint8_t) (1 << to % 8);
+        uint8_t *byte = &dst[n - 1 - to / 8];
+
+        *byte = (uint8_t) (src[n - 1 - i / 8] >> i % 8 & 1
+                           ? *byte | bit : *byte & ~bit);
+    }
+}
+
+/* Text. */
+
+int
+nsx_split_arrow(const struct nsx_parser *parser, struct nsx_slice text,
+                struct nsx_slice *a, struct nsx_slice *b)
+{
+    for (size_t i = 0; i + 2 <= text.n; i++) {
+        if (text.s[i] == '-' && text.s[i + 1] == '>') {
+            *a = (struct nsx_slice) { text.s, i };
+            *b = (struct nsx_slice) { text.s + i + 2, text.n - i - 2 };
+            return 0;
+        }
+    }
+    return nsx_parse_error(parser, text, "missing ->");
+}
+
+int
+nsx_parse_hex(const struct nsx_parser *parser, struct nsx_slice text,
+              struct nsx_buf *buf)
+{
+    for (size_t i = 0; i < text.n; ) {
+        if (strchr(" .\t\r\n", text.s[i]) && text.s[i]) {
+            i++;
+            continue;
+        }
+
+        int high = hex_value(text.s[i]);
+        int low = i + 1 < text.n ? hex_value(text.s[i + 1]) : -1;
+        if (high < 0 || low < 0) {
+            return nsx_parse_error(parser, text, "not hexadecimal bytes");
+        }
+        nsx_put8(buf, (uint8_t) (high << 4 | low));
+        i += 2;
+    }
+    return 0;
+}
+
+void
+nsx_format_hex(struct nsx_buf *buf, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        nsx_printf(buf, "%s%02x", i ? "." : "", p[i]);
+    }
+}
+
+void
+nsx_format_bits(struct nsx_buf *buf, const uint8_t *p, size_t n)
+{
+    while (n > 1 && !*p) {
+        p++;
+        n--;
+    }
+    nsx_printf(buf, "0x%x", *p);
+    while (--n) {
+        nsx_printf(buf, "%02x", *++p);
+    }
+}

@@ -1,0 +1,167 @@
+/* action_verbs.h: what the files of the actions share.
+ *
+ * Each word and each wire form of actions.def has its verbs in the file of its
+ * family:
+ *
+ *    - nsx_parse_VERB() parses the word's argument and appends bytes.
+ *    - nsx_check_VERB() checks one whole action that came from elsewhere,
+ *      whose length is already within the table's bounds.
+ *    - nsx_format_VERB() prints a checked one. */
+#ifndef NSX_ACTION_VERBS_H
+#define NSX_ACTION_VERBS_H 1
+
+#include "action.h"
+#include "field.h"
+
+/* "NX" in actions.def. */
+#define NSX_VENDOR_0 0
+#define NSX_VENDOR_NX 0x00002320u
+
+#define NSX_ACTION_EXPERIMENTER 0xffff
+#define NSX_ACTION_LIST_MAX 65528       /* Bytes that a 16-bit length takes. */
+#define NSX_ACTION_DEPTH_MAX 64         /* clone(clone(...)) */
+
+/* Instructions, in the order in which they must stand in a text.  'meter' is
+ * an action in OpenFlow 1.5 and still comes first. */
+enum nsx_stage {
+    NSX_STAGE_METER,
+    NSX_STAGE_APPLY,
+    NSX_STAGE_CLEAR,
+    NSX_STAGE_WRITE,
+    NSX_STAGE_METADATA,
+    NSX_STAGE_GOTO,
+    NSX_N_STAGES
+};
+
+/* One list of actions that is being parsed. */
+struct nsx_action_list {
+    const struct nsx_parser *parser;
+    struct nsx_buf *buf;
+    enum nsx_action_context context;
+    unsigned int depth;
+    unsigned int n_vlans;       /* Tags that a packet has by now. */
+
+    /* For the rules among the words of a list. */
+    enum nsx_stage stage;       /* Of the last word... */
+    size_t n_words;             /* ...if this isn't 0. */
+    size_t start;               /* Offset of the list in the buffer. */
+    bool has_apply;             /* Is there an apply_actions?  Then... */
+    size_t apply;               /* ...its offset in the buffer. */
+    struct nsx_slice drop, conjunction, other;
+};
+
+void nsx_action_list_init(struct nsx_action_list *, const struct nsx_parser *,
+                          enum nsx_action_context, struct nsx_buf *);
+
+/* Parses one word, or a text of any number of them. */
+int nsx_action_list_word(struct nsx_action_list *, struct nsx_slice key,
+                         struct nsx_slice value);
+int nsx_action_list_text(struct nsx_action_list *, struct nsx_slice);
+
+/* Parses 'text' as the actions that are nested in one of 'outer'. */
+int nsx_action_list_nested(struct nsx_action_list *outer,
+                           enum nsx_action_context, struct nsx_slice text);
+
+/* Appends the header of an action of 'len' bytes, zeros after it, and returns
+ * the offset of the action in the buffer. */
+size_t nsx_put_action(struct nsx_buf *, uint16_t type, size_t len);
+size_t nsx_put_nx_action(struct nsx_buf *, uint16_t subtype, size_t len);
+
+/* Pads the action at 'start' to 8 bytes and sets its length. */
+void nsx_finish_action(struct nsx_buf *, size_t start);
+
+/* Fails where the flow's match lacks what 'field' needs ('at' is blamed).
+ * nsx_check_destination() also fails where actions may not write it. */
+int nsx_check_source(const struct nsx_action_list *, const struct nsx_field *,
+                     struct nsx_slice at);
+int nsx_check_destination(const struct nsx_action_list *,
+                          const struct nsx_field *, struct nsx_slice at);
+
+/* Like nsx_check_source(), against any 'match'. */
+int nsx_check_prerequisites(const struct nsx_parser *,
+                            const struct nsx_match *,
+                            const struct nsx_field *, struct nsx_slice at);
+
+/* The field's value, or 0 where the match doesn't have all of it. */
+uint32_t nsx_match_exact(const struct nsx_match *, enum nsx_field_id);
+
+/* A number of any length, for a field of 'n_bytes', big-endian at 'bytes',
+ * that fits into 'n_bits'. */
+int nsx_parse_bits(const struct nsx_parser *, struct nsx_slice,
+                   size_t n_bits, size_t n_bytes, uint8_t *bytes);
+
+/* Copies the 'n_bits' low bits of 'src' to bits 'offset'... of 'dst', both of
+ * 'n' big-endian bytes. */
+void nsx_copy_bits(const uint8_t *src, uint8_t *dst, size_t n, size_t offset,
+                   size_t n_bits);
+
+/* Splits "a->b".  Fails, blaming all, without an arrow. */
+int nsx_split_arrow(const struct nsx_parser *, struct nsx_slice text,
+                    struct nsx_slice *a, struct nsx_slice *b);
+
+/* Hexadecimal bytes with any number of dots and blanks between them. */
+int nsx_parse_hex(const struct nsx_parser *, struct nsx_slice,
+                  struct nsx_buf *);
+void nsx_format_hex(struct nsx_buf *, const uint8_t *, size_t n);
+
+/* "0x" and the digits of a big-endian number without leading zeros. */
+void nsx_format_bits(struct nsx_buf *, const uint8_t *, size_t n);
+
+/* A subfield whose field is named by a 4-byte NXM header, and whose bits are
+ * all in it. */
+bool nsx_subfield_from_header(uint32_t header, size_t offset, size_t n_bits,
+                              struct nsx_subfield *);
+
+/* Checking. */
+struct nsx_action_check {
+    enum nsx_action_context context;
+    unsigned int depth;
+    struct nsx_error *error;
+};
+
+int nsx_actions_check__(const struct nsx_action_check *, const uint8_t *,
+                        size_t n, size_t position);
+
+/* Checks the actions that are nested in one of 'outer'. */
+int nsx_actions_check_nested(const struct nsx_action_check *outer,
+                             enum nsx_action_context, const uint8_t *,
+                             size_t n, size_t position);
+
+/* Fails unless 'n' bytes are zeros. */
+int nsx_check_zeros(const struct nsx_action_check *, const uint8_t *, size_t n,
+                    size_t position);
+
+/* Fails where 'field' isn't one that actions may write here. */
+int nsx_check_writable(const struct nsx_action_check *,
+                       const struct nsx_field *, size_t position);
+
+/* An action's type: (vendor, type). */
+static inline uint64_t
+nsx_action_type(const uint8_t *a)
+{
+    uint16_t type = nsx_get16(a);
+
+    return (type == NSX_ACTION_EXPERIMENTER
+            ? (uint64_t) nsx_get32(a + 4) << 16 | nsx_get16(a + 8)
+            : type);
+}
+
+#define NSX_WORD(NAME, VERB, STAGE)                                     \
+    int nsx_parse_##VERB(struct nsx_action_list *, struct nsx_slice word, \
+                         struct nsx_slice arg);
+#include "actions.def"
+#undef NSX_WORD
+
+#define NSX_ACTION(VENDOR, TYPE, MIN, MAX, PLACES, VERB)                \
+    int nsx_check_##VERB(const struct nsx_action_check *, const uint8_t *, \
+                         size_t n, size_t position);                    \
+    void nsx_format_##VERB(struct nsx_buf *, const uint8_t *, size_t n, \
+                           nsx_tables);
+#include "actions.def"
+#undef NSX_ACTION
+
+/* A bare port, in 'word'. */
+int nsx_parse_output_port(struct nsx_action_list *, struct nsx_slice word,
+                          uint32_t port);
+
+#endif /* action_verbs.h */
