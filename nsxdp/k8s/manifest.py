@@ -31,6 +31,9 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 MAX_FILE: Final = 64 << 20
 """The longest file that is read, in bytes."""
 
+MAX_DEPTH: Final = 200
+"""Levels of mappings and lists in a file. The deepest object of the API has about twenty."""
+
 MAX_ERRORS: Final = 10
 """Errors that are told of one file; who has made more has made the same one again."""
 
@@ -53,7 +56,25 @@ class File(Struct, frozen=True):
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as kubectl reads it: no timestamps, no base 60; a key may stand only once in a map."""
+    """YAML as kubectl reads it: no timestamps, no base 60; a key may stand only once in a map.
+
+    The C composer calls itself for each level without a limit, and would run out of stack (a
+    crash, not an exception): so levels are counted where it calls back.
+    """
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:  # noqa: ARG002
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(
+                None, None, "nested too deeply", getattr(current_node, "start_mark", None)
+            )
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
