@@ -36,8 +36,8 @@ const struct nsx_field *nsx_field_from_name(struct nsx_slice name);
 const struct nsx_field *nsx_field_from_id(enum nsx_field_id);
 
 /* Reads an OXM header (4 bytes, 8 for an experimenter's) at the front of the
- * 'n' bytes at 'p'. Sets '*has_mask' and '*header_len'; the payload follows. Returns
- * NULL for a field that is not in the table or a wrong length. */
+ * 'n' bytes at 'p'.  Sets '*has_mask' and '*header_len'; the payload follows.
+ * Returns NULL for a field that is not in the table or a wrong length. */
 const struct nsx_field *nsx_oxm_pull_header(const uint8_t *p, size_t n,
                                             bool *has_mask,
                                             size_t *header_len);
@@ -82,8 +82,8 @@ int nsx_subfield_parse(const struct nsx_parser *, struct nsx_slice,
 /* With the NXM name and brackets, as ovs-ofctl prints it in a 'move'. */
 void nsx_subfield_format(struct nsx_buf *, const struct nsx_subfield *);
 
-/* A match: any number of fields, each with a value and a mask.  Fields that are
- * one thing are kept as one: registers as xregs, VLAN fields as vlan_tci,
+/* A match: any number of fields, each with a value and a mask.  Fields that
+ * are one thing are kept as one: registers as xregs, VLAN fields as vlan_tci,
  * in_port as in_port_oxm, nw_tos as ip_dscp. */
 #define NSX_MATCH_HOLES 32
 
@@ -106,8 +106,8 @@ void nsx_match_init(struct nsx_match *);
 bool nsx_match_has(const struct nsx_match *, enum nsx_field_id);
 
 /* Takes one 'key=value' of a flow's text ("nw_dst=10.0.0.1",
- * "reg0[0..7]=3") or a bare protocol word ("tcp6").  Returns ENOENT, and writes
- * no error, where 'key' is no match field. */
+ * "reg0[0..7]=3") or a bare protocol word ("tcp6").  Returns ENOENT, and
+ * writes no error, where 'key' is no match field. */
 int nsx_match_parse_field(const struct nsx_parser *, struct nsx_match *,
                           struct nsx_slice key, struct nsx_slice value,
                           char delimiter);

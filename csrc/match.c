@@ -455,6 +455,26 @@ nsx_match_find_unmet(const struct nsx_match *match, const char **needs)
     return NULL;
 }
 
+/* Returns the word of 'text' that set 'field', or 'text'. */
+static struct nsx_slice
+find_word(struct nsx_slice text, const struct nsx_field *field)
+{
+    struct nsx_slice rest = text;
+    struct nsx_slice key, value;
+    char delimiter;
+
+    while (nsx_next_key_value(&rest, &key, &value, &delimiter)) {
+        const struct nsx_field *named = nsx_field_from_name(key);
+
+        if (named && (named == field || (named->family && named->family
+                                         == field->family))) {
+            key.n = (size_t) (value.s + value.n - key.s);
+            return key;
+        }
+    }
+    return text;
+}
+
 int
 nsx_match_check(const struct nsx_parser *parser,
                 const struct nsx_match *match, struct nsx_slice at)
@@ -463,7 +483,8 @@ nsx_match_check(const struct nsx_parser *parser,
     const struct nsx_field *field = nsx_match_find_unmet(match, &needs);
 
     return (field
-            ? nsx_parse_error(parser, at, "%s needs %s", field->name, needs)
+            ? nsx_parse_error(parser, find_word(at, field), "%s needs %s",
+                              field->name, needs)
             : 0);
 }
 
@@ -527,5 +548,11 @@ nsx_match_resolve(const struct nsx_parser *parser, struct nsx_match *match,
             }
         }
     }
-    return nsx_match_check(parser, match, at);
+
+    const char *problem = nsx_match_check_vlan(match);
+    return (problem
+            ? nsx_parse_error(parser,
+                              find_word(at, &nsx_fields[NSX_F_VLAN_TCI]),
+                              "%s", problem)
+            : nsx_match_check(parser, match, at));
 }

@@ -78,7 +78,9 @@ NSX_API int nsx_flow_parse(const char *text, size_t len,
  * the message. */
 struct nsx_flow_view {
     uint64_t cookie;
-    uint64_t n_packets, n_bytes;        /* 0 in a flow_mod. */
+    uint64_t n_packets, n_bytes;        /* 0 in a flow_mod; UINT64_MAX where
+                                         * the switch doesn't know. */
+    int64_t idle_age;                   /* In seconds; -1: unknown. */
     uint32_t duration_sec, duration_nsec;
     uint16_t idle_timeout, hard_timeout, importance, flags, priority;
     uint8_t table_id;

@@ -1,0 +1,348 @@
+/* flow.c: flows in flow_mods and in OFPMP_FLOW_DESC replies, and as text.  The
+ * other direction: flow_parse.c. */
+
+#include "flow.h"
+
+#include "action.h"
+#include "field.h"
+
+const struct nsx_flow_flag nsx_flow_flags[] = {
+    { "send_flow_rem", 1 << 0 },
+    { "check_overlap", 1 << 1 },
+    { "reset_counts", 1 << 2 },
+    { "no_packet_counts", 1 << 3 },
+    { "no_byte_counts", 1 << 4 },
+    { NULL, 0 },
+};
+
+/* Decoding. */
+
+/* Checks the message's first 'min' bytes: version, type and length. */
+static int
+check_header(const uint8_t *msg, size_t len, uint8_t type, size_t min,
+             struct nsx_error *error)
+{
+    if (len < OFP_HEADER_LEN || nsx_get16(msg + 2) != len) {
+        return nsx_decode_error(error, 2, "message of %u bytes where there "
+                                "are %zu",
+                                len < 4 ? 0 : nsx_get16(msg + 2), len);
+    } else if (msg[0] != OFP_VERSION) {
+        return nsx_decode_error(error, 0, "message of OpenFlow version %u, "
+                                "not %u (1.5)", msg[0], OFP_VERSION);
+    } else if (msg[1] != type) {
+        return nsx_decode_error(error, 1, "message of type %u, not %u",
+                                msg[1], type);
+    } else if (len < min) {
+        return nsx_decode_error(error, 2, "message of %zu bytes, its type "
+                                "has at least %zu", len, min);
+    }
+    return 0;
+}
+
+static int
+check_flags(uint16_t flags, size_t position, struct nsx_error *error)
+{
+    return (flags & ~NSX_ALL_FLOW_FLAGS
+            ? nsx_decode_error(error, position, "unknown flow flags 0x%x",
+                               flags & ~NSX_ALL_FLOW_FLAGS)
+            : 0);
+}
+
+/* Reads the match at 'position' of 'msg' into '*view', and checks it. */
+static int
+view_match(const uint8_t *msg, size_t position, size_t end,
+           struct nsx_flow_view *view, struct nsx_error *error)
+{
+    struct nsx_match match;
+
+    view->match = msg + position;
+    return nsx_match_decode(msg + position, end - position, position, &match,
+                            &view->match_len, error);
+}
+
+static int
+view_instructions(const uint8_t *msg, size_t position, size_t end,
+                  struct nsx_flow_view *view, struct nsx_error *error)
+{
+    view->instructions = msg + position;
+    view->instructions_len = end - position;
+    return nsx_instructions_check(msg + position, end - position, position,
+                                  error);
+}
+
+int
+nsx_flow_mod_decode(const void *msg_, size_t len,
+                    enum nsx_flow_command *command,
+                    struct nsx_flow_view *view, struct nsx_error *error)
+{
+    const uint8_t *msg = msg_;
+    uint32_t out_port;
+    int retval;
+
+    retval = check_header(msg, len, OFPT_FLOW_MOD, FM_LEN, error);
+    if (retval) {
+        return retval;
+    }
+    if (msg[FM_COMMAND] > NSX_FLOW_DELETE_STRICT) {
+        return nsx_decode_error(error, FM_COMMAND, "unknown flow command %u",
+                                msg[FM_COMMAND]);
+    }
+    *command = (enum nsx_flow_command) msg[FM_COMMAND];
+    if (msg[FM_TABLE_ID] == ALL_TABLES && !nsx_flow_deletes(*command)) {
+        return nsx_decode_error(error, FM_TABLE_ID,
+                                "there is no table 255 to put a flow into");
+    }
+    out_port = nsx_get32(msg + FM_OUT_PORT);
+    if (!nsx_port_is_valid(out_port)) {
+        return nsx_decode_error(error, FM_OUT_PORT, "there is no port 0x%x",
+                                (unsigned int) out_port);
+    }
+    *view = (struct nsx_flow_view) {
+        .cookie = nsx_get64(msg + FM_COOKIE),
+        .idle_timeout = nsx_get16(msg + FM_IDLE_TIMEOUT),
+        .hard_timeout = nsx_get16(msg + FM_HARD_TIMEOUT),
+        .importance = (*command == NSX_FLOW_ADD
+                       ? nsx_get16(msg + FM_IMPORTANCE) : 0),
+        .flags = nsx_get16(msg + FM_FLAGS),
+        .priority = nsx_get16(msg + FM_PRIORITY),
+        .table_id = msg[FM_TABLE_ID],
+        .idle_age = -1,
+    };
+
+    retval = check_flags(view->flags, FM_FLAGS, error);
+    if (!retval) {
+        retval = view_match(msg, FM_LEN, len, view, error);
+    }
+    if (!retval) {
+        retval = view_instructions(msg, FM_LEN + view->match_len, len, view,
+                                   error);
+    }
+    return retval;
+}
+
+/* Reads the 'n' bytes of OXS statistics fields at 'position' of 'msg'. */
+static int
+view_stats(const uint8_t *msg, size_t position, size_t n,
+           struct nsx_flow_view *view, struct nsx_error *error)
+{
+    enum { OXS_BASIC = 0x8002, OXS_DURATION = 0, OXS_IDLE_TIME = 1,
+           OXS_PACKET_COUNT = 4, OXS_BYTE_COUNT = 5 };
+    const uint8_t *p = msg + position;
+
+    view->n_packets = view->n_bytes = UINT64_MAX;
+    view->idle_age = -1;
+    while (n) {
+        size_t payload_len = n < 4 ? 0 : p[3];
+        uint64_t x;
+
+        if (n < 4 + payload_len) {
+            return nsx_decode_error(error, (size_t) (p - msg),
+                                    "statistics are cut off");
+        }
+        if (nsx_get16(p) == OXS_BASIC && payload_len == 8) {
+            x = nsx_get64(p + 4);
+            switch (p[2] >> 1) {
+            case OXS_DURATION:
+                view->duration_sec = (uint32_t) (x >> 32);
+                view->duration_nsec = (uint32_t) x;
+                break;
+            case OXS_IDLE_TIME:
+                view->idle_age = (int64_t) (x >> 32);
+                break;
+            case OXS_PACKET_COUNT:
+                view->n_packets = x;
+                break;
+            case OXS_BYTE_COUNT:
+                view->n_bytes = x;
+                break;
+            }
+        }
+        p += 4 + payload_len;
+        n -= 4 + payload_len;
+    }
+    return 0;
+}
+
+/* Reads the struct ofp15_flow_desc at '*offset', and moves that behind it. */
+static int
+view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
+               struct nsx_flow_view *view, struct nsx_error *error)
+{
+    const uint8_t *p = msg + *offset;
+    size_t n = len - *offset < 2 ? 0 : nsx_get16(p);
+    size_t end = *offset + n;
+    int retval;
+
+    if (n < FD_LEN || n > len - *offset) {
+        return nsx_decode_error(error, *offset, "flow of %zu bytes where "
+                                "there are %zu", n, len - *offset);
+    }
+    *view = (struct nsx_flow_view) {
+        .cookie = nsx_get64(p + FD_COOKIE),
+        .idle_timeout = nsx_get16(p + FD_IDLE_TIMEOUT),
+        .hard_timeout = nsx_get16(p + FD_HARD_TIMEOUT),
+        .importance = nsx_get16(p + FD_IMPORTANCE),
+        .flags = nsx_get16(p + FD_FLAGS),
+        .priority = nsx_get16(p + FD_PRIORITY),
+        .table_id = p[FD_TABLE_ID],
+    };
+
+    retval = check_flags(view->flags, *offset + FD_FLAGS, error);
+    if (!retval) {
+        retval = view_match(msg, *offset + FD_LEN, end, view, error);
+    }
+    if (retval) {
+        return retval;
+    }
+
+    size_t at = *offset + FD_LEN + view->match_len;
+    size_t stats_len = end - at < 4 ? 0 : nsx_get16(msg + at + 2);
+    size_t padded = NSX_ROUND_UP(stats_len, 8);
+    if (stats_len < 4 || padded > end - at) {
+        return nsx_decode_error(error, at, "statistics of %zu bytes where "
+                                "there are %zu", stats_len, end - at);
+    }
+    retval = view_stats(msg, at + 4, stats_len - 4, view, error);
+    if (!retval) {
+        retval = view_instructions(msg, at + padded, end, view, error);
+    }
+    if (!retval) {
+        *offset = end;
+    }
+    return retval;
+}
+
+int
+nsx_flow_stats_next(const void *msg_, size_t len, size_t *offset,
+                    struct nsx_flow_view *view, struct nsx_error *error)
+{
+    const uint8_t *msg = msg_;
+
+    if (!*offset) {
+        int retval = check_header(msg, len, OFPT_MULTIPART_REPLY,
+                                  OFP_MULTIPART_LEN, error);
+        if (retval) {
+            return retval;
+        } else if (nsx_get16(msg + OFP_HEADER_LEN) != OFPMP_FLOW_DESC) {
+            return nsx_decode_error(error, OFP_HEADER_LEN,
+                                    "multipart reply of type %u, not %u",
+                                    nsx_get16(msg + OFP_HEADER_LEN),
+                                    OFPMP_FLOW_DESC);
+        }
+        *offset = OFP_MULTIPART_LEN;
+    }
+    return (*offset >= len ? ENOENT
+            : view_flow_desc(msg, len, offset, view, error));
+}
+
+/* Formatting. */
+
+/* Nanoseconds as ovs-ofctl prints them: none, 3 digits, or what it takes. */
+static void
+format_duration(struct nsx_buf *buf, uint32_t sec, uint32_t nsec)
+{
+    nsx_printf(buf, "%u", sec);
+    if (nsec && nsec % 1000000 == 0) {
+        nsx_printf(buf, ".%03u", nsec / 1000000);
+    } else if (nsec) {
+        nsx_printf(buf, ".%09u", nsec);
+        while (buf->data[buf->size - 1] == '0') {
+            buf->size--;
+        }
+    }
+    nsx_puts(buf, "s, ");
+}
+
+static void
+format_count(struct nsx_buf *buf, const char *name, uint64_t count)
+{
+    if (count == UINT64_MAX) {
+        nsx_printf(buf, "%s=?, ", name);
+    } else {
+        nsx_printf(buf, "%s=%llu, ", name, (unsigned long long) count);
+    }
+}
+
+static void
+format_nonzero(struct nsx_buf *buf, const char *name, uint16_t x)
+{
+    if (x) {
+        nsx_printf(buf, "%s=%u, ", name, x);
+    }
+}
+
+static void
+format_flags(struct nsx_buf *buf, uint16_t flags)
+{
+    for (size_t i = 0; nsx_flow_flags[i].name; i++) {
+        if (flags & nsx_flow_flags[i].flag) {
+            nsx_printf(buf, "%s ", nsx_flow_flags[i].name);
+        }
+    }
+}
+
+int
+nsx_flow_format(const struct nsx_flow_view *view, nsx_tables tables,
+                bool with_cookie, bool with_stats, struct nsx_buf *buf,
+                struct nsx_error *error)
+{
+    struct nsx_match match;
+    size_t match_len;
+
+    int retval = nsx_match_decode(view->match, view->match_len, 0, &match,
+                                  &match_len, error);
+    if (!retval) {
+        retval = nsx_instructions_check(view->instructions,
+                                        view->instructions_len, 0, error);
+    }
+    if (retval) {
+        return retval;
+    }
+
+    if (with_cookie && (with_stats || view->cookie)) {
+        nsx_printf(buf, "cookie=0x%llx, ", (unsigned long long) view->cookie);
+    }
+    if (with_stats) {
+        nsx_puts(buf, "duration=");
+        format_duration(buf, view->duration_sec, view->duration_nsec);
+    }
+    if (with_stats || view->table_id
+        || (tables && tables[view->table_id])) {
+        nsx_puts(buf, "table=");
+        nsx_format_table(buf, tables, view->table_id);
+        nsx_puts(buf, ", ");
+    }
+    if (with_stats) {
+        format_count(buf, "n_packets", view->n_packets);
+        format_count(buf, "n_bytes", view->n_bytes);
+    }
+    format_nonzero(buf, "idle_timeout", view->idle_timeout);
+    format_nonzero(buf, "hard_timeout", view->hard_timeout);
+    format_flags(buf, view->flags);
+    format_nonzero(buf, "importance", view->importance);
+    if (with_stats && view->idle_age >= 0) {
+        nsx_printf(buf, "idle_age=%lld, ", (long long) view->idle_age);
+    }
+
+    bool priority = view->priority != DEFAULT_PRIORITY;
+    if (priority) {
+        nsx_printf(buf, "priority=%u", view->priority);
+    }
+
+    size_t comma = buf->size;
+    if (priority) {
+        nsx_puts(buf, ",");
+    }
+    size_t start = buf->size;
+    nsx_match_format(buf, &match);
+    if (buf->size == start) {
+        buf->size = comma;
+    }
+    if (priority || buf->size > start) {
+        nsx_puts(buf, " ");
+    }
+    nsx_puts(buf, "actions=");
+    nsx_instructions_format(buf, view->instructions, view->instructions_len,
+                            tables);
+    return 0;
+}
