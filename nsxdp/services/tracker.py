@@ -21,8 +21,15 @@ from nsxdp.k8s.objects import (
 )
 from nsxdp.services.addresses import Family
 from nsxdp.services.merge import join
-from nsxdp.services.model import LOCAL, READY, Endpoints, ServicePort, ServicePortName
-from nsxdp.services.serviceports import service_ports
+from nsxdp.services.model import (
+    LOCAL,
+    PROTOCOL_NUMBERS,
+    READY,
+    Endpoints,
+    ServicePort,
+    ServicePortName,
+)
+from nsxdp.services.serviceports import is_served, service_ports
 from nsxdp.services.slices import FAMILIES, Slice, compact
 
 __all__ = ["Changes", "ServiceTracker"]
@@ -112,11 +119,13 @@ class ServiceTracker:
 
     def upsert_service(self, service: k8s.Service) -> bool:
         """Take note of 'service', new or changed. Returns whether that changes what is served."""
+        key = intern(service.key)
         ports = _NO_PORTS
-        if self._is_ours(service.metadata.labels):
+        if self._is_ours(service.metadata.labels) and is_served(service):
             for family in _FAMILIES:
                 ports += service_ports(service, family)
-        return self._put_service(intern(service.key), ports)
+            self._check_service(key, service.spec, ports)
+        return self._put_service(key, ports)
 
     def delete_service(self, key: str) -> bool:
         """Forget the Service 'key' (``namespace/name``). Returns whether that changes anything."""
@@ -253,6 +262,18 @@ class ServiceTracker:
 
     def _is_ours(self, labels: Mapping[str, str] | None) -> bool:
         return (labels.get(PROXY_NAME_LABEL) if labels else None) == self._proxy_name
+
+    def _check_service(
+        self, key: str, spec: k8s.ServiceSpec, ports: tuple[ServicePort, ...]
+    ) -> None:
+        """Report what the API server would have refused; files come without its checks."""
+        for port in spec.ports:
+            if port.protocol not in PROTOCOL_NUMBERS:
+                self._problem(f"Service {key}: {port.protocol!r} is no protocol of a Service")
+        if spec.ports and not ports:
+            addresses = ", ".join(spec.cluster_ips or (spec.cluster_ip,))
+            families = ", ".join(spec.ip_families) or "any family"
+            self._problem(f"Service {key}: no cluster IP of {families} in {addresses!r}")
 
     def _put_service(self, key: str, ports: tuple[ServicePort, ...]) -> bool:
         old = self._services.get(key, _NO_PORTS)

@@ -141,6 +141,17 @@ def test_kp6_addresses_that_are_none_are_left_out_and_reported() -> None:
     ]
 
 
+def test_services_that_no_api_server_would_have_let_in_are_reported() -> None:
+    ports = [{"name": "http", "port": 80}, {"name": "icmp", "protocol": "ICMP", "port": 1}]
+    tracker = _tracker(_service(ports=ports), _service("v6", ipFamilies=["IPv6"]))
+    assert set(tracker.ports(_V4)) == {_name()}
+    assert tracker.changes().problems == [
+        "Service ns/web: 'ICMP' is no protocol of a Service",
+        "Service ns/v6: no cluster IP of IPv6 in '10.96.0.1'",
+    ]
+    assert not _tracker(_service(clusterIP="None"), _service(ports=[])).changes().problems
+
+
 def test_problems_are_bounded() -> None:
     tracker = _tracker(*[_slice(endpoints=[_endpoint("x"), _endpoint("y")]) for _ in range(200)])
     assert len(tracker.changes().problems) == 100
@@ -234,7 +245,11 @@ def test_kp42_health_checks_count_ready_local_addresses_once() -> None:
         _endpoint("10.0.0.2", node=_NODE, ready=False, serving=True, terminating=True),
         _endpoint("10.0.0.3"),
     ]
-    service = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": ports}
+    service: dict[str, Any] = {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "ports": ports,
+    }
     tracker = _tracker(
         _service(**service, healthCheckNodePort=32000), _slice(ports=ports, endpoints=endpoints)
     )
