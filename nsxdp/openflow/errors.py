@@ -75,10 +75,6 @@ class DecodeError(ValueError):
         return type(self), (self.reason, self.position)
 
 
-class ProtocolError(OpenFlowError):
-    """The switch sent what no switch may send; the connection is closed."""
-
-
 class VersionError(OpenFlowError):
     """The bridge doesn't speak OpenFlow 1.5."""
 
@@ -87,12 +83,16 @@ class ConnectionLost(OpenFlowError, ConnectionError):  # noqa: N818
     """The connection broke, or there is none.
 
     What was asked for and not answered may have been done or not: compare what is installed with
-    what is wanted after the next connection.
+    what is wanted when there is a connection again.
     """
 
 
-class ReplyTimeoutError(OpenFlowError, TimeoutError):
-    """The switch didn't answer in time.  Like `ConnectionLost`, the outcome is unknown."""
+class ReplyTimeoutError(ConnectionLost, TimeoutError):
+    """The switch didn't answer in time, and so the connection was closed."""
+
+
+class ProtocolError(ConnectionLost):
+    """The switch sent what no switch may send, and so the connection was closed."""
 
 
 class RequestError(OpenFlowError):

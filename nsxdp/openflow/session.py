@@ -1,0 +1,347 @@
+"""One conversation with a switch, from its hello to the end of the connection.
+
+A session never comes back: `nsxdp.openflow.connection` makes a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Self
+
+from nsxdp.openflow import codec, requests
+from nsxdp.openflow.codec import Tables
+from nsxdp.openflow.commit import CommitResult, Commits
+from nsxdp.openflow.errors import (
+    ConnectionLost,
+    DecodeError,
+    OpenFlowError,
+    ProtocolError,
+    RequestError,
+    VersionError,
+)
+from nsxdp.openflow.messages import (
+    HEADER,
+    MORE,
+    NICIRA,
+    PACKET_IN2,
+    VERSION,
+    BarrierRequest,
+    EchoReply,
+    EchoRequest,
+    Error,
+    Experimenter,
+    FeaturesReply,
+    FeaturesRequest,
+    Hello,
+    Message,
+    PacketIn,
+    SetConfig,
+    decode,
+    frame,
+)
+from nsxdp.openflow.wire import Replies, Wire, set_exception, with_xid
+from nsxdp.transport import Remote, Tls, open_protocol
+
+__all__ = ["Options", "Session"]
+
+log = logging.getLogger(__name__)
+
+_PACKET_IN2_HEAD = struct.pack("!II", NICIRA, PACKET_IN2)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Times are in seconds."""
+
+    connect_timeout: float = 5.0
+    reply_timeout: float = 10.0
+    """For the answer to a request, and for each part of a dump."""
+    commit_timeout: float = 60.0
+    """For a whole commit."""
+    idle: float = 5.0
+    """Without a word from the switch, after which it is asked whether it is there."""
+    idle_timeout: float = 15.0
+    """For that answer.  A big commit keeps Open vSwitch busy for seconds."""
+    receive_packets: bool = False
+    """Whether the switch shall send packets to us."""
+
+
+class Session:
+    """See the module.  Made by `Session.open`."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        tables: Tables | None,
+        options: Options,
+        on_packet: Callable[[bytes], None] | None,
+    ) -> None:
+        self.remote = remote
+        self.tables = tables
+        self.options = options
+        self.features = FeaturesReply(0, 0, 0, 0, 0)
+        """What the switch is: its datapath id, for one."""
+        self._wire = Wire(str(remote), self._received)
+        self._commits = Commits(self._wire, tables)
+        self._on_packet = on_packet
+        self._hello: asyncio.Future[Hello] = self._wire.loop.create_future()
+        self._keeper: asyncio.Task[None] | None = None
+
+    # Life.
+
+    @classmethod
+    async def open(
+        cls,
+        remote: Remote,
+        tls: Tls | None = None,
+        *,
+        tables: Tables | None = None,
+        options: Options | None = None,
+        on_packet: Callable[[bytes], None] | None = None,
+    ) -> Self:
+        """Connect, and agree on OpenFlow 1.5.
+
+        Parameters
+        ----------
+        tables
+            Names for what is printed.
+        on_packet
+            Called with each OFPT_PACKET_IN or NXT_PACKET_IN2.
+
+        Raises
+        ------
+        RemoteError
+            No connection.
+        VersionError
+            The bridge doesn't speak OpenFlow 1.5.
+        OpenFlowError
+            The handshake failed in another way.
+        """
+        options = options or Options()
+        session = cls(remote, tables, options, on_packet)
+        await open_protocol(remote, lambda: session._wire, tls, options.connect_timeout)
+        try:
+            await session._handshake()
+        except BaseException:
+            session.close()
+            raise
+        session._keeper = session._wire.loop.create_task(session._keep_alive())
+        return session
+
+    async def _handshake(self) -> None:
+        wire, seconds = self._wire, self.options.reply_timeout
+        wire.pending[0] = _Greeting(self._hello)
+        wire.write(Hello().encode())
+        hello = await wire.wait(self._hello, seconds, "the hello")
+        wire.pending.pop(0, None)
+        if VERSION not in hello.versions:
+            raise VersionError(_version_advice(self.remote))
+        features = await self.request(FeaturesRequest())
+        if not isinstance(features, FeaturesReply):
+            raise ProtocolError(f"{self.remote}: answered a features request with {features}")
+        self.features = features
+        if self.options.receive_packets:
+            self.send(requests.set_packet_in_format(), SetConfig())
+        await self.barrier()
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        self._wire.fail(ConnectionLost(f"{self.remote}: closed"))
+
+    @property
+    def lost(self) -> OpenFlowError | None:
+        """Why the session has ended; None: it hasn't."""
+        return self._wire.lost
+
+    async def wait_closed(self) -> OpenFlowError:
+        """Wait for the session's end; returns why it came."""
+        await self._wire.closed.wait()
+        assert self._wire.lost is not None
+        return self._wire.lost
+
+    async def _keep_alive(self) -> None:
+        idle = self.options.idle
+        try:
+            while self._wire.lost is None:
+                silent = self._wire.loop.time() - self._wire.heard
+                if silent < idle:
+                    await asyncio.sleep(idle - silent)
+                else:
+                    await self._request(EchoRequest(), self.options.idle_timeout)
+        except OpenFlowError as error:
+            self._wire.fail(error)
+
+    # What the switch says unasked.
+
+    def _received(self, kind: int, xid: int, message: bytes) -> None:
+        if kind == Error.type:
+            self._received_error(xid, message)
+        elif kind == PacketIn.type or (
+            kind == Experimenter.type and message.startswith(_PACKET_IN2_HEAD, HEADER.size)
+        ):
+            if self._on_packet is not None:
+                self._on_packet(message)
+        elif kind == EchoRequest.type:
+            self._wire.write(frame(EchoReply.type, xid, message[HEADER.size :]))
+        elif kind == Hello.type:
+            self._greeted(message)
+        # Anything else is news (a port's status, say), or an answer to somebody who has gone.
+
+    def _greeted(self, message: bytes) -> None:
+        hello = decode(message)
+        if isinstance(hello, Hello) and not self._hello.done():
+            self._hello.set_result(hello)
+
+    def _received_error(self, xid: int, message: bytes) -> None:
+        error = Error.from_body(message[HEADER.size :], xid)
+        if error.kind == 0:
+            self._wire.fail(VersionError(_version_advice(self.remote)))
+            return
+        pending = self._wire.pending.get(xid)
+        if pending is not None:
+            pending.fail(RequestError(error.name, self._describe(error.request)))
+        elif not self._commits.blame(xid, error.name):
+            log.warning("%s: %s: %s", self.remote, error.name, self._describe(error.request))
+
+    def _describe(self, message: bytes) -> str:
+        try:
+            return codec.message_format(message, self.tables)
+        except DecodeError as error:
+            return f"{len(message)} bytes ({error})"
+
+    # Requests.
+
+    def send(self, *messages: Message | bytes) -> None:
+        """Send messages without waiting for anything; an error is logged.
+
+        Raises
+        ------
+        ConnectionLost
+        """
+        for message in messages:
+            data = message if isinstance(message, bytes) else message.encode()
+            self._wire.write(with_xid(data, self._wire.xids()))
+
+    async def request(self, message: Message, seconds: float | None = None) -> Message:
+        """Send a request and wait for its answer.
+
+        Raises
+        ------
+        RequestError
+            The switch refused it.
+        ConnectionLost
+        """
+        return decode(await self._request(message, seconds or self.options.reply_timeout))
+
+    async def _request(self, message: Message, seconds: float) -> bytes:
+        xid = self._wire.xids()
+        reply = self._wire.expect(xid)
+        try:
+            self._wire.write(with_xid(message.encode(), xid))
+            return await self._wire.wait(reply.future, seconds, type(message).__name__)
+        finally:
+            self._wire.pending.pop(xid, None)
+
+    async def barrier(self, seconds: float | None = None) -> None:
+        """Wait until the switch has done all that was sent before.
+
+        Raises
+        ------
+        ConnectionLost
+        """
+        await self._request(BarrierRequest(), seconds or self.options.reply_timeout)
+
+    # Dumps.
+
+    def dump_flows(
+        self, cookie: int = 0, mask: int = 0, table: int = requests.ALL_TABLES
+    ) -> AsyncIterator[bytes]:
+        """The raw OFPMP_FLOW_DESC replies with the flows that have such a cookie.
+
+        Raises
+        ------
+        RequestError, ConnectionLost
+        """
+        return self._dump(requests.flow_desc_request(cookie, mask, table))
+
+    def dump_groups(self, group_id: int = requests.ALL_GROUPS) -> AsyncIterator[bytes]:
+        """The raw OFPMP_GROUP_DESC replies with all groups, or with one.
+
+        Raises
+        ------
+        RequestError, ConnectionLost
+        """
+        return self._dump(requests.group_desc_request(group_id))
+
+    async def _dump(self, message: Message) -> AsyncIterator[bytes]:
+        xid = self._wire.xids()
+        self._wire.pending[xid] = replies = Replies(self._wire)
+        try:
+            self._wire.write(with_xid(message.encode(), xid))
+            more = True
+            while more:
+                part = await replies.next(self.options.reply_timeout, "a dump")
+                more = bool(part[HEADER.size + 3] & MORE)
+                yield part
+        finally:
+            self._wire.pending.pop(xid, None)
+            replies.resume()
+
+    # Commits.
+
+    async def commit(self, messages: bytes, seconds: float | None = None) -> CommitResult:
+        """Have all of some flow_mods and group_mods done, or none.
+
+        Commits take effect in the order of the calls, also where the next is called before the
+        first has been answered; one that fails doesn't stop the next.
+
+        Parameters
+        ----------
+        messages
+            Whole messages; their xids don't matter.
+        seconds
+            The time for all of it, instead of the options' ``commit_timeout``.
+
+        Raises
+        ------
+        CommitError
+            The switch refused one, and so did none.
+        ConnectionLost
+            The outcome is unknown.
+        DecodeError
+            These aren't whole messages.
+        """
+        return await self._commits.commit(messages, seconds or self.options.commit_timeout)
+
+
+class _Greeting:
+    """Waits for the hello, whose xid the switch chooses: only its errors come here."""
+
+    def __init__(self, hello: asyncio.Future[Hello]) -> None:
+        self._hello = hello
+
+    def receive(self, message: bytes) -> None:
+        hello = decode(message)
+        if not isinstance(hello, Hello):
+            raise ProtocolError("said something before its hello")
+        if not self._hello.done():
+            self._hello.set_result(hello)
+
+    def fail(self, error: OpenFlowError) -> None:
+        set_exception(self._hello, error)
+
+
+def _version_advice(remote: Remote) -> str:
+    bridge = "BRIDGE"
+    if remote.kind == "unix" and remote.path.endswith(".mgmt"):
+        bridge = remote.path.rpartition("/")[2].removesuffix(".mgmt")
+    return (
+        f"bridge {bridge} ({remote}) does not speak OpenFlow 1.5: "
+        f"ovs-vsctl set bridge {bridge} protocols=OpenFlow10,OpenFlow13,OpenFlow15"
+    )
