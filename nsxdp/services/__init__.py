@@ -10,6 +10,7 @@ Nothing here does I/O. In the order in which an endpoint walks through:
     plan          what a Service port shall do on this node
     ids           the numbers by which a switch knows Service ports and endpoints
     compiler      plans -> columns -> flows and groups
+    planner       the walk as a whole, round by round
 
 and beside it:
 
