@@ -142,7 +142,7 @@ nsx_desired_size(const struct nsx_desired *d, struct nsx_desired_size *size)
 size_t
 nsx_flow_mod_match_len(const uint8_t *flow_mod)
 {
-    return NSX_ROUND_UP(nsx_get16(flow_mod + NSX_FLOW_MOD_LEN + 2), 8);
+    return NSX_ROUND_UP(nsx_get16(flow_mod + FM_LEN + 2), 8);
 }
 
 uint64_t
@@ -168,9 +168,10 @@ nsx_flow_slot(const struct nsx_desired *d, uint64_t hash, uint8_t table_id,
         struct nsx_slot *slot = (struct nsx_slot *) node;
         const uint8_t *fm = slot->key->data;
 
-        if (fm[24] == table_id && nsx_get16(fm + 30) == priority
+        if (fm[FM_TABLE_ID] == table_id
+            && nsx_get16(fm + FM_PRIORITY) == priority
             && nsx_flow_mod_match_len(fm) == match_len
-            && !memcmp(fm + NSX_FLOW_MOD_LEN, match, match_len)) {
+            && !memcmp(fm + FM_LEN, match, match_len)) {
             return slot;
         }
     }
@@ -230,9 +231,9 @@ slot_for(struct nsx_desired *d, const struct nsx_claim *claim)
         hash = nsx_group_key_hash(claim->group_id);
         slot = nsx_group_slot(d, hash, claim->group_id);
     } else {
-        uint8_t table_id = claim->data[24];
-        uint16_t priority = nsx_get16(claim->data + 30);
-        const uint8_t *match = claim->data + NSX_FLOW_MOD_LEN;
+        uint8_t table_id = claim->data[FM_TABLE_ID];
+        uint16_t priority = nsx_get16(claim->data + FM_PRIORITY);
+        const uint8_t *match = claim->data + FM_LEN;
         size_t match_len = nsx_flow_mod_match_len(claim->data);
 
         hash = nsx_flow_key_hash(table_id, priority, match, match_len);
@@ -521,8 +522,8 @@ put_delta(struct nsx_desired *d, struct nsx_buf *delta,
          s = s->next_dirty) {
         if (s->installed && !s->claims) {
             const uint8_t *fm = s->installed->data;
-            nsx_flow_put_delete(fm[24], nsx_get16(fm + 30),
-                                fm + NSX_FLOW_MOD_LEN,
+            nsx_flow_put_delete(fm[FM_TABLE_ID], nsx_get16(fm + FM_PRIORITY),
+                                fm + FM_LEN,
                                 nsx_flow_mod_match_len(fm), delta, changes);
         }
     }

@@ -10,15 +10,15 @@
 #include <inttypes.h>
 
 #include "core.h"
+#include "flow.h"
 #include "hash.h"
 #include "message.h"
 
 /* The longest message that fits into a bundle's. */
 #define NSX_BUNDLED_MAX (UINT16_MAX - NSX_BUNDLE_ADD_LEN)
 
-/* struct ofp_flow_mod, and struct ofp15_group_mod and ofp15_bucket, up to what
- * has a variable length. */
-#define NSX_FLOW_MOD_LEN 48
+/* struct ofp15_group_mod and ofp15_bucket, up to what has a variable
+ * length. */
 #define NSX_GROUP_MOD_LEN 24
 #define NSX_BUCKET_LEN 8
 

@@ -3,8 +3,7 @@
 
 #include "desired.h"
 
-#define MULTIPART_FLOW_DESC 1           /* OFPMP_FLOW_DESC. */
-#define MULTIPART_GROUP_DESC 7          /* OFPMP_GROUP_DESC. */
+#define OFPMP_GROUP_DESC 7
 
 /* A flow or group that the switch has. */
 struct record {
@@ -89,13 +88,15 @@ nsx_desired_installed(struct nsx_desired *d, const void *msg_, size_t len,
                          "between begin and diff");
         return EINVAL;
     }
-    if (len < 10 || msg[1] != NSX_OFPT_MULTIPART_REPLY) {
-        return nsx_decode_error(error, 1, "not a multipart reply");
+    if (len < OFP_MULTIPART_LEN || nsx_get16(msg + 2) != len
+        || msg[0] != OFP_VERSION || msg[1] != OFPT_MULTIPART_REPLY) {
+        return nsx_decode_error(error, 0, "%zu bytes that are not one "
+                                "multipart reply", len);
     }
     switch (nsx_get16(msg + 8)) {
-    case MULTIPART_FLOW_DESC:
+    case OFPMP_FLOW_DESC:
         return read_flows(d, msg, len, error);
-    case MULTIPART_GROUP_DESC:
+    case OFPMP_GROUP_DESC:
         return read_groups(d, msg, len, error);
     default:
         return nsx_decode_error(error, 8, "a multipart reply of type %"PRIu16
@@ -175,18 +176,61 @@ verify_hash(const struct nsx_flow_view *view)
                           timeouts);
 }
 
+/* Reads the struct ofp15_flow_desc at '*offset', and moves that behind it.
+ * Unlike nsx_flow_stats_next(), it looks into neither match nor instructions:
+ * a bridge may have others' flows, of a kind that nsxdp knows nothing of. */
+static int
+view_flow(const uint8_t *msg, size_t len, size_t *offset,
+          struct nsx_flow_view *view, struct nsx_error *error)
+{
+    const uint8_t *p = msg + *offset;
+    size_t left = len - *offset;
+    size_t n = left < 2 ? 0 : nsx_get16(p);
+
+    if (n < FD_LEN + 8 || n > left) {
+        return nsx_decode_error(error, *offset, "flow of %zu bytes where "
+                                "there are %zu", n, left);
+    }
+    size_t match_len = NSX_ROUND_UP(nsx_get16(p + FD_LEN + 2), 8);
+    size_t stats = FD_LEN + match_len;
+    if (match_len < 8 || stats + 4 > n) {
+        return nsx_decode_error(error, *offset + FD_LEN, "match of %zu bytes "
+                                "in a flow of %zu", match_len, n);
+    }
+    size_t instructions = stats + NSX_ROUND_UP(nsx_get16(p + stats + 2), 8);
+    if (instructions > n) {
+        return nsx_decode_error(error, *offset + stats, "statistics end at "
+                                "byte %zu of a flow of %zu", instructions, n);
+    }
+
+    *view = (struct nsx_flow_view) {
+        .cookie = nsx_get64(p + FD_COOKIE),
+        .idle_timeout = nsx_get16(p + FD_IDLE_TIMEOUT),
+        .hard_timeout = nsx_get16(p + FD_HARD_TIMEOUT),
+        .importance = nsx_get16(p + FD_IMPORTANCE),
+        .priority = nsx_get16(p + FD_PRIORITY),
+        .table_id = p[FD_TABLE_ID],
+        .match = p + FD_LEN,
+        .match_len = match_len,
+        .instructions = p + instructions,
+        .instructions_len = n - instructions,
+    };
+    *offset += n;
+    return 0;
+}
+
 static int
 read_flows(struct nsx_desired *d, const uint8_t *msg, size_t len,
            struct nsx_error *error)
 {
     struct nsx_installed *in = d->installed;
     struct nsx_flow_view view;
-    size_t offset = 0;
+    size_t offset = OFP_MULTIPART_LEN;
 
-    for (;;) {
-        int retval = nsx_flow_stats_next(msg, len, &offset, &view, error);
+    while (offset < len) {
+        int retval = view_flow(msg, len, &offset, &view, error);
         if (retval) {
-            return retval == ENOENT ? 0 : retval;
+            return retval;
         }
         if (!owns_cookie(d, view.cookie)) {
             continue;
@@ -209,6 +253,7 @@ read_flows(struct nsx_desired *d, const uint8_t *msg, size_t len,
         r->cookie = view.cookie;
         r->hash = in->verify ? verify_hash(&view) : 0;
     }
+    return 0;
 }
 
 static int
@@ -283,7 +328,7 @@ static bool
 flow_is_right(const struct nsx_desired *d, const struct record *r,
               const struct nsx_claim *claim)
 {
-    if (r->cookie != nsx_get64(claim->data + 8)) {
+    if (r->cookie != nsx_get64(claim->data + FM_COOKIE)) {
         return false;
     }
     if (!d->installed->verify) {
@@ -305,13 +350,14 @@ diff_flows(struct nsx_desired *d, struct nsx_buf *delta,
     for (struct nsx_slot *slot = d->flows.first; slot; slot = slot->next) {
         const struct nsx_claim *claim = slot->claims;
         const uint8_t *fm = claim->data;
-        const uint8_t *match = fm + NSX_FLOW_MOD_LEN;
+        const uint8_t *match = fm + FM_LEN;
         size_t match_len = nsx_flow_mod_match_len(fm);
-        uint16_t priority = nsx_get16(fm + 30);
-        struct record *r
-            = find_flow(&d->installed->flows,
-                        nsx_flow_key_hash(fm[24], priority, match, match_len),
-                        fm[24], priority, match, match_len);
+        uint16_t priority = nsx_get16(fm + FM_PRIORITY);
+        uint8_t table_id = fm[FM_TABLE_ID];
+        uint64_t hash = nsx_flow_key_hash(table_id, priority, match,
+                                          match_len);
+        struct record *r = find_flow(&d->installed->flows, hash, table_id,
+                                     priority, match, match_len);
 
         if (!r) {
             diff->flows_missing++;

@@ -7,7 +7,8 @@ uint64_t
 nsx_flow_cookie(uint16_t prefix, const uint8_t *flow_mod, size_t len)
 {
     /* All but header and cookie. */
-    uint64_t hash = nsx_hash_bytes(flow_mod + 16, len - 16, 0);
+    uint64_t hash = nsx_hash_bytes(flow_mod + FM_COOKIE_MASK,
+                                   len - FM_COOKIE_MASK, 0);
     return (uint64_t) prefix << 48 | hash >> 16;
 }
 
@@ -24,15 +25,15 @@ nsx_flow_put_delete(uint8_t table_id, uint16_t priority, const uint8_t *match,
                     size_t match_len, struct nsx_buf *delta,
                     struct nsx_changes *changes)
 {
-    uint8_t *fm = nsx_put_zeros(delta, NSX_FLOW_MOD_LEN);
+    uint8_t *fm = nsx_put_zeros(delta, FM_LEN);
 
     fm[0] = NSX_OFP_VERSION;
     fm[1] = NSX_OFPT_FLOW_MOD;
-    nsx_set16(fm + 2, (uint16_t) (NSX_FLOW_MOD_LEN + match_len));
-    fm[24] = table_id;
-    fm[25] = NSX_FLOW_DELETE_STRICT;
-    nsx_set16(fm + 30, priority);
-    memset(fm + 32, 0xff, 12);          /* No buffer; any port; any group. */
+    nsx_set16(fm + 2, (uint16_t) (FM_LEN + match_len));
+    fm[FM_TABLE_ID] = table_id;
+    fm[FM_COMMAND] = NSX_FLOW_DELETE_STRICT;
+    nsx_set16(fm + FM_PRIORITY, priority);
+    memset(fm + FM_BUFFER_ID, 0xff, 12);    /* None; any port; any group. */
     nsx_put(delta, match, match_len);
     changes->messages++;
     changes->flows_deleted++;

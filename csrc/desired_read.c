@@ -53,7 +53,7 @@ read_flow(const struct nsx_desired *d, const uint8_t *msg, size_t len,
         return retval;
     }
     if (command != NSX_FLOW_ADD) {
-        return nsx_decode_error(error, position + 25,
+        return nsx_decode_error(error, position + FM_COMMAND,
                                 "a flow that is desired must be added; this "
                                 "flow_mod's command is %d", (int) command);
     } else if (len > NSX_BUNDLED_MAX) {
@@ -66,7 +66,7 @@ read_flow(const struct nsx_desired *d, const uint8_t *msg, size_t len,
     struct nsx_claim *claim = claim_new(len);
     memcpy(claim->data, msg, len);
     nsx_set32(claim->data + 4, 0);
-    nsx_set64(claim->data + 8, nsx_flow_cookie(d->prefix, msg, len));
+    nsx_set64(claim->data + FM_COOKIE, nsx_flow_cookie(d->prefix, msg, len));
     nsx_claims_append(claims, claim);
     return 0;
 }

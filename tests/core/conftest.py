@@ -1,0 +1,264 @@
+"""The core's C API, called through cffi in a library with AddressSanitizer and UBSan.
+
+A sanitized library needs its runtime to be loaded before Python itself. So the tests of this
+directory run in a child pytest, one for each file, with that runtime preloaded, and what it
+reports is reported here: ``pytest tests/core`` and ``pytest`` need nothing special.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cffi
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "sanitize"
+CFLAGS = [
+    "-std=c11",
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fPIC",
+    "-Icsrc/include",
+    "-Icsrc",
+]
+REPORTS = "NSXDP_CORE_REPORTS"
+"""In the child's environment: the file that its reports go to."""
+
+TIMEOUT = 110
+"""Seconds for one file's tests."""
+
+
+# The library.
+
+
+def _newer(target: Path, sources: list[Path]) -> bool:
+    return target.exists() and target.stat().st_mtime >= max(s.stat().st_mtime for s in sources)
+
+
+def _compile(source: Path, target: Path, flags: list[str]) -> Path:
+    headers = [*ROOT.glob("csrc/*.h"), *ROOT.glob("csrc/*.def"), *ROOT.glob("csrc/include/*.h")]
+    if not _newer(target, [source, *headers]):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["gcc", *CFLAGS, *flags, "-c", str(source), "-o", str(target)],
+            check=True,
+            cwd=ROOT,
+            timeout=TIMEOUT,
+        )
+    return target
+
+
+def build_library(*, weak_hash: bool = False) -> Path:
+    """Build what changed of the sanitized library and return its path.
+
+    ``weak_hash``: one whose desired set has a hash so weak that nearly all keys collide.
+    """
+    BUILD.mkdir(parents=True, exist_ok=True)
+    library = BUILD / ("libnsxdp-weak.so" if weak_hash else "libnsxdp.so")
+    with (BUILD / ".lock").open("w") as lock, ThreadPoolExecutor(2) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def compile_one(source: Path) -> Path:
+            if weak_hash and source.stem.startswith("desired"):
+                return _compile(source, BUILD / "weak" / f"{source.stem}.o", ["-DNSX_HASH_WEAK"])
+            return _compile(source, BUILD / f"{source.stem}.o", [])
+
+        objects = list(pool.map(compile_one, sorted(ROOT.glob("csrc/*.c"))))
+        if not _newer(library, objects):
+            subprocess.run(
+                ["gcc", *CFLAGS, "-shared", *map(str, objects), "-o", str(library)],
+                check=True,
+                cwd=ROOT,
+                timeout=TIMEOUT,
+            )
+    return library
+
+
+def declarations() -> str:
+    """The public header as cffi reads it."""
+    header = (ROOT / "csrc/include/nsxdp.h").read_text()
+    without_includes = re.sub(r"^#include.*$", "", header, flags=re.MULTILINE)
+    return subprocess.run(
+        ["gcc", "-E", "-P", "-U__GNUC__", "-"],
+        input=without_includes,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=TIMEOUT,
+    ).stdout
+
+
+class Core:
+    """The library: ``core.ffi``, ``core.lib``, and what every test of it needs."""
+
+    def __init__(self, library: Path) -> None:
+        self.ffi: Any = cffi.FFI()
+        self.ffi.cdef(declarations())
+        self.lib: Any = self.ffi.dlopen(str(library))
+
+    def buf(self) -> Any:
+        """A new, empty buffer, which is freed with its last reference."""
+        buf = self.ffi.new("struct nsx_buf *")
+        self.lib.nsx_buf_init(buf)
+        return self.ffi.gc(buf, self.lib.nsx_buf_uninit)
+
+    def error(self) -> Any:
+        """A new error."""
+        return self.ffi.new("struct nsx_error *")
+
+    def bytes(self, buf: Any) -> bytes:
+        """What is in 'buf'."""
+        return bytes(self.ffi.buffer(buf.data, buf.size)) if buf.size else b""
+
+    def message(self, error: Any) -> str:
+        """What 'error' says."""
+        text: bytes = self.ffi.string(error.message)
+        return text.decode()
+
+    def exact(self, data: bytes) -> Any:
+        """A copy of 'data' with not one readable byte after it."""
+        return self.ffi.from_buffer(data) if not data else self.ffi.new("uint8_t[]", data)
+
+    def flow(self, text: str, command: int = 0) -> bytes:
+        """The flow_mod of 'text'."""
+        return self._parse(self.lib.nsx_flow_parse, text, command)
+
+    def group(self, text: str, command: int = 0x8000) -> bytes:
+        """The group_mod of 'text'."""
+        return self._parse(self.lib.nsx_group_parse, text, command)
+
+    def _parse(self, function: Any, text: str, command: int) -> bytes:
+        buf, error = self.buf(), self.error()
+        encoded = text.encode()
+        retval = function(encoded, len(encoded), command, self.ffi.NULL, buf, error)
+        assert retval == 0, self.message(error)
+        return self.bytes(buf)
+
+
+@pytest.fixture(scope="session")
+def core() -> Core:
+    return Core(build_library())
+
+
+@pytest.fixture(scope="session")
+def weak_core() -> Core:
+    return Core(build_library(weak_hash=True))
+
+
+# The child.
+
+
+class _Reporter:
+    """In the child: writes its reports down."""
+
+    def __init__(self, config: pytest.Config, path: str) -> None:
+        self._config = config
+        self._file = Path(path).open("a")  # noqa: SIM115
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._file.write(json.dumps(data) + "\n")
+        self._file.flush()
+
+    def pytest_unconfigure(self) -> None:
+        self._file.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = os.environ.get(REPORTS)
+    if path:
+        os.environ.pop("LD_PRELOAD", None)
+        config.pluginmanager.register(_Reporter(config, path))
+
+
+def _runtime() -> str:
+    names = ["libasan.so", "libubsan.so"]
+    command = ["gcc", *(f"-print-file-name={name}" for name in names)]
+    paths = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT)
+    return ":".join(str(Path(line).resolve()) for line in paths.stdout.split())
+
+
+def _run_child(nodeids: list[str]) -> tuple[list[dict[str, Any]], str]:
+    """Run the tests in a child, and return its reports and what it said otherwise."""
+    with tempfile.TemporaryDirectory() as directory:
+        reports = Path(directory, "reports")
+        reports.touch()
+        environment = {
+            **os.environ,
+            REPORTS: str(reports),
+            "LD_PRELOAD": _runtime(),
+            "PYTHONMALLOC": "malloc",
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=0",
+            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *nodeids]
+        try:
+            child = subprocess.run(
+                command,
+                env=environment,
+                cwd=ROOT,
+                timeout=TIMEOUT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            output = child.stdout
+        except subprocess.TimeoutExpired as e:
+            output = (e.stdout or b"") + f"\nno end after {TIMEOUT} s".encode()
+        lines = reports.read_text().splitlines()
+        return [json.loads(line) for line in lines], output.decode(errors="replace")
+
+
+class _Children:
+    """In the parent: what the children reported."""
+
+    def __init__(self) -> None:
+        self._ran: dict[Path, str] = {}
+        self._reports: dict[str, list[dict[str, Any]]] = {}
+
+    def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        if item.path not in self._ran:
+            nodeids = [other.nodeid for other in item.session.items if other.path == item.path]
+            reports, self._ran[item.path] = _run_child(nodeids)
+            for report in reports:
+                self._reports.setdefault(report["nodeid"], []).append(report)
+        reports = self._reports.get(item.nodeid, [])
+        for report in reports:
+            yield item.config.hook.pytest_report_from_serializable(config=item.config, data=report)
+        if not any(report["when"] == "teardown" for report in reports):
+            yield pytest.TestReport(
+                item.nodeid,
+                item.location,
+                {},
+                "failed",
+                f"the test ended its process:\n{self._ran[item.path]}",
+                "call",
+            )
+
+
+_children = _Children()
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    if REPORTS in os.environ or HERE not in item.path.parents:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in _children.reports(item):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
