@@ -40,7 +40,7 @@ from nsxdp.pipeline.registers import (
 from nsxdp.pipeline.service import Family
 from nsxdp.pipeline.tables import STAGES, TABLES
 
-__all__ = ["BASE", "FORWARDING", "POD_PORT", "ForwardingTemplates"]
+__all__ = ["BASE", "FORWARDING", "PORT", "ForwardingTemplates"]
 
 _TRACK: Final = f"ct(table=ConntrackState,zone={ZONE},nat)"
 
@@ -69,7 +69,7 @@ BASE: Final = tuple(
 )
 """The flows that are there whatever pods and Services there are."""
 
-POD_PORT: Final = Template(
+PORT: Final = Template(
     "table=L2Forwarding,priority=200,dl_dst={mac},actions=output:{port}", TABLES
 )
 """A pod's, or the gateway's, MAC. Columns: mac, port."""

@@ -14,7 +14,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from nsxdp.openflow import Stamped, Template, gather
+from nsxdp.openflow import Template
+from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.registers import GROUP_FIRST, GROUP_LAST
 from nsxdp.pipeline.service import TEMPLATES, ServiceTemplates
 from nsxdp.services.addresses import Family
@@ -23,7 +24,7 @@ from nsxdp.services.ids import GroupIds, endpoint_slots
 from nsxdp.services.model import ServicePortName
 from nsxdp.services.plan import MAX_AFFINITY_TIMEOUT, Plan
 
-__all__ = ["Compiled", "ServiceCompiler"]
+__all__ = ["ServiceCompiler"]
 
 MAX_BUCKETS: Final = 256
 """Buckets that dp_hash tells apart; with more, Open vSwitch asks its slow path for each
@@ -33,25 +34,6 @@ _PART_SIZE: Final = 128
 """Endpoints that a part of a large group has on average: half of what it can hold."""
 
 _Key = tuple[Family, str]
-_Piece = tuple[Stamped, NDArray[np.uint32]]
-
-
-class Compiled(Struct, frozen=True):
-    """What `DesiredSet.replace` takes: each owner's messages.
-
-    Attributes
-    ----------
-    owners
-        uint64, shape (n,).
-    messages
-        The owners' messages, one owner's after the other's.
-    ends
-        uint64, shape (n,): where each owner's messages end.
-    """
-
-    owners: NDArray[np.uint64]
-    messages: bytes
-    ends: NDArray[np.uint64]
 
 
 class ServiceCompiler:
@@ -77,7 +59,7 @@ class ServiceCompiler:
         for row, plan in enumerate(plans):
             kinds.setdefault((plan.port.family, plan.port.protocol), []).append(row)
         groups = np.array(owners, np.uint32)
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         for (family, protocol), rows in kinds.items():
             batch = _Batch(TEMPLATES[family.value, protocol], family, plans, rows, groups)
             self._stamp(batch, pieces)
@@ -86,10 +68,9 @@ class ServiceCompiler:
             if owner is not None:
                 owners.append(owner)
                 self._release(name, family, owner)
-        messages, ends = gather(pieces, len(owners))
-        return Compiled(np.array(owners, np.uint64), messages, ends)
+        return Compiled(owners, pieces)
 
-    def _stamp(self, batch: _Batch, pieces: list[_Piece]) -> None:
+    def _stamp(self, batch: _Batch, pieces: list[Piece]) -> None:
         """Stamp what the Service ports of one family and protocol need."""
         plain: list[int] = []
         sticky: list[int] = []
@@ -122,7 +103,7 @@ class ServiceCompiler:
         if refused:
             pieces.append(batch.flows(templates.reject, refused))
 
-    def _large(self, batch: _Batch, row: int) -> list[_Piece]:
+    def _large(self, batch: _Batch, row: int) -> list[Piece]:
         """More endpoints than one group can hold: groups of a part each, and one that chooses."""
         ends = batch.endpoints([row])
         group = int(batch.groups[row])
@@ -194,7 +175,7 @@ class _Batch(Struct, frozen=True):
     rows: list[int]
     groups: NDArray[np.uint32]
 
-    def flows(self, template: Template, rows: list[int], **columns: NDArray[np.uint32]) -> _Piece:
+    def flows(self, template: Template, rows: list[int], **columns: NDArray[np.uint32]) -> Piece:
         """A flow that matches the virtual address of each of 'rows'."""
         vips = b"".join([self.plans[row].port.cluster_ip for row in rows])
         ports = np.array([self.plans[row].port.port for row in rows], np.uint16)
@@ -203,7 +184,7 @@ class _Batch(Struct, frozen=True):
 
     def groups_of(
         self, rows: list[int], template: Template, **columns: NDArray[np.uint32]
-    ) -> _Piece:
+    ) -> Piece:
         """A group of each of 'rows', with a bucket for each endpoint."""
         endpoints = self.endpoints(rows)
         stamped = template.stamp_groups(
@@ -228,7 +209,7 @@ class _Batch(Struct, frozen=True):
         return _Endpoints(offsets, _addresses(self.family, packed), ports, slots)
 
 
-def _sticky(batch: _Batch, rows: list[int]) -> list[_Piece]:
+def _sticky(batch: _Batch, rows: list[int]) -> list[Piece]:
     """Service ports with session affinity."""
     templates = batch.templates
     plans = [batch.plans[row] for row in rows]

@@ -1,0 +1,1 @@
+"""The agents: each reads a configuration, wires watches to compilers, and runs."""

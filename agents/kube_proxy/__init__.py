@@ -1,0 +1,1 @@
+"""nsx-kube-proxy: Kubernetes Services on an Open vSwitch bridge, in place of kube-proxy."""

@@ -1,0 +1,177 @@
+"""What Prometheus sees: kube-proxy's metrics under kube-proxy's names (KP-68), and the switch's.
+
+People's dashboards and alerts for kube-proxy go on working.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+from nsxdp.writer import Commit
+
+__all__ = ["Metrics"]
+
+_FAMILIES: Final = ("IPv4", "IPv6")
+"""The values of the label ip_family. One commit serves both."""
+
+_SYNC_BUCKETS: Final = tuple(0.001 * 2**i for i in range(15))
+_PROGRAMMING_BUCKETS: Final = (
+    *(0.25, 0.5),
+    *(float(s) for s in range(1, 60)),
+    *(float(s) for s in range(60, 120, 5)),
+    *(float(s) for s in range(120, 301, 30)),
+)
+_FAMILY: Final = ("ip_family",)
+
+
+class Metrics:
+    """All metrics of one proxy, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.sync_duration = self._histogram(
+            "sync_proxy_rules_duration_seconds", "Latency of one round: from changes to the barrier"
+        )
+        self.sync_full_duration = self._histogram(
+            "sync_full_proxy_rules_duration_seconds", "Latency of one comparison with the switch"
+        )
+        self.sync_partial_duration = self._histogram(
+            "sync_partial_proxy_rules_duration_seconds", "Latency of one round of changes only"
+        )
+        self.last_timestamp = self._gauge(
+            "sync_proxy_rules_last_timestamp_seconds", "When the switch was last as it should be"
+        )
+        self.last_queued_timestamp = self._gauge(
+            "sync_proxy_rules_last_queued_timestamp_seconds", "When a change last came in"
+        )
+        self.programming_duration = self._histogram(
+            "network_programming_duration_seconds",
+            "From the change of an endpoint in the cluster to its flows on this node",
+            _PROGRAMMING_BUCKETS,
+        )
+        self.endpoint_changes_pending = self._gauge(
+            "sync_proxy_rules_endpoint_changes_pending", "EndpointSlices not yet compiled"
+        )
+        self.endpoint_changes = self._counter(
+            "sync_proxy_rules_endpoint_changes_total", "Changes of EndpointSlices"
+        )
+        self.service_changes_pending = self._gauge(
+            "sync_proxy_rules_service_changes_pending", "Services not yet compiled"
+        )
+        self.service_changes = self._counter(
+            "sync_proxy_rules_service_changes_total", "Changes of Services"
+        )
+        self.no_local_endpoints = Gauge(
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+            "Services with a Local traffic policy and no endpoint on this node",
+            ("ip_family", "traffic_policy"),
+            registry=self.registry,
+        )
+        self.sync_failures = self._counter(
+            "sync_proxy_rules_openflow_sync_failures_total", "Commits that the switch refused"
+        )
+        self.flows = self._gauge("sync_proxy_rules_openflow_flows_total", "Flows that are wanted")
+        self.groups = self._gauge(
+            "sync_proxy_rules_openflow_groups_total", "Groups that are wanted"
+        )
+        self.messages = self._counter(
+            "sync_proxy_rules_openflow_messages_total", "Flow and group messages sent"
+        )
+        self.drift = self._counter(
+            "sync_proxy_rules_openflow_drift_total",
+            "Flows and groups that somebody else had changed, repaired",
+        )
+        self.bundle_duration = self._histogram(
+            "sync_proxy_rules_openflow_bundle_seconds", "Latency of one commit: sent to confirmed"
+        )
+        self.rejected_packets = Counter(
+            "kubeproxy_rejected_packets_total",
+            "First packets to Services without endpoints, refused",
+            registry=self.registry,
+        )
+        self.conntrack_deleted = Counter(
+            "kubeproxy_conntrack_reconciler_deleted_entries_total",
+            "Endpoints whose tracked connections were deleted because they went",
+            registry=self.registry,
+        )
+        self.healthz = Counter(
+            "kubeproxy_proxy_healthz_total", "Answers of healthz", ("code",), registry=self.registry
+        )
+        self.livez = Counter(
+            "kubeproxy_proxy_livez_total", "Answers of livez", ("code",), registry=self.registry
+        )
+
+    def services_changed(self, n: int, pending: int) -> None:
+        """'n' Services came in; 'pending' of them wait for the next round."""
+        _each(self.service_changes, Counter.inc, n)
+        _each(self.service_changes_pending, Gauge.set, pending)
+        _each(self.last_queued_timestamp, Gauge.set, time.time())
+
+    def endpoints_changed(self, n: int, pending: int) -> None:
+        """'n' EndpointSlices came in; 'pending' of them wait for the next round."""
+        _each(self.endpoint_changes, Counter.inc, n)
+        _each(self.endpoint_changes_pending, Gauge.set, pending)
+        _each(self.last_queued_timestamp, Gauge.set, time.time())
+
+    def round_done(
+        self,
+        seconds: float,
+        now: float,
+        trigger_times: dict[str, list[float]],
+        without_local: dict[str, int],
+    ) -> None:
+        """A round took 'seconds' until the switch confirmed it, at 'now' (since the epoch).
+
+        'trigger_times' are when its endpoints changed in the cluster, 'without_local' Service ports
+        whose endpoints are all elsewhere, by family.
+        """
+        _each(self.sync_duration, Histogram.observe, seconds)
+        _each(self.sync_partial_duration, Histogram.observe, seconds)
+        _each(self.last_timestamp, Gauge.set, now)
+        _each(self.service_changes_pending, Gauge.set, 0)
+        _each(self.endpoint_changes_pending, Gauge.set, 0)
+        for times in trigger_times.values():
+            for changed in times:
+                _each(self.programming_duration, Histogram.observe, max(0.0, now - changed))
+        for family, n in without_local.items():
+            self.no_local_endpoints.labels(family, "internal").set(n)
+
+    def committed(self, commit: Commit, flows: int, groups: int) -> None:
+        """The switch confirmed 'commit'; it has 'flows' and 'groups' of ours now."""
+        _each(self.messages, Counter.inc, commit.messages)
+        _each(self.flows, Gauge.set, flows)
+        _each(self.groups, Gauge.set, groups)
+        if commit.messages:
+            _each(self.bundle_duration, Histogram.observe, commit.seconds)
+        if commit.diff is not None:
+            _each(self.sync_full_duration, Histogram.observe, commit.seconds)
+        if commit.drift:
+            _each(self.drift, Counter.inc, commit.messages)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...] = _SYNC_BUCKETS
+    ) -> Histogram:
+        return Histogram(
+            f"kubeproxy_{name}", text, _FAMILY, buckets=buckets, registry=self.registry
+        )
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry)
+
+
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+def _each(metric: _Metric, do: Callable[[_Metric, float], None], value: float) -> None:
+    """Do it for each value of the label ip_family."""
+    for family in _FAMILIES:
+        do(metric.labels(family), value)

@@ -1,0 +1,233 @@
+"""The proxy: it joins the parts, and has no logic of its own.
+
+The source's batches go to the planner, a round's flows to the writer, and the writer's commits to
+the metrics. While a commit is in flight, changes gather for the next round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+import structlog
+
+from nsxdp.bridge import gateway, local_pods
+from nsxdp.k8s.objects import Node, ServiceCIDR
+from nsxdp.k8s.source import Batch, Op, Source
+from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_flush
+from nsxdp.pipeline.node import Gateway, NodeCompiler, NodePlan
+from nsxdp.pipeline.registers import ZONE
+from nsxdp.services.addresses import Family
+from nsxdp.services.conntrack import Stale
+from nsxdp.services.planner import Round, ServicePlanner
+from nsxdp.services.reject import reject
+from nsxdp.switch import BridgeView
+from nsxdp.writer import Writer
+from nsxdp_agents.kube_proxy.health import Health
+from nsxdp_agents.kube_proxy.host import HostRoutes
+from nsxdp_agents.kube_proxy.metrics import Metrics
+
+__all__ = ["Proxy"]
+
+log = structlog.get_logger(__name__)
+
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+_UDP: Final = 17
+_NEEDED: Final = frozenset({"Service", "EndpointSlice"})
+"""Nothing is programmed before all of these have been seen (KP-10)."""
+
+
+_MAX_PROBLEMS: Final = 1000
+
+
+class _Planned(NamedTuple):
+    """A round that was handed to the writer, and when it began (perf_counter)."""
+
+    round: Round
+    started: float
+
+
+class Proxy:
+    """Serves the Services of one source on one bridge."""
+
+    def __init__(
+        self,
+        planner: ServicePlanner,
+        source: Source,
+        view: BridgeView,
+        connection: Connection,
+        writer: Writer,
+        *,
+        host: HostRoutes | None,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        self._planner = planner
+        self._source = source
+        self._view = view
+        self._connection = connection
+        self._writer = writer
+        self._host = host
+        self._health = health
+        self._metrics = metrics
+        self._node_compiler = NodeCompiler()
+        self._ranges: dict[str, tuple[str, ...]] = {}
+        self._ranges_changed = False
+        self._missing = set(_NEEDED)
+        self._synced = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._problems: set[str] = set()
+
+    async def run(self) -> None:
+        """Serve until cancelled. What is on the switch stays there."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_source())
+            await self._synced.wait()
+            await self._take_bridge()
+            first = self._plan()
+            # From here on the writer may remove what isn't wanted: all that is wanted is known.
+            tasks.create_task(self._writer.run())
+            tasks.create_task(self._follow_bridge())
+            tasks.create_task(self._rounds(first))
+            tasks.create_task(self._reject_packets())
+
+    # What comes in.
+
+    async def _follow_source(self) -> None:
+        async with self._source:
+            async for batch in self._source:
+                self._take(batch)
+
+    def _take(self, batch: Batch) -> None:
+        for op, obj in batch.events:
+            if isinstance(obj, Node):
+                self._take_node(None if op is Op.DELETE else obj)
+            elif isinstance(obj, ServiceCIDR):
+                self._ranges[obj.key] = () if op is Op.DELETE else obj.spec.cidrs
+                self._ranges_changed = True
+                self._changed.set()
+            elif self._planner.take(op, obj):
+                self._health.queued()
+                self._changed.set()
+        tracker = self._planner.tracker
+        if batch.kind == "Service":
+            self._metrics.services_changed(len(batch.events), tracker.pending_services)
+        elif batch.kind == "EndpointSlice":
+            self._metrics.endpoints_changed(len(batch.events), tracker.pending_slices)
+        if batch.synced:
+            self._missing.discard(batch.kind)
+            if not self._missing:
+                self._synced.set()
+
+    def _take_node(self, node: Node | None) -> None:
+        self._health.set_node(node)
+        labels = (node.metadata.labels if node else None) or {}
+        self._planner.tracker.set_zone(labels.get(ZONE_LABEL, ""))
+        self._changed.set()
+
+    async def _follow_bridge(self) -> None:
+        async for _ in self._view.changes(self._view.bridge):
+            await self._take_bridge()
+
+    async def _take_bridge(self) -> None:
+        """Compile what is on the bridge now; ports that are as they were cost nothing."""
+        bridge = self._view.bridge
+        if bridge is None:
+            log.error(f"bridge {self._view.name} was deleted: its Services are gone with it")
+            return
+        pods, problems = local_pods(bridge)
+        router = gateway(bridge)
+        addresses = await self._host.addresses() if self._host else ()
+        plan = NodePlan(Gateway.of(router, addresses) if router else None, tuple(pods))
+        owned = self._node_compiler.compile(plan)
+        if len(owned.owners):
+            self._writer.replace(owned)
+        self._complain(problems)
+
+    # Rounds.
+
+    async def _rounds(self, current: _Planned) -> None:
+        while True:
+            await self._apply_ranges()
+            await self._confirm(current)
+            await self._wait()
+            current = self._plan()
+
+    async def _wait(self) -> None:
+        """Wait for a change, or until the planner has something to do by itself."""
+        due = self._planner.next_rotation
+        try:
+            async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _plan(self) -> _Planned:
+        """Plan all that changed, and hand it to the writer."""
+        self._changed.clear()
+        self._health.started()
+        planned = _Planned(self._planner.round(time.time()), time.perf_counter())
+        owned = planned.round.owned
+        if len(owned.owners):
+            self._writer.replace(owned)
+        self._complain(planned.round.changes.problems)
+        return planned
+
+    async def _confirm(self, planned: _Planned) -> None:
+        """Wait for the switch, then do what had to wait for it."""
+        await self._writer.settled()
+        now = time.time()
+        self._health.updated()
+        self._metrics.round_done(
+            time.perf_counter() - planned.started,
+            now,
+            planned.round.changes.trigger_times,
+            {family.label: self._planner.without_local_endpoints(family) for family in Family},
+        )
+        self._forget(planned.round.stale)
+
+    def _forget(self, stale: list[Stale]) -> None:
+        """Let conntrack forget connections to endpoints that went (KP-50)."""
+        try:
+            for entry in stale:
+                self._connection.send(
+                    ct_flush(
+                        ZONE,
+                        _UDP,
+                        CtTuple(dst=ip_address(entry.vip), dst_port=entry.port),
+                        CtTuple(src=ip_address(entry.endpoint), src_port=entry.endpoint_port),
+                    )
+                )
+                self._metrics.conntrack_deleted.inc()
+        except ConnectionLost as error:
+            log.warning("conntrack keeps connections to endpoints that went", reason=str(error))
+
+    # The rest.
+
+    async def _apply_ranges(self) -> None:
+        """Give the host its routes to the Services' ranges."""
+        if self._host is not None and self._ranges_changed:
+            self._ranges_changed = False
+            await self._host.set({cidr for cidrs in self._ranges.values() for cidr in cidrs})
+
+    async def _reject_packets(self) -> None:
+        """Refuse first packets to Services without endpoints (KP-25)."""
+        async for packet in self._connection.packet_ins():
+            answer = reject(packet.data)
+            port = packet.in_port
+            if answer is None or port is None:
+                continue
+            try:
+                self._connection.send(PacketOut.parse(answer, "IN_PORT", port))
+                self._metrics.rejected_packets.inc()
+            except ConnectionLost:
+                continue
+
+    def _complain(self, problems: list[str]) -> None:
+        """Log what is wrong with ports and objects: once each."""
+        for problem in problems:
+            if problem not in self._problems:
+                log.warning(problem)
+        self._problems = (self._problems | set(problems)) if len(self._problems) < _MAX_PROBLEMS else set(problems)

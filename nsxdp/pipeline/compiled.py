@@ -1,0 +1,36 @@
+"""What a compiler hands to the switch: each owner's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsxdp.openflow import Stamped, gather
+
+__all__ = ["Compiled", "Piece"]
+
+Piece = tuple[Stamped, NDArray[np.uint32]]
+"""Stamped messages, and for each of them the row of its owner."""
+
+
+class Compiled:
+    """The arguments of `DesiredSet.replace`: what some owners need from now on.
+
+    Attributes
+    ----------
+    owners
+        uint64, shape (n,).
+    messages
+        All messages, one owner's after the other's.
+    ends
+        uint64, shape (n,): where each owner's messages end.
+    """
+
+    __slots__ = ("ends", "messages", "owners")
+
+    def __init__(self, owners: Sequence[int], pieces: Sequence[Piece]) -> None:
+        """Order the messages of 'pieces' by owner; an owner without any needs nothing."""
+        self.owners = np.array(owners, np.uint64)
+        self.messages, self.ends = gather(pieces, len(owners))

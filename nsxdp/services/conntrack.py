@@ -1,0 +1,62 @@
+"""Which tracked UDP connections to forget: those to endpoints that went (KP-50).
+
+A UDP client may send from one port for ever, and conntrack goes on translating to the endpoint that
+it once chose, even where that is gone. Only connections whose endpoint serves no more are
+forgotten: a change of policy or topology breaks none (KP-51), and neither does a Service without
+any serving endpoint. TCP's are left alone (KP-52).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nsxdp.services.addresses import Family
+from nsxdp.services.model import SERVING, Endpoints, ServicePort, ServicePortName
+
+__all__ = ["Stale", "StaleFinder"]
+
+
+class Stale(NamedTuple):
+    """Connections to a virtual address that were translated to an endpoint. Addresses are packed."""
+
+    vip: bytes
+    port: int
+    endpoint: bytes
+    endpoint_port: int
+
+
+class StaleFinder:
+    """Compares the endpoints of each UDP Service port with those that it had."""
+
+    def __init__(self) -> None:
+        self._serving: dict[tuple[ServicePortName, Family], Endpoints] = {}
+
+    def update(self, port: ServicePort, endpoints: Endpoints) -> list[Stale]:
+        """'port' has 'endpoints', ready and other ones, now: what has to be forgotten?"""
+        if port.protocol != "UDP":
+            return []
+        serving = endpoints.where((endpoints.flags & SERVING) != 0)
+        key = port.name, port.family
+        if not serving:
+            return []
+        old = self._serving.get(key)
+        self._serving[key] = serving
+        if old is None or old == serving:
+            return []
+        return [
+            Stale(port.cluster_ip, port.port, address, number)
+            for address, number in sorted(_pairs(old) - _pairs(serving))
+        ]
+
+    def remove(self, name: ServicePortName, family: Family) -> None:
+        """The Service port is gone; its connections go on as long as its endpoints do."""
+        self._serving.pop((name, family), None)
+
+
+def _pairs(endpoints: Endpoints) -> set[tuple[bytes, int]]:
+    width = endpoints.family.width
+    packed = endpoints.packed_addresses
+    return {
+        (packed[row * width : (row + 1) * width], port)
+        for row, port in enumerate(endpoints.ports.tolist())
+    }

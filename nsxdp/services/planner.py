@@ -1,0 +1,136 @@
+"""From Kubernetes objects to what the switch needs, round by round.
+
+A round takes all that changed since the last one: its cost is proportional to that.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from msgspec import Struct
+
+from nsxdp.k8s.objects import EndpointSlice, Object, Service
+from nsxdp.k8s.source import Op
+from nsxdp.pipeline.compiled import Compiled
+from nsxdp.services.addresses import Family
+from nsxdp.services.compiler import ServiceCompiler
+from nsxdp.services.conntrack import Stale, StaleFinder
+from nsxdp.services.endpoints import Verdict
+from nsxdp.services.model import ServicePortName
+from nsxdp.services.plan import Plan, basis_period, make_plan
+from nsxdp.services.tracker import Changes, ServiceTracker
+
+__all__ = ["Round", "ServicePlanner"]
+
+_Key = tuple[ServicePortName, Family]
+
+
+class Round(Struct, frozen=True):
+    """What changed, and what has to be done about it.
+
+    Attributes
+    ----------
+    changes
+        As the tracker saw them.
+    owned
+        What the Service ports that changed need now.
+    stale
+        Tracked connections to forget, once the switch has that.
+    """
+
+    changes: Changes
+    owned: Compiled
+    stale: list[Stale]
+
+
+class ServicePlanner:
+    """Plans the Services of one node: tracker, endpoint choice and compiler together.
+
+    Parameters
+    ----------
+    node_name
+        The node: endpoints on it are local, and hints for it count.
+    proxy_name
+        See `ServiceTracker`.
+    started_at
+        Seconds since the epoch: older trigger times say nothing about this process.
+    """
+
+    def __init__(
+        self, node_name: str, *, proxy_name: str | None = None, started_at: float = 0.0
+    ) -> None:
+        self.tracker = ServiceTracker(node_name, proxy_name=proxy_name, started_at=started_at)
+        self.compiler = ServiceCompiler()
+        self._stale = StaleFinder()
+        self._without_local: dict[Family, set[ServicePortName]] = {f: set() for f in Family}
+        self._rotations: list[tuple[float, _Key]] = []
+        self._rotates: dict[_Key, float] = {}
+
+    def take(self, op: Op, obj: Object) -> bool:
+        """Take note of a Service or EndpointSlice. Returns whether that changes anything."""
+        if isinstance(obj, Service):
+            if op is Op.DELETE:
+                return self.tracker.delete_service(obj.key)
+            return self.tracker.upsert_service(obj)
+        if isinstance(obj, EndpointSlice):
+            if op is Op.DELETE:
+                return self.tracker.delete_slice(obj.key)
+            return self.tracker.upsert_slice(obj)
+        return False
+
+    def without_local_endpoints(self, family: Family) -> int:
+        """Service ports with internalTrafficPolicy Local whose endpoints are all elsewhere."""
+        return len(self._without_local[family])
+
+    @property
+    def next_rotation(self) -> float | None:
+        """When (seconds since the epoch) a round is due though nothing changed. None: never.
+
+        Then the hash basis of a Service with session affinity has served its time.
+        """
+        return self._rotations[0][0] if self._rotations else None
+
+    def round(self, now: float) -> Round:
+        """Plan what changed, at 'now' (seconds since the epoch)."""
+        changes = self.tracker.changes()
+        keys = {(name, family) for family, names in changes.ports.items() for name in names}
+        keys.update(self._due(now))
+        plans: list[Plan] = []
+        removed: list[_Key] = []
+        stale: list[Stale] = []
+        # In order: where two hashes collide, the same one gives way after every restart.
+        for name, family in sorted(keys):
+            port = self.tracker.ports(family).get(name)
+            self._without_local[family].discard(name)
+            if port is None:
+                removed.append((name, family))
+                self._rotates.pop((name, family), None)
+                self._stale.remove(name, family)
+                continue
+            endpoints = self.tracker.endpoints(name, family)
+            plan = make_plan(port, endpoints, now)
+            plans.append(plan)
+            stale += self._stale.update(port, endpoints)
+            if plan.verdict is Verdict.DROP:
+                self._without_local[family].add(name)
+            self._schedule((name, family), port.affinity_timeout, now)
+        return Round(changes, self.compiler.compile(plans, removed), stale)
+
+    def _schedule(self, key: _Key, timeout: int | None, now: float) -> None:
+        """Note when the hash basis of 'key' has to change next."""
+        if timeout is None:
+            self._rotates.pop(key, None)
+            return
+        period = basis_period(timeout)
+        due = (now // period + 1) * period
+        if self._rotates.get(key) != due:
+            self._rotates[key] = due
+            heappush(self._rotations, (due, key))
+
+    def _due(self, now: float) -> list[_Key]:
+        due = []
+        while self._rotations and self._rotations[0][0] <= now:
+            when, key = heappop(self._rotations)
+            if self._rotates.get(key) == when:
+                due.append(key)
+        return due

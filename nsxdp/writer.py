@@ -1,0 +1,276 @@
+"""Keeps a bridge as the desired set says: the one writer of its flows and groups.
+
+Compilers say what owners need (`Writer.replace`); the writer sends what differs, in one atomic
+bundle. While a bundle is in flight further changes gather, and go with the next one: so batches
+grow by themselves under load, and latency is low without it.
+
+A bundle's outcome is unknown if the connection breaks, and a switch may have been restarted, or
+changed by somebody else. So after each (re)connection, after each refusal, and once in a while,
+the writer compares what is installed with what is desired and sends the difference: the same
+operation at another scale. What is right already is not touched, so no connection breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import numpy as np
+import structlog
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from nsxdp.openflow import (
+    CommitError,
+    Connection,
+    Delta,
+    DesiredSet,
+    Diff,
+    OpenFlowError,
+    Session,
+)
+
+__all__ = ["Commit", "Owned", "Writer"]
+
+log = structlog.get_logger(__name__)
+
+_RETRY_FIRST: Final = 0.1
+_RETRY_LAST: Final = 30.0
+"""Seconds before a comparison is tried again, the first time and at most."""
+
+_READY_SECONDS: Final = 60.0
+
+_MAX_REFUSED: Final = 16
+"""Messages of one commit that may be left out because the switch refuses them."""
+
+
+class Owned(Protocol):
+    """What owners need from now on (see `DesiredSet.replace`)."""
+
+    owners: NDArray[np.uint64]
+    messages: bytes
+    ends: NDArray[np.uint64]
+
+
+class Commit(Struct, frozen=True):
+    """Something that the switch has confirmed.
+
+    Attributes
+    ----------
+    messages
+        Flow and group messages that were sent.
+    seconds
+        From the first byte to the switch's confirmation.
+    diff
+        What a comparison with the switch found; None if these were changes only.
+    drift
+        Whether the switch should have been right, and wasn't: somebody else changed it.
+    """
+
+    messages: int
+    seconds: float
+    diff: Diff | None = None
+    drift: bool = False
+
+
+class Writer:
+    """The writer of one bridge.
+
+    Parameters
+    ----------
+    connection
+        To the bridge; reconnects by itself.
+    desired
+        What the bridge shall have. Nobody else may change it.
+    sync_period
+        Seconds between two comparisons with the switch.
+    prepare
+        Awaited after each (re)connection, before anything else is sent: for what can't be in a
+        bundle.
+    on_commit
+        Told of each commit.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        desired: DesiredSet,
+        *,
+        sync_period: float = 30.0,
+        prepare: Callable[[Session], Awaitable[None]] | None = None,
+        on_commit: Callable[[Commit], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._desired = desired
+        self._sync_period = sync_period
+        self._prepare = prepare
+        self._on_commit = on_commit
+        self._pending: list[Delta] = []
+        self._session: Session | None = None
+        self._in_sync = False
+        """Whether what is pending is all that the switch lacks."""
+        self._expected = False
+        """Whether the last comparison's difference was taken whole."""
+        self._compare_at = 0.0
+        self._wanted = 0
+        self._done = 0
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self.failures = 0
+        """Messages and commits that the switch refused."""
+
+    @property
+    def desired(self) -> DesiredSet:
+        """What the bridge shall have: to look at."""
+        return self._desired
+
+    def replace(self, owned: Owned) -> None:
+        """Let owners need something else from now on."""
+        delta = self._desired.replace(owned.owners, owned.messages, owned.ends)
+        self._wanted += 1
+        if self._in_sync:
+            self._pending.append(delta)
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Wait until the switch has confirmed all that `replace` was told before."""
+        wanted = self._wanted
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._done >= wanted)
+
+    def compare(self) -> None:
+        """Compare the switch with what is desired, soon."""
+        self._in_sync = False
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled. All owners must have been given once before."""
+        failures = 0
+        while True:
+            try:
+                await self._step(await self._ready())
+                failures = 0
+            except OpenFlowError as error:
+                self._in_sync = False
+                delay = min(_RETRY_FIRST * 2**failures, _RETRY_LAST)
+                failures = min(failures + 1, 16)
+                if isinstance(error, CommitError):
+                    self._failed(error)
+                log.warning("the switch will be compared again", reason=str(error), retry_in=delay)
+                await asyncio.sleep(delay)
+
+    async def _ready(self) -> Session:
+        """The present session, prepared."""
+        while True:
+            try:
+                session = await self._connection.ready(_READY_SECONDS)
+            except OpenFlowError as error:
+                log.debug("no connection to the switch", reason=str(error))
+                await asyncio.sleep(_RETRY_FIRST)
+                continue
+            if session is not self._session:
+                self._in_sync = self._expected = False
+                if self._prepare is not None:
+                    await self._prepare(session)
+                self._session = session
+            return session
+
+    async def _step(self, session: Session) -> None:
+        """Do what is most urgent; wait where nothing is."""
+        self._wake.clear()
+        left = self._compare_at - asyncio.get_running_loop().time()
+        if not self._in_sync or left <= 0:
+            await self._compare(session)
+        elif self._pending:
+            await self._send_pending(session)
+        else:
+            await self._sleep(session, left)
+
+    async def _sleep(self, session: Session, seconds: float) -> None:
+        """Wait for something to do, the end of the session, or that time."""
+        waits = [
+            asyncio.ensure_future(self._wake.wait()),
+            asyncio.ensure_future(session.wait_closed()),
+        ]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _send_pending(self, session: Session) -> None:
+        """Send all deltas that have gathered."""
+        wanted = self._wanted
+        deltas, self._pending = self._pending, []
+        messages = b"".join(deltas)
+        if messages:
+            seconds = await self._commit(session, messages)
+            self._committed(Commit(sum(delta.messages for delta in deltas), seconds))
+        await self._advance(wanted)
+
+    async def _compare(self, session: Session) -> None:
+        """Compare the switch with what is desired, and send the difference."""
+        expected = self._expected
+        self._desired.begin(verify=True)
+        async for reply in session.dump_flows(self._desired.prefix << 48, 0xFFFF << 48):
+            self._desired.installed(reply)
+        async for reply in session.dump_groups():
+            self._desired.installed(reply)
+        wanted = self._wanted
+        delta, diff = self._desired.diff()
+        # Deltas from here on start from what the difference makes of the switch.
+        self._pending = []
+        self._in_sync = True
+        seconds = await self._commit(session, bytes(delta)) if delta else 0.0
+        self._expected = True
+        self._compare_at = asyncio.get_running_loop().time() + self._sync_period
+        drift = expected and wanted == self._done and not diff.is_empty
+        if drift:
+            log.warning("somebody else changed the switch: repaired", **diff._asdict())
+        self._committed(Commit(delta.messages, seconds, diff, drift))
+        await self._advance(wanted)
+
+    async def _commit(self, session: Session, messages: bytes) -> float:
+        """Commit 'messages', without those that the switch refuses; returns the seconds it took.
+
+        One that is refused must not keep all others from the switch. It is tried again with the
+        next comparison.
+        """
+        started = time.perf_counter()
+        refused = 0
+        while True:
+            try:
+                await session.commit(messages)
+                return time.perf_counter() - started
+            except CommitError as error:
+                refused += 1
+                if error.index < 0 or refused > _MAX_REFUSED:
+                    raise
+                self._failed(error)
+                self._expected = False
+                messages = _without(messages, error.index)
+
+    def _committed(self, commit: Commit) -> None:
+        if self._on_commit is not None:
+            self._on_commit(commit)
+
+    def _failed(self, error: CommitError) -> None:
+        log.error("the switch refused", error=error.name, refused=error.request)
+        self.failures += 1
+
+    async def _advance(self, wanted: int) -> None:
+        """Everything up to 'wanted' is on the switch."""
+        async with self._progress:
+            self._done = wanted
+            self._progress.notify_all()
+
+
+def _without(messages: bytes, index: int) -> bytes:
+    """'messages' but for the one with that index."""
+    start = 0
+    for _ in range(index):
+        start += int.from_bytes(messages[start + 2 : start + 4], "big")
+    end = start + int.from_bytes(messages[start + 2 : start + 4], "big")
+    return messages[:start] + messages[end:]
