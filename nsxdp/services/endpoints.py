@@ -5,10 +5,9 @@ distribution).
 """
 
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nsxdp.services.model import (
     HINTED_NODE,
@@ -25,6 +24,9 @@ from nsxdp.services.model import (
 
 __all__ = ["Choice", "Traffic", "Verdict", "choose"]
 
+
+_CONDITIONS: Final = READY | SERVING | TERMINATING
+_USUAL: Final = {READY | SERVING, READY | SERVING | LOCAL}
 
 Traffic = Literal["internal", "external"]
 """Traffic to the cluster IP, or to an external address (node port, external IP, load balancer)."""
@@ -83,41 +85,46 @@ def choose(port: ServicePort, endpoints: Endpoints) -> Choice:
       those that are (KP-26). Neither holds for traffic with the policy ``Local`` nor for
       terminating endpoints (KP-27).
     """
-    none = Endpoints(endpoints.family)
-    if endpoints.plain and not port.uses_local_endpoints:
-        return Choice(endpoints, none, endpoints, bool(endpoints))
-    if not endpoints:
-        return Choice(none, none, none, False)
-    flags = endpoints.flags
-    ready = (flags & READY) != 0
-    ending = (flags & (READY | SERVING | TERMINATING)) == SERVING | TERMINATING
-    has_any = bool(ready.any() or ending.any())
-
-    cluster_mask = np.zeros(len(flags), np.bool_)
+    # Nothing but an endpoint's flags decides, and of flags there are few kinds.
+    kinds = set(endpoints.packed_flags)
+    if kinds <= _USUAL and not port.uses_local_endpoints:
+        return Choice(endpoints, Endpoints(endpoints.family), endpoints, bool(kinds))
+    ready = {kind for kind in kinds if kind & READY}
+    ending = {kind for kind in kinds if kind & _CONDITIONS == SERVING | TERMINATING}
+    cluster: set[int] = set()
     if port.uses_cluster_endpoints:
-        cluster_mask = ready & _fits_topology(flags, ready) if ready.any() else ending
-    if not port.uses_local_endpoints:
-        cluster = endpoints.where(cluster_mask)
-        return Choice(cluster, none, cluster, has_any)
+        cluster = _fit_for_topology(ready) or ending
+    local: set[int] = set()
+    if port.uses_local_endpoints:
+        local = {kind for kind in ready if kind & LOCAL}
+        local = local or {kind for kind in ending if kind & LOCAL}
+    for_cluster = _of_kinds(endpoints, kinds, cluster)
+    for_local = _of_kinds(endpoints, kinds, local)
+    if local <= cluster:
+        reachable = for_cluster
+    elif cluster <= local:
+        reachable = for_local
+    else:
+        reachable = _of_kinds(endpoints, kinds, cluster | local)
+    return Choice(for_cluster, for_local, reachable, bool(ready or ending))
 
-    local = (flags & LOCAL) != 0
-    local_mask = local & ready
-    if not local_mask.any():
-        local_mask = local & ending
-    return Choice(
-        endpoints.where(cluster_mask),
-        endpoints.where(local_mask),
-        endpoints.where(cluster_mask | local_mask),
-        has_any,
-    )
 
-
-def _fits_topology(flags: NDArray[np.uint8], ready: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which endpoints the hints leave for this node; all, where hints are missing or don't fit."""
-    ready_flags = flags[ready]
-    every = int(np.bitwise_and.reduce(ready_flags))
-    some = int(np.bitwise_or.reduce(ready_flags))
+def _fit_for_topology(ready: set[int]) -> set[int]:
+    """What the hints leave of 'ready' for this node; all, where hints are missing or don't fit."""
     for hints, hinted in ((NODE_HINTS, HINTED_NODE), (ZONE_HINTS, HINTED_ZONE)):
-        if every & hints and some & hinted:
-            return (flags & np.uint8(hinted)).astype(np.bool_)
-    return np.ones(len(flags), np.bool_)
+        if all(kind & hints for kind in ready):
+            fit = {kind for kind in ready if kind & hinted}
+            if fit:
+                return fit
+    return ready
+
+
+def _of_kinds(endpoints: Endpoints, kinds: set[int], wanted: set[int]) -> Endpoints:
+    """Those of 'endpoints', whose flags are of 'kinds', whose flags are 'wanted'."""
+    if wanted == kinds:
+        return endpoints
+    if not wanted:
+        return Endpoints(endpoints.family)
+    is_wanted = np.zeros(256, np.bool_)
+    is_wanted[list(wanted)] = True
+    return endpoints.where(is_wanted[endpoints.flags])

@@ -24,7 +24,7 @@ def join(family: Family, pieces: Sequence[tuple[Slice, int]], zone: str) -> Endp
     """
     if len(pieces) == 1 and pieces[0][0].unique:
         piece, port = pieces[0]
-        packed_flags = piece.flags if piece.zones is None else _flags(piece, zone).tobytes()
+        packed_flags = _flags(piece, zone)
         packed_ports = port.to_bytes(2, byteorder) * len(packed_flags)
         return Endpoints(family, piece.addresses, packed_ports, packed_flags)
     if not pieces:
@@ -33,17 +33,19 @@ def join(family: Family, pieces: Sequence[tuple[Slice, int]], zone: str) -> Endp
     addresses = flat.reshape(-1, family.width)
     counts = [len(piece.flags) for piece, _ in pieces]
     ports = np.repeat(np.array([port for _, port in pieces], np.uint16), counts)
-    flags = np.concatenate([_flags(piece, zone) for piece, _ in pieces])
+    flags = np.frombuffer(b"".join([_flags(piece, zone) for piece, _ in pieces]), np.uint8)
     rows = _best_rows(addresses, ports, flags)
     return Endpoints(
         family, addresses[rows].tobytes(), ports[rows].tobytes(), flags[rows].tobytes()
     )
 
 
-def _flags(piece: Slice, zone: str) -> NDArray[np.uint8]:
-    flags = np.frombuffer(piece.flags, np.uint8)
+def _flags(piece: Slice, zone: str) -> bytes:
     mask = piece.zones.get(zone) if piece.zones is not None else None
-    return flags if mask is None else flags | np.frombuffer(mask, np.uint8)
+    if mask is None:
+        return piece.flags
+    both = int.from_bytes(piece.flags) | int.from_bytes(mask)
+    return both.to_bytes(len(mask))
 
 
 def _best_rows(

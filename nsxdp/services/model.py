@@ -45,8 +45,6 @@ HINTED_NODE: Final = 0x40
 HINTED_ZONE: Final = 0x80
 """One of its hints is this node's zone."""
 
-_PLAIN_FLAGS: Final = bytes((READY | SERVING, READY | SERVING | LOCAL))
-
 
 class ServicePortName(NamedTuple):
     """What names a Service port: ports of one Service with one name and two protocols are two."""
@@ -166,11 +164,6 @@ class Endpoints(Struct, frozen=True, gc=False):
     @property
     def flags(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.packed_flags, np.uint8)
-
-    @property
-    def plain(self) -> bool:
-        """Whether all are ready and serving, not terminating, and without hints."""
-        return not self.packed_flags.strip(_PLAIN_FLAGS)
 
     def __len__(self) -> int:
         return len(self.packed_flags)

@@ -85,7 +85,7 @@ def compact(
     address_family = AF_INET if family is Family.IPV4 else AF_INET6
     addresses: list[bytes] = []
     flags = bytearray()
-    zones: list[tuple[str, ...]] = []
+    zones: list[list[str]] = []
     has_zones = False
     for endpoint in source.endpoints or ():
         if not endpoint.addresses:
@@ -112,15 +112,15 @@ def compact(
             if hints.for_zones:
                 flag |= ZONE_HINTS
                 has_zones = True
-                zones.extend([()] * (len(addresses) - len(zones)))
-                zones.append(tuple(intern(hint.name) for hint in hints.for_zones))
+                zones.extend([[]] * (len(addresses) - len(zones)))
+                zones.append([hint.name for hint in hints.for_zones])
         addresses.append(packed)
         flags.append(flag)
 
     count = len(addresses)
     masks: dict[str, bytes] | None = None
     if has_zones:
-        zones.extend([()] * (count - len(zones)))
+        zones.extend([[]] * (count - len(zones)))
         rows = sorted(zip(addresses, flags, zones, strict=True))
         addresses = [row[0] for row in rows]
         flags = bytearray([row[1] for row in rows])
@@ -142,12 +142,14 @@ def compact(
     )
 
 
-def _zone_masks(rows: list[tuple[str, ...]]) -> dict[str, bytes]:
+def _zone_masks(rows: list[list[str]]) -> dict[str, bytes]:
     masks: dict[str, bytearray] = {}
     for row, zones in enumerate(rows):
         for zone in zones:
-            masks.setdefault(zone, bytearray(len(rows)))[row] = HINTED_ZONE
-    return {zone: bytes(masks[zone]) for zone in sorted(masks)}
+            if zone not in masks:
+                masks[zone] = bytearray(len(rows))
+            masks[zone][row] = HINTED_ZONE
+    return {intern(zone): bytes(masks[zone]) for zone in sorted(masks)}
 
 
 def _usable_ports(

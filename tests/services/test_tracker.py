@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nsxdp.k8s import objects as k8s
 from nsxdp.services.addresses import Family
 from nsxdp.services.endpoints import choose
-from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
+from nsxdp.services.model import READY, SERVING, Endpoints, ServicePort, ServicePortName
 from nsxdp.services.tracker import ServiceTracker
 
 _NODE = "this-node"
@@ -200,7 +200,7 @@ def test_kp8_a_service_of_many_slices_has_all_its_endpoints() -> None:
 def test_kp9_what_conditions_do_not_say() -> None:
     tracker = _tracker(_service(), _slice(endpoints=[_endpoint("10.0.0.1")]))
     endpoints = tracker.endpoints(_name(), _V4)
-    assert endpoints.plain
+    assert set(endpoints.packed_flags) == {READY | SERVING}
     assert choose(tracker.ports(_V4)[_name()], endpoints).cluster == endpoints
 
 
