@@ -70,7 +70,7 @@ nsx_print_error(struct nsx_print *p)
         for (size_t i = 0; i < p->n; i++) {
             uint8_t c = p->p[i];
 
-            nsx_printf(p->out, c >= 0x20 && c < 0x7f ? "%c" : "\\x%02x", c);
+            nsx_printf(p->out, c >= 0x20 && c < 0x7f ? "%c" : "\\%03o", c);
         }
     }
     return 0;

@@ -193,10 +193,10 @@ static const struct shape *
 message_shape(uint8_t type)
 {
     switch (type) {
-#define NSX_MESSAGE(TYPE, ID, BODY, UNIT, PRINT)                          \
+#define NSX_MESSAGE(TYPE, ID, BODY, UNIT, PRINT)                        \
     case TYPE: {                                                        \
         static const struct shape shape                                 \
-            = { "OFPT_" #ID, BODY, UNIT, nsx_print_##PRINT };               \
+            = { "OFPT_" #ID, BODY, UNIT, nsx_print_##PRINT };           \
         return &shape;                                                  \
     }
 #include "messages.def"
@@ -210,10 +210,10 @@ static const struct shape *
 multipart_shape(uint8_t message, uint16_t type)
 {
     switch ((uint32_t) message << 16 | type) {
-#define NSX_MULTIPART(MESSAGE, TYPE, ID, BODY, UNIT, PRINT)               \
+#define NSX_MULTIPART(MESSAGE, TYPE, ID, WHAT, BODY, UNIT, PRINT)       \
     case MESSAGE << 16 | TYPE: {                                        \
         static const struct shape shape                                 \
-            = { "OFPST_" #ID, BODY, UNIT, nsx_print_##PRINT };              \
+            = { "OFPST_" #ID " " WHAT, BODY, UNIT, nsx_print_##PRINT }; \
         return &shape;                                                  \
     }
 #include "messages.def"
@@ -227,7 +227,7 @@ static const struct shape *
 nicira_shape(uint32_t type)
 {
     switch (type) {
-#define NSX_EXPERIMENTER(TYPE, ID, BODY, UNIT, PRINT)                     \
+#define NSX_EXPERIMENTER(TYPE, ID, BODY, UNIT, PRINT)                   \
     case TYPE: {                                                        \
         static const struct shape shape                                 \
             = { "NXT_" #ID, BODY, UNIT, nsx_print_##PRINT };            \
@@ -240,10 +240,8 @@ nicira_shape(uint32_t type)
     }
 }
 
-/* Prints the name and the header, and then what 'shape' prints, if the body
- * can be that. */
-static int
-print_shape(struct nsx_print *p, const struct shape *shape)
+static void
+print_header(struct nsx_print *p, const char *name)
 {
     static const char *const versions[] = {
         [2] = " (OF1.1)", [3] = " (OF1.2)", [4] = " (OF1.3)",
@@ -251,13 +249,23 @@ print_shape(struct nsx_print *p, const struct shape *shape)
     };
     uint8_t version = p->header->version;
 
-    nsx_puts(p->out, shape->name);
+    nsx_puts(p->out, name);
     if (version < NSX_ARRAY_SIZE(versions) && versions[version]) {
         nsx_puts(p->out, versions[version]);
     } else if (version != 1) {
         nsx_printf(p->out, " (OF 0x%02x)", version);
     }
     nsx_printf(p->out, " (xid=0x%x):", p->header->xid);
+}
+
+/* Prints the name and the header, and then what 'shape' prints, if the body
+ * can be that. */
+static int
+print_shape(struct nsx_print *p, const struct shape *shape)
+{
+    uint8_t version = p->header->version;
+
+    print_header(p, shape->name);
 
     /* Hello, error and echo, the first four, are the same in all versions. */
     if (version != NSX_OFP_VERSION && p->header->type > 3) {
@@ -303,8 +311,9 @@ print_message(struct nsx_print *p, const uint8_t *msg, size_t len)
             return nsx_print_fail(p, "%s of %u bytes is cut off after %zu",
                                    shape->name, header.length, len);
         }
-        nsx_printf(p->out, "%s (xid=0x%x): (%zu bytes of %u)", shape->name,
-                   header.xid, len, header.length);
+        print_header(p, shape->name);
+        nsx_printf(p->out, "\n(***truncated to %zu bytes from %u***)", len,
+                   header.length);
         return 0;
     }
     if (header.length < len && !p->depth) {

@@ -47,7 +47,7 @@ void nsx_print_reason(struct nsx_buf *, uint8_t reason);
  * has the length that messages.def asks for. */
 #define NSX_MESSAGE(TYPE, ID, BODY, UNIT, PRINT) \
     int nsx_print_##PRINT(struct nsx_print *);
-#define NSX_MULTIPART(MESSAGE, TYPE, ID, BODY, UNIT, PRINT) \
+#define NSX_MULTIPART(MESSAGE, TYPE, ID, WHAT, BODY, UNIT, PRINT) \
     int nsx_print_##PRINT(struct nsx_print *);
 #define NSX_EXPERIMENTER(TYPE, ID, BODY, UNIT, PRINT) \
     int nsx_print_##PRINT(struct nsx_print *);
