@@ -68,7 +68,7 @@ class Backoff:
 
     def delay(self, failures: int) -> float:
         """The wait after so many failures in a row: 50 to 100 % of it, at random."""
-        longest = min(self.most, self.first * 2 ** min(failures - 1, 30))
+        longest: float = min(self.most, self.first * 2.0 ** min(failures - 1, 30))
         return longest * random.uniform(0.5, 1.0)
 
 
