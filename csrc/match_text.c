@@ -140,8 +140,12 @@ nsx_match_parse_field(const struct nsx_parser *parser,
         }
     }
 
+    /* ovs-ofctl knows no NXM and OXM names here. */
     const struct nsx_field *field = nsx_field_from_name(key);
-    if (!field && memchr(key.s, '[', key.n)
+    if (field && (nsx_slice_starts_with(key, "NXM_")
+                  || nsx_slice_starts_with(key, "OXM_"))) {
+        return ENOENT;
+    } else if (!field && memchr(key.s, '[', key.n)
         && (delimiter == '=' || delimiter == ':')) {
         return parse_subfield(parser, match, key, text);
     } else if (!field) {
@@ -189,10 +193,10 @@ nsx_match_parse_field(const struct nsx_parser *parser,
  * something else. */
 enum style {
     VALUE,
-    NUMBER_C,                   /* printf's %#x: "0", not "0x0". */
-    PORT_MASKED,                /* Decimal, or both in hexadecimal. */
-    HEX4,
+    DECIMAL_OR_HEX,             /* The latter with a mask, zero as "0x0". */
+    HEX4,                       /* Of at least 4 digits. */
     HEX5,
+    DECIMAL,
     TOS,
 };
 
@@ -203,30 +207,24 @@ struct item {
 };
 
 static void
-format_number(struct nsx_buf *buf, const uint8_t *p, size_t n,
-              const char *zero_padded)
+format_hex(struct nsx_buf *buf, const uint8_t *p, size_t n, int n_digits)
 {
-    uint64_t x = 0;
+    uint32_t x = 0;
 
     for (size_t i = 0; i < n; i++) {
         x = x << 8 | p[i];
     }
-    if (zero_padded) {
-        nsx_printf(buf, "0x%0*llx", *zero_padded - '0',
-                   (unsigned long long) x);
-    } else {
-        nsx_printf(buf, "%#llx", (unsigned long long) x);
-    }
+    nsx_printf(buf, "0x%0*x", n_digits, (unsigned int) x);
 }
 
 static void
-format_bytes(struct nsx_buf *buf, const struct item *item,
-             const uint8_t *value, const uint8_t *mask)
+format_item(struct nsx_buf *buf, const struct item *item,
+            const uint8_t *value, const uint8_t *mask)
 {
     const struct nsx_field *field = &nsx_fields[item->id];
     size_t n = field->n_bytes;
     bool exact = nsx_is_all(mask, n, 0xff);
-    const char *pad = NULL;
+    int n_digits = 1;
 
     nsx_printf(buf, "%s=", item->name);
     switch ((enum style) item->style) {
@@ -236,25 +234,26 @@ format_bytes(struct nsx_buf *buf, const struct item *item,
     case TOS:
         nsx_printf(buf, "%u", *value << 2);
         goto comma;
-    case PORT_MASKED:
+    case DECIMAL:
+        nsx_printf(buf, "%u", nsx_get16(value));
+        goto comma;
+    case DECIMAL_OR_HEX:
         if (exact) {
             nsx_printf(buf, "%u", nsx_get16(value));
             goto comma;
         }
         break;
     case HEX4:
-        pad = "4";
+        n_digits = 4;
         break;
     case HEX5:
-        pad = "5";
-        break;
-    case NUMBER_C:
+        n_digits = 5;
         break;
     }
-    format_number(buf, value, n, pad);
+    format_hex(buf, value, n, n_digits);
     if (!exact) {
         nsx_puts(buf, "/");
-        format_number(buf, mask, n, pad);
+        format_hex(buf, mask, n, n_digits);
     }
 comma:
     nsx_puts(buf, ",");
@@ -268,36 +267,36 @@ format_items(struct nsx_buf *buf, const struct nsx_match *match,
         enum nsx_field_id id = items[i].id;
 
         if (nsx_match_has(match, id)) {
-            format_bytes(buf, &items[i], match->fields[id].value,
-                         match->fields[id].mask);
+            format_item(buf, &items[i], match->fields[id].value,
+                        match->fields[id].mask);
         }
     }
 }
 
 static const struct item before_protocol[] = {
-    { NSX_F_PKT_MARK, NUMBER_C, "pkt_mark" },
+    { NSX_F_PKT_MARK, VALUE, "pkt_mark" },
     { NSX_F_CONJ_ID, VALUE, "conj_id" },
     { NSX_F_ACTSET_OUTPUT, VALUE, "actset_output" },
     { NSX_F_CT_STATE, VALUE, "ct_state" },
-    { NSX_F_CT_ZONE, NUMBER_C, "ct_zone" },
-    { NSX_F_CT_MARK, NUMBER_C, "ct_mark" },
+    { NSX_F_CT_ZONE, DECIMAL, "ct_zone" },
+    { NSX_F_CT_MARK, VALUE, "ct_mark" },
     { NSX_F_CT_LABEL, VALUE, "ct_label" },
     { NSX_F_CT_NW_SRC, VALUE, "ct_nw_src" },
     { NSX_F_CT_IPV6_SRC, VALUE, "ct_ipv6_src" },
     { NSX_F_CT_NW_DST, VALUE, "ct_nw_dst" },
     { NSX_F_CT_IPV6_DST, VALUE, "ct_ipv6_dst" },
     { NSX_F_CT_NW_PROTO, VALUE, "ct_nw_proto" },
-    { NSX_F_CT_TP_SRC, PORT_MASKED, "ct_tp_src" },
-    { NSX_F_CT_TP_DST, PORT_MASKED, "ct_tp_dst" },
+    { NSX_F_CT_TP_SRC, DECIMAL_OR_HEX, "ct_tp_src" },
+    { NSX_F_CT_TP_DST, DECIMAL_OR_HEX, "ct_tp_dst" },
 };
 
 static const struct item before_vlan[] = {
-    { NSX_F_TUN_ID, NUMBER_C, "tun_id" },
+    { NSX_F_TUN_ID, VALUE, "tun_id" },
     { NSX_F_TUN_SRC, VALUE, "tun_src" },
     { NSX_F_TUN_DST, VALUE, "tun_dst" },
     { NSX_F_TUN_IPV6_SRC, VALUE, "tun_ipv6_src" },
     { NSX_F_TUN_IPV6_DST, VALUE, "tun_ipv6_dst" },
-    { NSX_F_METADATA, NUMBER_C, "metadata" },
+    { NSX_F_METADATA, VALUE, "metadata" },
     { NSX_F_IN_PORT_OXM, VALUE, "in_port" },
 };
 
@@ -339,12 +338,12 @@ static const struct item after_proto[] = {
     { NSX_F_ND_TARGET, VALUE, "nd_target" },
     { NSX_F_ND_SLL, VALUE, "nd_sll" },
     { NSX_F_ND_TLL, VALUE, "nd_tll" },
-    { NSX_F_TCP_SRC, PORT_MASKED, "tp_src" },
-    { NSX_F_UDP_SRC, PORT_MASKED, "tp_src" },
-    { NSX_F_SCTP_SRC, PORT_MASKED, "tp_src" },
-    { NSX_F_TCP_DST, PORT_MASKED, "tp_dst" },
-    { NSX_F_UDP_DST, PORT_MASKED, "tp_dst" },
-    { NSX_F_SCTP_DST, PORT_MASKED, "tp_dst" },
+    { NSX_F_TCP_SRC, DECIMAL_OR_HEX, "tp_src" },
+    { NSX_F_UDP_SRC, DECIMAL_OR_HEX, "tp_src" },
+    { NSX_F_SCTP_SRC, DECIMAL_OR_HEX, "tp_src" },
+    { NSX_F_TCP_DST, DECIMAL_OR_HEX, "tp_dst" },
+    { NSX_F_UDP_DST, DECIMAL_OR_HEX, "tp_dst" },
+    { NSX_F_SCTP_DST, DECIMAL_OR_HEX, "tp_dst" },
     { NSX_F_TCP_FLAGS, VALUE, "tcp_flags" },
 };
 
@@ -390,8 +389,8 @@ format_registers(struct nsx_buf *buf, const struct nsx_match *match)
             name[4] = (char) ('0' + i - 10);
         }
         if (nsx_match_has(match, xreg) && nsx_get32(mask)) {
-            struct item item = { NSX_F_REG0, NUMBER_C, name };
-            format_bytes(buf, &item, value, mask);
+            struct item item = { NSX_F_REG0, VALUE, name };
+            format_item(buf, &item, value, mask);
         }
     }
 }

@@ -171,13 +171,16 @@ parse_integer_mask(const struct nsx_parser *parser,
 static void
 format_hex(struct nsx_buf *buf, const uint8_t *p, size_t n)
 {
-    while (n > 1 && !*p) {
-        p++;
-        n--;
+    bool started = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (started || p[i]) {
+            nsx_printf(buf, started ? "%02x" : "0x%x", p[i]);
+            started = true;
+        }
     }
-    nsx_printf(buf, "0x%x", *p);
-    for (size_t i = 1; i < n; i++) {
-        nsx_printf(buf, "%02x", p[i]);
+    if (!started) {
+        nsx_puts(buf, "0");
     }
 }
 
