@@ -63,8 +63,13 @@ class Access(Struct, frozen=True):
 
 
 class _Loaded(Struct):
+    """Credentials, the files that they came from, and the client certificate (an exec plugin may
+    give a new one while all files stay as they are).
+    """
+
     access: Access
     files: tuple[Path, ...]
+    certificate: bytes = b""
 
 
 class Credentials:
@@ -75,24 +80,24 @@ class Credentials:
 
     def __init__(self, load: Callable[[], Awaitable[_Loaded]], loaded: _Loaded) -> None:
         self._load = load
-        self._access = loaded.access
-        self._files = loaded.files
+        self._loaded = loaded
         self._stamp = _stamp(loaded.files)
         self._checked = time.monotonic()
 
     @property
     def server(self) -> str:
-        return self._access.server
+        return self._loaded.access.server
 
     async def access(self) -> Access:
         """What to use for the next request. Cheap: looks at files every ten seconds at most."""
         now = time.monotonic()
-        due = bool(self._access.expires) and time.time() > self._access.expires - _EXPIRY_MARGIN
+        expires = self._loaded.access.expires
+        due = bool(expires) and time.time() > expires - _EXPIRY_MARGIN
         if now - self._checked >= _CHECK_SECONDS:
             self._checked = now
-            if due or _stamp(self._files) != self._stamp:
+            if due or _stamp(self._loaded.files) != self._stamp:
                 await self.refresh()
-        return self._access
+        return self._loaded.access
 
     async def refresh(self) -> bool:
         """Load again, because something changed or the server said 401.
@@ -101,16 +106,21 @@ class Credentials:
         what there was stays in use.
         """
         self._checked = time.monotonic()
-        stamp = _stamp(self._files)
+        stamp = _stamp(self._loaded.files)
         try:
             loaded = await self._load()
         except CredentialsError as error:
             log.warning("cannot load the credentials again: the old ones stay", error=str(error))
             return False
-        changed = stamp != self._stamp or loaded.access.authorization != self._access.authorization
+        old = self._loaded
+        changed = (stamp, loaded.access.authorization, loaded.certificate) != (
+            self._stamp,
+            old.access.authorization,
+            old.certificate,
+        )
         if changed:
             log.info("loaded the Kubernetes credentials again", server=loaded.access.server)
-            self._access, self._files, self._stamp = loaded.access, loaded.files, stamp
+            self._loaded, self._stamp = loaded, stamp
         return changed
 
     @classmethod
@@ -246,6 +256,10 @@ def _load_in_cluster(directory: Path) -> _Loaded:
     return _Loaded(_access(settings, compress=False), (token, authority))
 
 
+def _content(path: str | None) -> bytes:
+    return Path(path).read_bytes() if path else b""
+
+
 def _existing(paths: str) -> list[Path]:
     files = [Path(path).expanduser() for path in paths.split(os.pathsep) if path]
     there = [path for path in files if path.is_file()]
@@ -269,6 +283,7 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
                     merged, active_context=name, config_base_path=None, temp_file_path=private
                 )
                 await loader.load_and_set(settings)
+                certificate = _content(settings.cert_file)
                 expiry = getattr(loader, "exec_plugin_expiry", None)
                 access = _access(
                     settings,
@@ -284,12 +299,10 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
         # AssertionError, yaml's and base64's errors ... They all mean the same here.
         text = str(error) or type(error).__name__
         raise CredentialsError(f"kubeconfig {paths}: {' '.join(text.split())}") from None
-    if not access.server:
-        raise CredentialsError(f"kubeconfig {paths}: the cluster of context {name!r} has no server")
     base = there[0].parent
     named = [user.get("tokenFile"), user.get("client-certificate"), user.get("client-key")]
     named.append(cluster.get("certificate-authority"))
-    return _Loaded(access, (*there, *(base / str(path) for path in named if path)))
+    return _Loaded(access, (*there, *(base / str(path) for path in named if path)), certificate)
 
 
 def _check(merged: Any, context: str | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -318,4 +331,6 @@ def _check(merged: Any, context: str | None) -> tuple[str, dict[str, Any], dict[
                 f"context {name!r} names the {section[:-1]} {wanted!r}: there are {sorted(have)}"
             )
         found.append(have[wanted])
+    if not found[1].get("server"):
+        raise CredentialsError(f"the cluster of context {name!r} has no server")
     return name, found[0], found[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from nsxdp.k8s.objects import Object
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import SERVICES, Want
 from nsxdp.k8s.source import Op, Source
+from nsxdp.lab.errors import LabError
 
 WAIT = 60.0
 
@@ -201,6 +203,15 @@ def consumer() -> type[Consumer]:
 @pytest.fixture
 def inside(apiserver: Any) -> Iterator[Any]:
     """The real API server, with the whole test in its network namespace."""
+    deadline = time.monotonic() + WAIT
+    while True:  # it says that it is ready, and then makes its own Service
+        try:
+            apiserver.request("GET", "/api/v1/namespaces/default/services/kubernetes")
+            break
+        except LabError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
     with apiserver.netns.enter():
         yield apiserver
 
