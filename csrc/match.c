@@ -135,6 +135,18 @@ store_vlan(struct nsx_match *match, enum nsx_field_id id,
     if (!m) {
         return NULL;
     }
+
+    /* Whether there is a tag is said by several fields. */
+    uint16_t cfi = id == NSX_F_VLAN_VID || id == NSX_F_VLAN_TCI ? v : VLAN_CFI;
+    if ((id != NSX_F_VLAN_VID && id != NSX_F_VLAN_TCI) || m & VLAN_CFI) {
+        uint32_t old = nsx_match_number(match, NSX_F_VLAN_TCI);
+
+        if (nsx_match_mask(match, NSX_F_VLAN_TCI) & VLAN_CFI
+            && (old ^ cfi) & VLAN_CFI) {
+            return "a packet can't both have a VLAN tag and not";
+        }
+    }
+
     switch (id) {
     case NSX_F_DL_VLAN:
         return store_tci(match, v | VLAN_CFI, VLAN_VID | VLAN_CFI, VLAN_VID);

@@ -152,8 +152,6 @@ nsx_match_parse_field(const struct nsx_parser *parser,
         return ENOENT;
     } else if (delimiter != '=' && delimiter != ':') {
         return nsx_parse_error(parser, key, "%s has no value", field->name);
-    } else if (field->id == NSX_F_IN_PORT) {
-        field = &nsx_fields[NSX_F_IN_PORT_OXM];
     }
 
     uint8_t value[NSX_FIELD_MAX];

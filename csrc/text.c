@@ -453,6 +453,8 @@ nsx_parse_port(const struct nsx_parser *parser, struct nsx_slice text,
     int error = nsx_parse_number(parser, text, "port", UINT32_MAX, &number);
     if (error) {
         return error;
+    } else if (memchr(text.s, 'x', text.n)) {
+        return nsx_parse_error(parser, text, "port is not a decimal number");
     }
     if (number >= PORT_MAX && number <= UINT16_MAX) {
         number += PORT_OFFSET;
