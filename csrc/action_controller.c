@@ -83,18 +83,26 @@ parse_option(const struct nsx_parser *parser, struct nsx_slice key,
     return error;
 }
 
-/* Appends the property 'type' with the number 'value' of 'width' bytes. */
+/* What follows the header of each property, but for userdata.  16 bits come
+ * with 16 more of padding that count, 8 bits with padding that doesn't. */
+static const size_t widths[N_PROPS] = {
+    [PROP_MAX_LEN] = 4,
+    [PROP_ID] = 4,
+    [PROP_REASON] = 1,
+    [PROP_PAUSE] = 0,
+    [PROP_METER_ID] = 4,
+};
+
+/* Appends the property 'type' with 'value', which is left-aligned. */
 static void
-put_property(struct nsx_buf *buf, enum property type, uint32_t value,
-             size_t width)
+put_property(struct nsx_buf *buf, enum property type, uint32_t value)
 {
     size_t start = buf->size;
-    uint8_t bytes[4];
 
-    nsx_set32(bytes, value);
     nsx_put16(buf, (uint16_t) type);
-    nsx_put16(buf, (uint16_t) (4 + width));
-    nsx_put(buf, bytes + 4 - width, width);
+    nsx_put16(buf, (uint16_t) (4 + widths[type]));
+    nsx_put32(buf, value);
+    buf->size -= 4 - widths[type];
     nsx_pad(buf, start, 8);
 }
 
@@ -105,13 +113,13 @@ put_controller2(struct nsx_action_list *list, const struct controller *c)
     size_t start = nsx_put_nx_action(buf, 37, 16);
 
     if (c->max_len != UINT16_MAX) {
-        put_property(buf, PROP_MAX_LEN, c->max_len, 2);
+        put_property(buf, PROP_MAX_LEN, (uint32_t) c->max_len << 16);
     }
     if (c->id) {
-        put_property(buf, PROP_ID, c->id, 2);
+        put_property(buf, PROP_ID, (uint32_t) c->id << 16);
     }
     if (c->reason != REASON_ACTION) {
-        put_property(buf, PROP_REASON, c->reason, 1);
+        put_property(buf, PROP_REASON, (uint32_t) c->reason << 24);
     }
     if (c->userdata_s.n) {
         size_t property = nsx_put_action(buf, PROP_USERDATA, 4);
@@ -132,10 +140,10 @@ put_controller2(struct nsx_action_list *list, const struct controller *c)
         }
     }
     if (c->pause) {
-        put_property(buf, PROP_PAUSE, 0, 0);
+        put_property(buf, PROP_PAUSE, 0);
     }
     if (c->meter != NO_METER) {
-        put_property(buf, PROP_METER_ID, c->meter, 4);
+        put_property(buf, PROP_METER_ID, c->meter);
     }
     nsx_finish_action(buf, start);
     return 0;
@@ -259,10 +267,6 @@ int
 nsx_check_controller2(const struct nsx_action_check *check, const uint8_t *a,
                       size_t n, size_t position)
 {
-    static const size_t widths[N_PROPS] = {
-        [PROP_MAX_LEN] = 2, [PROP_ID] = 2, [PROP_REASON] = 1, [PROP_PAUSE] = 0,
-        [PROP_METER_ID] = 4,
-    };
     int error = nsx_check_zeros(check, a + 10, 6, position + 10);
 
     for (size_t i = 16; !error && i < n; ) {

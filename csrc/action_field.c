@@ -38,8 +38,6 @@ bad_setting(const struct setting *s)
     if (nsx_field_id(s->field) == NSX_F_VLAN_VID
         && (s->value[0] & s->mask[0] & 0xf0) != VID_PRESENT) {
         return "a vlan_vid has bit 0x1000, and none above";
-    } else if (!is_all_ones(s->mask, n) && !nsx_field_maskable(s->field)) {
-        return "this field can be set as a whole only";
     }
     return NULL;
 }
@@ -77,6 +75,10 @@ put_setting(struct nsx_action_list *list, const struct setting *s,
 
     if (error) {
         return error;
+    } else if (nsx_field_id(s->field) == NSX_F_VLAN_VID && !list->n_vlans
+               && list->parser->match) {
+        return nsx_parse_error(list->parser, at, "the packet has no VLAN tag: "
+                               "match on one, or push_vlan first");
     } else if (!nsx_field_has_header(s->field)) {
         return nsx_parse_error(list->parser, at,
                                "OpenFlow 1.5 has no such field");
@@ -236,15 +238,39 @@ nsx_parse_mod_tp_dst(struct nsx_action_list *list, struct nsx_slice word,
                         NSX_F_SCTP_DST);
 }
 
+/* Reads the header of a setting.  Fields of which a match cannot have a part
+ * can be set in part, so that a mask proves nothing about the field. */
+static const struct nsx_field *
+pull_header(const uint8_t *p, size_t n, bool *has_mask)
+{
+    uint8_t header[4];
+    size_t header_len;
+    bool masked;
+
+    if (n < sizeof header) {
+        return NULL;
+    }
+    memcpy(header, p, sizeof header);
+    *has_mask = header[2] & 1;
+    if (*has_mask) {
+        if (header[3] % 2) {
+            return NULL;
+        }
+        header[2] &= 0xfe;
+        header[3] /= 2;
+    }
+    return nsx_oxm_pull_header(header, sizeof header, &masked, &header_len);
+}
+
 /* Reads the setting of the 'n' bytes at 'a' and returns what it takes of them,
  * 0 if they are none. */
 static size_t
 pull_setting(const uint8_t *a, size_t n, struct setting *s)
 {
-    size_t header_len;
+    const size_t header_len = 4;
     bool has_mask;
 
-    s->field = nsx_oxm_pull_header(a + 4, n - 4, &has_mask, &header_len);
+    s->field = pull_header(a + 4, n - 4, &has_mask);
     if (!s->field) {
         return 0;
     }

@@ -78,11 +78,9 @@ nsx_check_source(const struct nsx_action_list *list,
 
     switch (nsx_field_id(field)) {
     case NSX_F_VLAN_TCI:
-        return 0;
     case NSX_F_VLAN_VID:
+        return 0;
     case NSX_F_VLAN_PCP:
-    case NSX_F_DL_VLAN:
-    case NSX_F_DL_VLAN_PCP:
         /* Tags come and go with the actions before. */
         if (parser->match && !list->n_vlans) {
             return nsx_parse_error(parser, at, "the packet has no VLAN tag: "
@@ -304,7 +302,7 @@ nsx_format_bits(struct nsx_buf *buf, const uint8_t *p, size_t n)
         p++;
         n--;
     }
-    nsx_printf(buf, "0x%x", *p);
+    nsx_printf(buf, "%#x", *p);
     while (--n) {
         nsx_printf(buf, "%02x", *++p);
     }

@@ -1,0 +1,66 @@
+/* group.h: group_mods, for those who make them.
+ *
+ * The message: NSX_GROUP_MOD_LEN bytes (the OpenFlow header; command, 16 bits
+ * at 8; type, 8 at 10; group_id, 32 at 12; the buckets' length, 16 at 16;
+ * command_bucket_id, 32 at 20), then the buckets, then the properties.
+ *
+ * A bucket: its length (16 bits), its actions' length (16), its id (32), its
+ * actions, its properties.
+ *
+ * So the bucket of a group that has one is the nsx_get16(msg +
+ * NSX_GROUP_MOD_LEN) bytes at msg + NSX_GROUP_MOD_LEN; and of the holes that
+ * nsx_group_parse__() notes, those with an offset in there are the bucket's,
+ * those before and after it the group's. */
+#ifndef NSX_GROUP_H
+#define NSX_GROUP_H 1
+
+#include "core.h"
+
+#define NSX_GROUP_MOD_LEN 24
+#define NSX_BUCKET_LEN 8
+
+/* Other than the ids of buckets: command_bucket_id. */
+#define NSX_BUCKET_MAX 0xffffff00u
+#define NSX_BUCKET_FIRST 0xfffffffdu
+#define NSX_BUCKET_LAST 0xfffffffeu
+#define NSX_BUCKET_ALL 0xffffffffu
+
+#define NSX_GROUP_MAX 0xffffff00u       /* Of group ids. */
+#define NSX_GROUP_ALL 0xfffffffcu
+#define NSX_GROUP_ANY 0xffffffffu
+
+enum nsx_group_type {
+    NSX_GROUP_TYPE_ALL,
+    NSX_GROUP_TYPE_SELECT,
+    NSX_GROUP_TYPE_INDIRECT,
+    NSX_GROUP_TYPE_FF,
+    NSX_N_GROUP_TYPES
+};
+
+/* Properties of a bucket. */
+enum nsx_bucket_property {
+    NSX_BUCKET_WEIGHT,                  /* 16 bits and 16 of padding. */
+    NSX_BUCKET_WATCH_PORT,              /* 32 bits. */
+    NSX_BUCKET_WATCH_GROUP,             /* 32 bits. */
+    NSX_N_BUCKET_PROPERTIES
+};
+
+/* The property of a group that has its selection method: 16 bits 0xffff, its
+ * length, the experimenter, 1, 32 bits of zeros; the method's name, padded to
+ * 16 bytes with zeros; its parameter, 64 bits; OXMs of the fields to hash,
+ * with their masks for values. */
+#define NSX_NTR_VENDOR 0x0000154du
+#define NSX_SELECTION_LEN 40
+#define NSX_SELECTION_METHOD 16         /* Offset of the name... */
+#define NSX_SELECTION_METHOD_LEN 16     /* ...and its length. */
+#define NSX_SELECTION_PARAM 32          /* Offset of the parameter. */
+
+/* As nsx_group_parse(), with the parser's tables, holes, text (of which 'text'
+ * is a part) and error.  A hole may be group_id, selection_method_param, a
+ * bucket's bucket_id and weight, and where actions have them; a text with
+ * holes makes a single message.  Their offsets are from the message's start;
+ * parser->origin doesn't matter. */
+int nsx_group_parse__(const struct nsx_parser *, struct nsx_slice text,
+                      enum nsx_group_command, struct nsx_buf *);
+
+#endif /* group.h */
