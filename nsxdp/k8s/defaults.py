@@ -188,8 +188,8 @@ def _cluster_ips(spec: ServiceSpec) -> Iterator[Problem]:
         return
     families = []
     for i, text in enumerate(ips):
-        problems = list(_usable_ip(f"$.spec.clusterIPs[{i}]", text))
-        yield from problems
+        # The first stands in both fields; whoever writes by hand mostly fills the older one.
+        yield from _usable_ip(f"$.spec.clusterIPs[{i}]" if i else "$.spec.clusterIP", text)
         address = parse_ip(text)
         if address is not None:
             families.append(_family(address))

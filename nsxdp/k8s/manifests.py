@@ -28,7 +28,8 @@ from nsxdp.k8s import manifest
 from nsxdp.k8s.defaults import claims
 from nsxdp.k8s.errors import KubernetesError, ObjectError
 from nsxdp.k8s.inotify import DirectoryWatch
-from nsxdp.k8s.manifest import SUFFIXES, Found
+from nsxdp.k8s.manifest import SUFFIXES
+from nsxdp.k8s.objects import Object
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.selectors import selector
 from nsxdp.k8s.source import Batch, Change, Op, tombstone
@@ -40,6 +41,7 @@ _SETTLE_ROUNDS: Final = 40
 
 _Signature = tuple[int, int, int, int]
 _Key = tuple[str, str]  # kind, namespace/name
+_Bodies = dict[tuple[_Key, int], Object]  # by key and digest
 
 
 class ManifestError(KubernetesError):
@@ -133,64 +135,57 @@ class Directory:
             If the directory is not there.
         """
         signatures = self.signatures()
-        bodies: dict[_Key, Found] = {}
+        bodies: _Bodies = {}
         errors: list[ObjectError] = []
         for path in [path for path in self._files if path not in signatures]:
             del self._files[path]
         for path, signature in signatures.items():
             known = self._files.get(path)
             if known is None or known.signature != signature:
-                errors += self._read(path, signature, bodies)
+                entries, wrong = self._read(path, bodies)
+                if wrong:
+                    entries = known.entries if known is not None else []
+                    errors += wrong
+                self._files[path] = _File(signature, entries)
         wanted, conflicts = self._resolve()
-        # An object that stood in another's shadow: its file has not changed, but is needed.
-        missing = {
-            entry.key: path
-            for entry, path in wanted.values()
-            if self._known.get(entry.key) != entry.digest and entry.key not in bodies
-        }
-        shadowed = {path for key, path in missing.items()}
+        news = [
+            (entry, path)
+            for key, (entry, path) in wanted.items()
+            if self._known.get(key) != entry.digest
+        ]
+        # What stood in another's shadow until now: its file has not changed, but is needed.
+        for path in {path for entry, path in news if (entry.key, entry.digest) not in bodies}:
+            self._read(path, bodies)
         changes: dict[str, list[Change]] = {kind: [] for kind in self._resources}
-        for path in shadowed:
-            for body in manifest.read(Path(path), self._resources).objects:
-                bodies.setdefault((body.resource.kind, body.obj.key), body)
         for key in [key for key in self._known if key not in wanted]:
             del self._known[key]
             kind, name = key
             changes[kind].append((Op.DELETE, tombstone(self._resources[kind], name)))
-        for key, (entry, _) in wanted.items():
-            if self._known.get(key) != entry.digest:
-                found = bodies.get(key)
-                if found is None:
-                    continue  # its file is being changed at this moment: the next scan has it
-                self._known[key] = entry.digest
-                changes[key[0]].append((Op.UPSERT, found.obj))
-        news = errors + [error for error in conflicts if error not in self._said]
+        for entry, _ in news:
+            obj = bodies.get((entry.key, entry.digest))
+            if obj is None:
+                continue  # its file is being changed at this moment: the next scan has it
+            self._known[entry.key] = entry.digest
+            changes[entry.key[0]].append((Op.UPSERT, obj))
+        errors += [error for error in conflicts if error not in self._said]
         self._said = set(conflicts)
-        return Scan(changes, news)
+        return Scan(changes, errors)
 
-    def _read(
-        self, path: str, signature: _Signature, bodies: dict[_Key, Found]
-    ) -> list[ObjectError]:
-        """Read a new or changed file; give its errors."""
+    def _read(self, path: str, bodies: _Bodies) -> tuple[list[_Entry], list[ObjectError]]:
+        """Read a file: what is wanted of it goes into `bodies`; gives its entries and errors."""
         got = manifest.read(Path(path), self._resources)
-        known = self._files.get(path)
-        if got.errors:
-            self._files[path] = _File(signature, known.entries if known is not None else [])
-            return got.errors
         entries = []
         for found in got.objects:
             kind = found.resource.kind
             namespace = self._namespaces[kind]
-            if not self._selects[kind](found.obj):
-                continue
             if namespace and found.obj.metadata.namespace != namespace:
                 continue
-            key = (kind, found.obj.key)
-            bodies[key] = found
-            digest = hash(msgspec.msgpack.encode(found.obj))
-            entries.append(_Entry(key, digest, claims(found.obj), found.origin))
-        self._files[path] = _File(signature, entries)
-        return []
+            if self._selects[kind](found.obj):
+                key = (kind, found.obj.key)
+                digest = hash(msgspec.msgpack.encode(found.obj))
+                bodies[key, digest] = found.obj
+                entries.append(_Entry(key, digest, claims(found.obj), found.origin))
+        return entries, got.errors
 
     def _resolve(self) -> tuple[dict[_Key, tuple[_Entry, str]], list[ObjectError]]:
         """Which entry counts for each object, with its file; and those that don't."""
