@@ -1,0 +1,179 @@
+"""Types of columns: from JSON to Python and back (RFC 7047, 3.2 and 5.1)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsxdp.ovsdb.errors import SchemaError
+from nsxdp.ovsdb.schema import Column, Schema
+
+U1 = "550e8400-e29b-41d4-a716-446655440000"
+U2 = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+
+
+@pytest.fixture(scope="module")
+def columns(every_type: dict[str, Any]) -> dict[str, Column]:
+    return dict(Schema.from_json(every_type).table("T").columns)
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        ("integer", -5, -5),
+        ("integer", ["set", [7]], 7),
+        ("real", 1, 1.0),
+        ("real", 2.5, 2.5),
+        ("boolean", True, True),
+        ("string", "x", "x"),
+        ("optional", ["set", []], None),
+        ("optional", 5, 5),
+        ("optional", ["set", [5]], 5),
+        ("integers", ["set", [1, 2]], frozenset({1, 2})),
+        ("integers", 3, frozenset({3})),
+        ("integers", ["set", []], frozenset()),
+        ("strings", ["set", ["uuid", "b"]], frozenset({"uuid", "b"})),
+        ("map", ["map", [["a", "b"], ["c", "d"]]], {"a": "b", "c": "d"}),
+        ("map", ["map", []], {}),
+        ("ref", ["uuid", U1], U1),
+        ("ref", ["set", [["uuid", U1]]], U1),
+        ("ref", ["set", []], None),
+        ("refs", ["uuid", U1], frozenset({U1})),
+        ("refs", ["set", [["uuid", U1], ["uuid", U2]]], frozenset({U1, U2})),
+        ("named", ["map", [["a", ["uuid", U1]]]], {"a": U1}),
+        ("_uuid", ["uuid", U1], U1),
+    ],
+)
+def test_json_is_read(columns: dict[str, Column], column: str, text: Any, value: Any) -> None:
+    decoded = columns[column].decode(text)
+    assert decoded == value
+    assert type(decoded) is type(value)
+    assert columns[column].decode(columns[column].encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("integer", "5"),
+        ("integer", True),
+        ("integer", 1.5),
+        ("integer", None),
+        ("integer", ["set", []]),
+        ("real", "x"),
+        ("boolean", 1),
+        ("string", 5),
+        ("string", ["set", ["a", "b"]]),
+        ("optional", ["set", [1, 2]]),
+        ("optional", ["set", 1]),
+        ("integers", ["set", ["a"]]),
+        ("integers", ["set"]),
+        ("map", ["map", [["a"]]]),
+        ("map", ["map", [["a", 1]]]),
+        ("map", {}),
+        ("ref", U1),
+        ("ref", ["named-uuid", U1]),
+        ("refs", ["set", [["uuid", 5]]]),
+    ],
+)
+def test_json_of_another_type_is_refused(
+    columns: dict[str, Column], column: str, text: Any
+) -> None:
+    with pytest.raises(ValueError, match=r" is no |members|unpack"):
+        columns[column].decode(text)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("integer", True, "True is no integer"),
+        ("integer", "5", "'5' is no integer"),
+        ("integer", None, "needs at least 1 of integer"),
+        ("string", 5, "5 is no string"),
+        ("boolean", 1, "1 is no boolean"),
+        ("vlan", 4096, "4096 is above the maximum of 4095"),
+        ("vlan", -1, "-1 is below the minimum of 0"),
+        ("color", "pink", "'pink' is none of: blue, green, red"),
+        ("strings", ["a", "b", "c", "d"], "holds at most 3 of string, not 4"),
+        ("integers", {"a": "b"}, "is no set"),
+        ("map", ["a"], r"\['a'\] is no map"),
+        ("map", {"a": 5}, "5 is no string"),
+        ("ref", 5, "5 is no UUID"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_its_column(
+    columns: dict[str, Column], column: str, value: Any, says: str
+) -> None:
+    with pytest.raises(SchemaError, match=rf"^T\.{column}: .*{says}"):
+        columns[column].encode(value)
+
+
+def test_defaults(columns: dict[str, Column]) -> None:
+    assert {name: column.default for name, column in columns.items() if name[0] != "_"} == {
+        "name": "",
+        "integer": 0,
+        "real": 0.0,
+        "boolean": False,
+        "string": "",
+        "optional": None,
+        "integers": frozenset(),
+        "strings": frozenset(),
+        "map": {},
+        "one": {},
+        "ref": None,
+        "refs": frozenset(),
+        "named": {},
+        "color": None,
+        "vlan": None,
+    }
+
+
+def test_a_single_atom_will_do_for_a_set(columns: dict[str, Column]) -> None:
+    assert columns["integers"].encode(5) == ["set", [5]]
+    assert columns["strings"].encode("abc") == ["set", ["abc"]]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path("/usr/share").glob("o*/*.ovsschema")), ids=lambda path: path.name
+)
+def test_installed_schemas_are_read(path: Path) -> None:
+    text = json.loads(path.read_text())
+    schema = Schema.from_json(text)
+    assert {name: set(table["columns"]) for name, table in text["tables"].items()} == {
+        name: {c for c in table.columns if not c.startswith("_")}
+        for name, table in schema.tables.items()
+    }
+
+
+def test_constraints_of_open_vswitch_are_kept() -> None:
+    text = json.loads(Path("/usr/share/openvswitch/vswitch.ovsschema").read_text())
+    schema = Schema.from_json(text)
+    bridge = schema.table("Bridge")
+    assert bridge.column("fail_mode").type.key.enum == {"standalone", "secure"}
+    assert bridge.column("ports").type.key.ref_table == "Port"
+    assert bridge.indexes == (("name",),)
+    assert not bridge.column("name").mutable
+    request = schema.table("Interface").column("ofport_request").type.key
+    assert (request.minimum, request.maximum) == (1, 65279)
+    assert schema.table("Open_vSwitch").is_root
+    assert schema.table("Open_vSwitch").max_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "schema: TypeError"),
+        ({"name": "x"}, "schema: KeyError: .tables"),
+        (
+            {"name": "x", "tables": {"T": {"columns": {"c": {"type": "int"}}}}},
+            r"schema x: column T\.c: ValueError: unknown type 'int'",
+        ),
+        ({"name": "x", "tables": {"T": {}}}, "schema x: table T: KeyError"),
+        ({"name": "x", "tables": {"T": {"columns": {"c": {"type": {}}}}}}, r"column T\.c"),
+    ],
+)
+def test_a_broken_schema_is_refused(text: Any, says: str) -> None:
+    with pytest.raises(SchemaError, match=says):
+        Schema.from_json(text)
