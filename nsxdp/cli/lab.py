@@ -1,0 +1,268 @@
+"""``nsxdp lab``: a node with pods and an API server to play with, real and gone afterwards."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nsxdp.lab import errors, owner, tools
+
+app = typer.Typer(
+    help="A node with pods on a private Open vSwitch, and a real API server if you like.",
+    no_args_is_help=True,
+)
+
+_STATE = "lab.json"
+_HTTP_PORT = 80
+_out = Console()
+_err = Console(stderr=True)
+
+Pid = Annotated[int | None, typer.Option("--pid", help="Which lab, if there are several.")]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A lab that is up, as its owner recorded it."""
+
+    owner: owner.Owner
+    state: dict[str, Any]
+
+    def netns(self, host: str) -> str:
+        """Full name of the namespace of `host`."""
+        hosts = {owner.short_name(name): name for name in self.owner.netns()}
+        try:
+            return hosts[host]
+        except KeyError:
+            raise errors.LabError(
+                f"no host {host} in the lab of process {self.owner.pid}; there are: "
+                f"{', '.join(sorted(hosts))}"
+            ) from None
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except errors.LabError as error:
+        _err.print(f"nsxdp lab: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def up(
+    pods: Annotated[int, typer.Option(min=0, max=250, help="How many pods.")] = 3,
+    api: Annotated[bool, typer.Option("--api", help="Start a Kubernetes API server too.")] = False,
+    name: Annotated[str, typer.Option(help="The node's name.")] = "node",
+) -> None:
+    """Bring up a node with pods and keep it until Ctrl-C."""
+    # Not needed by the other commands, and slow to import.
+    from nsxdp.lab.apiserver import ApiServer
+    from nsxdp.lab.node import Node
+
+    with _errors_in_one_line(), contextlib.ExitStack() as stack:
+        stop = _stop_signal(stack)
+        with _err.status("starting Open vSwitch"):
+            node = stack.enter_context(Node(name))
+        server = None
+        if api:
+            server = stack.enter_context(ApiServer(node.netns, console=_err))
+        for number in range(1, pods + 1):
+            pod = node.add_pod(f"pod-{number}")
+            pod.serve_http(_HTTP_PORT)
+        state = {
+            "node": node.name,
+            "bridge": node.bridge,
+            "rundir": str(node.ovs.directory),
+            "ovsdb": node.ovsdb,
+            "openflow": node.mgmt,
+            "kubeconfig": str(server.kubeconfig) if server else None,
+            "pods": {pod.short: pod.addresses for pod in node.pods.values()},
+        }
+        path = node.netns.owner.directory / _STATE
+        path.write_text(json.dumps(state))
+        stack.callback(path.unlink, missing_ok=True)
+        running = Running(node.netns.owner, state)
+        _describe(running)
+        _suggest(running)
+        os.read(stop, 1)
+        _out.print("\ncleaning up")
+
+
+@app.command()
+def status() -> None:
+    """Show the labs that are up."""
+    found = _running()
+    for running in found:
+        _describe(running)
+    if not found:
+        _out.print("no lab is up; start one with: nsxdp lab up")
+
+
+@app.command()
+def down(pid: Pid = None) -> None:
+    """Take a lab down that was brought up elsewhere."""
+    with _errors_in_one_line():
+        running = _choose(pid)
+        with contextlib.closing(_PidFd(running.owner.pid)) as process:
+            process.terminate()
+            if not process.wait(30):
+                raise errors.LabError(f"process {running.owner.pid} has not ended after 30 s")
+        owner.remove(running.owner)
+        _out.print(f"the lab of process {running.owner.pid} is down")
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def exec(  # noqa: A001  (the command's name)
+    host: Annotated[str, typer.Argument(help="The node or a pod.")],
+    command: Annotated[list[str], typer.Argument(help="What to run there.")],
+    pid: Pid = None,
+) -> None:
+    """Run a command on the node or in a pod."""
+    with _errors_in_one_line():
+        _run_inside(_choose(pid), host, command)
+
+
+@app.command()
+def shell(
+    host: Annotated[str, typer.Argument(help="The node or a pod.")] = "node",
+    pid: Pid = None,
+) -> None:
+    """Open a shell on the node or in a pod; ovs-vsctl, ovs-ofctl and kubectl find the lab's own."""
+    with _errors_in_one_line():
+        _run_inside(_choose(pid), host, [os.environ.get("SHELL", "/bin/sh")])
+
+
+@app.command()
+def build() -> None:
+    """Build kube-apiserver into the cache, if it isn't there."""
+    from nsxdp.lab.build import ensure_kube_apiserver
+
+    with _errors_in_one_line():
+        _out.print(str(ensure_kube_apiserver(_err)), highlight=False)
+
+
+@app.command()
+def gc() -> None:
+    """Remove what killed labs left behind; what runs is left alone."""
+    with _errors_in_one_line():
+        tools.require("ip")
+        removed = owner.sweep()
+    for name in removed:
+        _out.print(f"removed {name}", highlight=False)
+    if not removed:
+        _out.print("nothing is left over")
+
+
+def _running() -> list[Running]:
+    found = []
+    for known in owner.owners():
+        with contextlib.suppress(OSError, ValueError):
+            if known.alive:
+                state = json.loads((known.directory / _STATE).read_text())
+                found.append(Running(known, state))
+    return found
+
+
+def _choose(pid: int | None) -> Running:
+    found = [running for running in _running() if pid in (None, running.owner.pid)]
+    if not found:
+        which = f" of process {pid}" if pid else ""
+        raise errors.LabError(f"no lab{which} is up; start one with: nsxdp lab up")
+    if len(found) > 1:
+        pids = ", ".join(str(running.owner.pid) for running in found)
+        raise errors.LabError(f"several labs are up; choose one by --pid: {pids}")
+    return found[0]
+
+
+def _describe(running: Running) -> None:
+    state = running.state
+    table = Table(title=f"lab of process {running.owner.pid}", title_justify="left")
+    for column in ("host", "addresses", "namespace"):
+        table.add_column(column, overflow="fold")
+    table.add_row(state["node"], f"gateway on {state['bridge']}", running.netns(state["node"]))
+    for name, addresses in state["pods"].items():
+        table.add_row(name, "\n".join(addresses), running.netns(name))
+    _out.print(table)
+    for label, key in (("OVSDB", "ovsdb"), ("OpenFlow", "openflow"), ("kubeconfig", "kubeconfig")):
+        if state[key]:
+            _out.print(f"  {label:<11}{state[key]}", highlight=False)
+
+
+def _suggest(running: Running) -> None:
+    state = running.state
+    node, bridge, pods = state["node"], state["bridge"], list(state["pods"].items())
+    _out.print("\nIn another terminal:", highlight=False)
+    lines = [f"nsxdp lab exec {node} ovs-ofctl -O OpenFlow15 dump-flows {bridge}"]
+    if len(pods) > 1:
+        lines.append(f"nsxdp lab exec {pods[0][0]} ping -c1 {pods[1][1][0]}")
+        lines.append(f"nsxdp lab exec {pods[0][0]} curl -s http://{pods[1][1][0]}/")
+    if state["kubeconfig"]:
+        lines.append(f"nsxdp lab exec {node} kubectl get services -A")
+    lines.append(f"nsxdp lab shell {pods[0][0] if pods else node}")
+    for line in lines:
+        _out.print(f"  {line}", highlight=False, soft_wrap=True)
+    _out.print("\nCtrl-C here ends it all.")
+
+
+def _run_inside(running: Running, host: str, command: list[str]) -> None:
+    """Become `command` in the namespace of `host`, with the lab's Open vSwitch and API server."""
+    name = running.netns(host)
+    path = shutil.which(command[0], path=tools.SEARCH_PATH)
+    if not path:
+        raise errors.LabError(f"no such command: {command[0]}")
+    state = running.state
+    environment = dict(os.environ)
+    for kind in ("RUN", "DB", "LOG", "SYSCONF"):
+        environment[f"OVS_{kind}DIR"] = state["rundir"]
+    environment["PATH"] = tools.SEARCH_PATH
+    if state["kubeconfig"]:
+        environment["KUBECONFIG"] = state["kubeconfig"]
+    netns = Path(owner.NETNS / name)
+    os.execve(
+        tools.program("nsenter"),
+        ["nsenter", f"--net={netns}", "--", path, *command[1:]],
+        environment,
+    )
+
+
+def _stop_signal(stack: contextlib.ExitStack) -> int:
+    """A file descriptor that becomes readable when SIGINT, SIGTERM or SIGHUP comes."""
+    receiving, sending = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(sending, False)
+    stack.callback(os.close, receiving)
+
+    def note(number: int, frame: object) -> None:
+        del number, frame
+        with contextlib.suppress(BlockingIOError):
+            os.write(sending, b".")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        previous = signal.signal(number, note)
+        stack.callback(signal.signal, number, previous)
+    return receiving
+
+
+class _PidFd:
+    """A process that cannot be mistaken for a later one with its number."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.pidfd_open(pid)
+
+    def terminate(self) -> None:
+        signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+
+    def wait(self, seconds: float) -> bool:
+        return owner.await_exit([self._fd], time.monotonic() + seconds)
+
+    def close(self) -> None:
+        os.close(self._fd)
