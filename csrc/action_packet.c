@@ -103,22 +103,22 @@ nsx_parse_mod_vlan_vid(struct nsx_action_list *list,
                        struct nsx_slice word __attribute__((unused)),
                        struct nsx_slice arg)
 {
-    const uint16_t present = 0x1000;
-    uint64_t vid;
-    int error = nsx_parse_number(list->parser, arg, "VLAN VID", 0xfff, &vid);
+    const uint8_t present = 0x10;
+    int error = list->n_vlans ? 0 : push_vlan(list, arg, 0x8100);
 
-    if (!error && !list->n_vlans) {
-        error = push_vlan(list, arg, 0x8100);
-    }
     if (error) {
         return error;
     }
 
     size_t start = nsx_put_action(list->buf, 25, 4);
     nsx_oxm_put_header(list->buf, nsx_field_from_id(NSX_F_VLAN_VID), false);
-    nsx_put16(list->buf, (uint16_t) (vid | present));
+    size_t vid = list->buf->size;
+    nsx_put16(list->buf, 0);
+    error = nsx_parse_number_or_hole(list->parser, arg, "VLAN VID", 0xfff,
+                                     list->buf, vid, 2);
+    list->buf->data[vid] |= present;
     nsx_finish_action(list->buf, start);
-    return 0;
+    return error;
 }
 
 /* dec_ttl: type 24; with controller ids: subtype 21, their number at 10, they
