@@ -11,20 +11,12 @@
 
 #include "core.h"
 #include "flow.h"
+#include "group.h"
 #include "hash.h"
 #include "message.h"
 
 /* The longest message that fits into a bundle's. */
 #define NSX_BUNDLED_MAX (UINT16_MAX - NSX_BUNDLE_ADD_LEN)
-
-/* struct ofp15_group_mod and ofp15_bucket, up to what has a variable
- * length. */
-#define NSX_GROUP_MOD_LEN 24
-#define NSX_BUCKET_LEN 8
-
-#define NSX_GROUP_FAST_FAILOVER 3       /* OFPGT_FF. */
-#define NSX_GROUP_SELECT 1              /* OFPGT_SELECT. */
-#define NSX_BUCKET_LAST 0xfffffffe      /* OFPG_BUCKET_LAST. */
 
 enum nsx_claim_state {
     NSX_CLAIM_NEW,              /* Came with this replacement. */

@@ -4,6 +4,7 @@
 #include "desired.h"
 
 #define OFPMP_GROUP_DESC 7
+#define GROUP_DESC_LEN 16               /* struct ofp15_group_desc_stats. */
 
 /* A flow or group that the switch has. */
 struct record {
@@ -256,6 +257,37 @@ read_flows(struct nsx_desired *d, const uint8_t *msg, size_t len,
     return 0;
 }
 
+/* Likewise, for the struct ofp15_group_desc_stats at '*offset'. */
+static int
+view_group(const uint8_t *msg, size_t len, size_t *offset,
+           struct nsx_group_view *view, struct nsx_error *error)
+{
+    const uint8_t *p = msg + *offset;
+    size_t left = len - *offset;
+    size_t n = left < 2 ? 0 : nsx_get16(p);
+
+    if (n < GROUP_DESC_LEN || n > left) {
+        return nsx_decode_error(error, *offset, "group of %zu bytes where "
+                                "there are %zu", n, left);
+    }
+    size_t buckets_len = nsx_get16(p + 8);
+    if (buckets_len > n - GROUP_DESC_LEN) {
+        return nsx_decode_error(error, *offset + 8, "buckets of %zu bytes in "
+                                "a group of %zu", buckets_len, n);
+    }
+
+    *view = (struct nsx_group_view) {
+        .type = p[2],
+        .group_id = nsx_get32(p + 4),
+        .buckets = p + GROUP_DESC_LEN,
+        .buckets_len = buckets_len,
+        .properties = p + GROUP_DESC_LEN + buckets_len,
+        .properties_len = n - GROUP_DESC_LEN - buckets_len,
+    };
+    *offset += n;
+    return 0;
+}
+
 static int
 read_groups(struct nsx_desired *d, const uint8_t *msg, size_t len,
             struct nsx_error *error)
@@ -263,12 +295,12 @@ read_groups(struct nsx_desired *d, const uint8_t *msg, size_t len,
     struct nsx_installed *in = d->installed;
     struct nsx_canon *canon = &in->canon;
     struct nsx_group_view view;
-    size_t offset = 0;
+    size_t offset = OFP_MULTIPART_LEN;
 
-    for (;;) {
-        int retval = nsx_group_desc_next(msg, len, &offset, &view, error);
+    while (offset < len) {
+        int retval = view_group(msg, len, &offset, &view, error);
         if (retval) {
-            return retval == ENOENT ? 0 : retval;
+            return retval;
         }
         if (view.group_id < d->first_group || view.group_id > d->last_group) {
             continue;
@@ -291,6 +323,7 @@ read_groups(struct nsx_desired *d, const uint8_t *msg, size_t len,
                                  canon->buckets.size, canon->properties.data,
                                  canon->properties.size);
     }
+    return 0;
 }
 
 /* The difference. */

@@ -3,14 +3,8 @@
 
 #include "desired.h"
 
-/* Bucket properties (OFPGBPT_*), each of 8 bytes. */
-#define BUCKET_WEIGHT 0
-#define BUCKET_WATCH_PORT 1
-#define BUCKET_WATCH_GROUP 2
-#define BUCKET_PROPERTY_LEN 8
-
+#define PROPERTY_LEN 8                  /* Of each of a bucket's. */
 #define WATCH_ANY 0xffffffff            /* OFPP_ANY, OFPG_ANY. */
-#define BUCKET_ALL 0xffffffff           /* OFPG_BUCKET_ALL. */
 
 /* Canonical form. */
 
@@ -31,7 +25,7 @@ static void
 put_property(struct nsx_buf *b, uint16_t type, uint32_t value)
 {
     nsx_put16(b, type);
-    nsx_put16(b, BUCKET_PROPERTY_LEN);
+    nsx_put16(b, PROPERTY_LEN);
     nsx_put32(b, value);
 }
 
@@ -44,7 +38,7 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
 {
     const uint8_t *p = view->bucket;
     size_t actions_len = nsx_get16(p + 2);
-    uint16_t weight = canon->type == NSX_GROUP_SELECT;
+    uint16_t weight = canon->type == NSX_GROUP_TYPE_SELECT;
     uint32_t watch_port = WATCH_ANY, watch_group = WATCH_ANY;
 
     if (actions_len % 8 || actions_len > view->len - NSX_BUCKET_LEN) {
@@ -55,23 +49,23 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
                                 actions_len);
     }
     for (size_t i = NSX_BUCKET_LEN + actions_len; i < view->len;
-         i += BUCKET_PROPERTY_LEN) {
-        if (view->len - i < BUCKET_PROPERTY_LEN
-            || nsx_get16(p + i + 2) != BUCKET_PROPERTY_LEN) {
+         i += PROPERTY_LEN) {
+        if (view->len - i < PROPERTY_LEN
+            || nsx_get16(p + i + 2) != PROPERTY_LEN) {
             return nsx_decode_error(error, position,
                                     "group %"PRIu32": bucket %"PRIu32": a "
                                     "property's length is not %d",
                                     canon->group_id, view->bucket_id,
-                                    BUCKET_PROPERTY_LEN);
+                                    PROPERTY_LEN);
         }
         switch (nsx_get16(p + i)) {
-        case BUCKET_WEIGHT:
+        case NSX_BUCKET_WEIGHT:
             weight = nsx_get16(p + i + 4);
             break;
-        case BUCKET_WATCH_PORT:
+        case NSX_BUCKET_WATCH_PORT:
             watch_port = nsx_get32(p + i + 4);
             break;
-        case BUCKET_WATCH_GROUP:
+        case NSX_BUCKET_WATCH_GROUP:
             watch_group = nsx_get32(p + i + 4);
             break;
         default:
@@ -86,14 +80,14 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
     struct nsx_buf *b = &canon->buckets;
     size_t start = b->size;
     nsx_put(b, p, NSX_BUCKET_LEN + actions_len);
-    if (weight || canon->type == NSX_GROUP_SELECT) {
-        put_property(b, BUCKET_WEIGHT, (uint32_t) weight << 16);
+    if (weight || canon->type == NSX_GROUP_TYPE_SELECT) {
+        put_property(b, NSX_BUCKET_WEIGHT, (uint32_t) weight << 16);
     }
     if (watch_port != WATCH_ANY) {
-        put_property(b, BUCKET_WATCH_PORT, watch_port);
+        put_property(b, NSX_BUCKET_WATCH_PORT, watch_port);
     }
     if (watch_group != WATCH_ANY) {
-        put_property(b, BUCKET_WATCH_GROUP, watch_group);
+        put_property(b, NSX_BUCKET_WATCH_GROUP, watch_group);
     }
 
     size_t len = b->size - start;
@@ -214,7 +208,7 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
                                       places[i].id);
         }
     }
-    if (!retval && canon->type != NSX_GROUP_FAST_FAILOVER) {
+    if (!retval && canon->type != NSX_GROUP_TYPE_FF) {
         struct nsx_buf sorted;
 
         nsx_buf_init(&sorted);
@@ -323,7 +317,7 @@ nsx_group_put(const struct nsx_claim *claim, struct nsx_buf *delta,
     const uint8_t *properties = claim_properties(claim);
     struct place place;
 
-    writer_start(&w, NSX_GROUP_ADD_OR_MOD, BUCKET_ALL,
+    writer_start(&w, NSX_GROUP_ADD_OR_MOD, NSX_BUCKET_ALL,
                  claim->properties_len);
     for (const uint8_t *p = claim->data; place_at(&place, p, properties);
          p += place.len) {
@@ -381,7 +375,7 @@ nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
         || old->properties_len != new->properties_len
         || memcmp(claim_properties(old), claim_properties(new),
                   old->properties_len)
-        || new->group_type == NSX_GROUP_FAST_FAILOVER) {
+        || new->group_type == NSX_GROUP_TYPE_FF) {
         nsx_group_put(new, delta, changes);
         return;
     }
@@ -429,7 +423,7 @@ nsx_group_put_delete(uint32_t group_id, struct nsx_buf *delta,
     struct writer w = { .delta = delta, .changes = changes,
                         .group_id = group_id };
 
-    writer_start(&w, NSX_GROUP_DELETE, BUCKET_ALL, 0);
+    writer_start(&w, NSX_GROUP_DELETE, NSX_BUCKET_ALL, 0);
     writer_end(&w, NULL);
     changes->groups_deleted++;
 }

@@ -17,6 +17,9 @@ from nsxdp.openflow.codec cimport (
     raise_decode_error,
 )
 
+cdef extern from "stdbool.h":
+    ctypedef bint c_bool "bool"
+
 cdef extern from "nsxdp.h" nogil:
     struct nsx_desired:
         pass
@@ -38,7 +41,7 @@ cdef extern from "nsxdp.h" nogil:
     void nsx_desired_free(nsx_desired *)
     int nsx_desired_replace(nsx_desired *, size_t, const uint64_t *, const void *, size_t,
                             const uint64_t *, nsx_buf *, nsx_changes *, nsx_error *)
-    void nsx_desired_begin(nsx_desired *, bint, const uint16_t *, size_t)
+    void nsx_desired_begin(nsx_desired *, c_bool, const uint16_t *, size_t)
     int nsx_desired_installed(nsx_desired *, const void *, size_t, nsx_error *)
     int nsx_desired_diff(nsx_desired *, nsx_buf *, nsx_diff *, nsx_changes *, nsx_error *)
     void nsx_desired_dump(const nsx_desired *, nsx_buf *)

@@ -30,6 +30,9 @@ from nsxdp.openflow.codec cimport (
     tables_pointer,
 )
 
+cdef extern from "stdbool.h":
+    ctypedef bint c_bool "bool"
+
 cdef extern from "nsxdp.h" nogil:
     struct nsx_template:
         pass
@@ -47,9 +50,9 @@ cdef extern from "nsxdp.h" nogil:
 
     int nsx_template_new(const char *, size_t, nsx_tables, nsx_template **, nsx_error *)
     void nsx_template_free(nsx_template *)
-    bint nsx_template_is_group(const nsx_template *)
+    c_bool nsx_template_is_group(const nsx_template *)
     size_t nsx_template_n_holes(const nsx_template *)
-    const char *nsx_template_hole(const nsx_template *, size_t, size_t *, size_t *, bint *)
+    const char *nsx_template_hole(const nsx_template *, size_t, size_t *, size_t *, c_bool *)
     int nsx_template_stamp(const nsx_template *, size_t, const nsx_column *, nsx_buf *, uint64_t *,
                            nsx_error *)
     int nsx_template_stamp_groups(const nsx_template *, size_t, const uint64_t *,
@@ -230,7 +233,7 @@ cdef class Template:
         cdef bytes encoded = text.encode()
         cdef nsx_error error
         cdef size_t i, n_bytes, n_bits
-        cdef bint in_bucket
+        cdef c_bool in_bucket
         cdef list holes = []
         self.text = text
         self.tables = tables
