@@ -6,6 +6,7 @@
 #define OFPP_ANY 0xffffffff
 #define OFPG_ANY 0xffffffff
 #define OFPG_ALL 0xfffffffc
+#define OFPG_BUCKET_FIRST 0xfffffffd    /* Then "last" and "all". */
 #define NO_BUFFER 0xffffffff
 
 /* Packets. */
@@ -226,6 +227,20 @@ nsx_print_flow_reply(struct nsx_print *p)
 
 /* Groups. */
 
+static void
+print_command_bucket(struct nsx_buf *out, uint32_t bucket_id)
+{
+    static const char *const names[] = { "first", "last", "all" };
+
+    nsx_puts(out, "command_bucket_id:");
+    if (bucket_id >= OFPG_BUCKET_FIRST) {
+        nsx_puts(out, names[bucket_id - OFPG_BUCKET_FIRST]);
+    } else {
+        nsx_printf(out, "%u", bucket_id);
+    }
+    nsx_puts(out, ",");
+}
+
 int
 nsx_print_group_mod(struct nsx_print *p)
 {
@@ -250,9 +265,11 @@ nsx_print_group_mod(struct nsx_print *p)
         break;
     case NSX_GROUP_INSERT_BUCKET:
         nsx_puts(p->out, "INSERT_BUCKET ");
+        print_command_bucket(p->out, group.command_bucket_id);
         break;
     case NSX_GROUP_REMOVE_BUCKET:
         nsx_puts(p->out, "REMOVE_BUCKET ");
+        print_command_bucket(p->out, group.command_bucket_id);
         break;
     case NSX_GROUP_ADD_OR_MOD:
         nsx_puts(p->out, "ADD_OR_MOD ");
