@@ -5,18 +5,32 @@ is started once a session (seconds), and emptied after each test that asked for 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nsxdp.lab.errors import MissingTool
+from nsxdp.lab import build
+from nsxdp.lab.errors import LabError, MissingTool
 from nsxdp.lab.netns import Netns
 from nsxdp.lab.node import Node
 from nsxdp.lab.ovs import OVS
 
 if TYPE_CHECKING:
     from nsxdp.lab.apiserver import ApiServer
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build kube-apiserver before the first test, where it counts against no test's time."""
+    wanted = any(
+        "apiserver_of_session" in getattr(item, "fixturenames", ()) for item in session.items
+    )
+    if not wanted or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    # What is missing, or doesn't build, is said by the fixture, to the tests that need it.
+    with capture.global_and_fixture_disabled(), suppress(LabError):
+        build.ensure_kube_apiserver()
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+# Everything a newcomer types. Each target first makes the machine ready: scripts/bootstrap.
+
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+MYPY    := build/mypy/nsxdp_agents
+PYTEST  := $(PYTHON) -m pytest
+# pytest's arguments, such as T=tests/lab or T='-k affinity'
+T       ?=
+
+say = @printf '\033[1m== %s\033[0m\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint core lab build bench sanitize dist clean
+
+help:  ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build  ## See it work: pods, Services, restarts under traffic (as root)
+	@$(PYTHON) examples/demo.py
+
+test: lint build  ## Check everything: style, types, then all tests on real OVS and Kubernetes (as root)
+	$(say) "tests"
+	@$(PYTEST) $(T)
+
+lint: $(READY) $(MYPY)  ## Check style and types only
+	$(say) "ruff: style"
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	$(say) "mypy: types"
+	@$(VENV)/bin/mypy
+
+build: $(READY)  ## Compile the C core and its bindings in place
+	$(say) "the C core and its bindings"
+	@flock .build.lock $(PYTHON) setup.py -q build_ext --inplace
+
+sanitize: build  ## Test the C core under address and undefined-behaviour sanitizers
+	$(say) "the C core under ASan and UBSan"
+	@$(PYTEST) tests/core $(T)
+
+lab: build  ## Bring up a node with pods to play with (as root)
+	@$(VENV)/bin/nsxdp lab up --api
+
+bench: build  ## Run the benchmarks (as root)
+	$(say) "benchmarks"
+	@$(PYTEST) bench --override-ini=timeout=1800 $(T)
+
+dist: $(READY)  ## Build source distribution and wheel into dist/
+	@$(PYTHON) -m build
+
+clean:  ## Remove what was built, but for .venv
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find nsxdp -name '*.so' -delete
+	find nsxdp -name '*.pyx' | sed 's/pyx$$/c/' | xargs -r rm -f
+	find nsxdp agents bench examples tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml scripts/bootstrap
+	@VENV=$(VENV) scripts/bootstrap
+	@touch $@
+
+# nsxdp_agents lives in agents/; mypy looks for packages by their name
+$(MYPY):
+	@mkdir -p $(@D)
+	@ln -sfn ../../agents $@
