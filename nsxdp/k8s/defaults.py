@@ -257,8 +257,6 @@ def _check_slice(endpoint_slice: EndpointSlice) -> Iterator[Problem]:
     for i, port in enumerate(endpoint_slice.ports or ()):
         path = f"$.ports[{i}]"
         yield from _one_of(f"{path}.protocol", port.protocol or "", _PROTOCOLS)
-        if port.port == 0:
-            yield f"{path}.port", "must be between 1 and 65535"
         name = port.name or ""
         if name and not _LABEL.fullmatch(name):
             yield f"{path}.name", f"{name!r} is not a DNS label (lower case, digits, '-')"
