@@ -55,6 +55,7 @@ class BridgeView:
         self.client = client
         self.name = name
         self._replica = client.replica
+        self._row: Row | None = None
         self._known: dict[Uuid, tuple[Row, Row, Port]] = {}
         self._bridge: Bridge | None = None
         self._stale = True
@@ -108,11 +109,16 @@ class BridgeView:
     def _read(self) -> Bridge | None:
         row = self._replica["Bridge"].one("name", self.name)
         if row is None:
+            self._row, self._known = None, {}
             return None
+        # When ovsdb-server restarts, ephemeral columns (a bridge's datapath_id, an interface's
+        # mac_in_use) are empty until ovs-vswitchd writes them again: they still hold.
+        before = self._bridge if self._row is not None and self._row.uuid == row.uuid else None
+        self._row = row
         versions = [v for v in self._replica["Open_vSwitch"].column("ovs_version") if v]
         return Bridge(
             name=self.name,
-            datapath_id=row.datapath_id or "",
+            datapath_id=row.datapath_id or (before.datapath_id if before else ""),
             protocols=row.protocols,
             ports=MappingProxyType(self._ports(row)),
             datapath_type=row.datapath_type,
@@ -130,17 +136,18 @@ class BridgeView:
                 if before is not None and before[0] is port and before[1] is interface:
                     known[interface.uuid] = before
                 elif interface.ofport is not None and interface.ofport > 0:
-                    known[interface.uuid] = (port, interface, _port(port, interface))
+                    mac = interface.mac_in_use or (before[2].mac if before is not None else "")
+                    known[interface.uuid] = (port, interface, _port(port, interface, mac))
         self._known = known
         ports = {port.name: port for _, _, port in known.values()}
         return dict(sorted(ports.items()))
 
 
-def _port(port: Row, interface: Row) -> Port:
+def _port(port: Row, interface: Row, mac: str) -> Port:
     return Port(
         name=interface.name,
         ofport=interface.ofport,
-        mac=interface.mac_in_use or "",
+        mac=mac,
         external_ids=interface.external_ids,
         type=interface.type,
         tag=port.tag,

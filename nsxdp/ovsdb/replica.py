@@ -87,9 +87,9 @@ class Table:
             raise SchemaError(f"column {self.name}.{name} isn't monitored")
         return [row._values[position] for row in self._rows.values()]
 
-    def get(self, uuid: Uuid) -> Row | None:
+    def get(self, uuid: str) -> Row | None:
         """The row of that UUID."""
-        return self._rows.get(uuid)
+        return self._rows.get(Uuid(uuid))
 
     def by(self, index: str, value: Any) -> list[Row]:
         """The rows that an index has under a value.

@@ -86,7 +86,7 @@ EVERY_TYPE = {
 def program(name: str) -> str:
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        pytest.fail(f"{name} is missing: run apt-get install openvswitch-switch")
+        pytest.fail(f"{name} is missing: run apt-get install openvswitch-switch util-linux")
     return path
 
 
@@ -167,7 +167,10 @@ class OvsdbServer:
 
 
 class Vswitchd:
-    """An ovs-vswitchd with the userspace datapath over an `OvsdbServer`."""
+    """An ovs-vswitchd with the userspace datapath over an `OvsdbServer`.
+
+    Its internal ports are devices of a network namespace that ends with it.
+    """
 
     def __init__(self, server: OvsdbServer) -> None:
         self._server = server
@@ -178,6 +181,8 @@ class Vswitchd:
         with (self._server.directory / "ovs-vswitchd.log").open("ab") as output:
             self._process = subprocess.Popen(
                 [
+                    program("unshare"),
+                    "--net",
                     program("ovs-vswitchd"),
                     self._server.remote,
                     "--disable-system",
@@ -328,6 +333,12 @@ async def listening(
 def listen(tmp_path: Path) -> Callable[..., Any]:
     """``async with listen(serve) as remote``: a server of a test's own making."""
     return lambda serve: listening(tmp_path / "listen.sock", serve)
+
+
+@pytest.fixture(name="listening")
+def _listening() -> Callable[..., Any]:
+    """As `listen`, at a path of the test's choice."""
+    return listening
 
 
 @pytest.fixture
