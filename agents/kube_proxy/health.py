@@ -58,7 +58,7 @@ class Health:
 
     @property
     def healthy(self) -> bool:
-        """Whether no change waits for too long. Before the first commit there is nothing to serve."""
+        """Whether no change waits for too long; before the first commit: no."""
         waiting = self._waiting
         if waiting is not None:
             return self._clock() - waiting < self._timeout

@@ -7,13 +7,18 @@ answers for it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import socket
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 
 import structlog
-from pyroute2 import AsyncIPRoute
+from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import rt_scope
+from pyroute2.netlink.rtnl.ndmsg import NUD_PERMANENT
 
 from nsxdp.pipeline.registers import NODE_IPV4, NODE_IPV6, VIRTUAL_MAC
 
@@ -21,80 +26,87 @@ __all__ = ["HostRoutes"]
 
 log = structlog.get_logger(__name__)
 
-_PROTOCOL = 0x6E
+_PROTOCOL: Final = 0x6E
 """Marks our routes (rtm_protocol), so that they can be told from everybody else's."""
 
-_NUD_PERMANENT = 0x80
-_FAMILY = {4: 2, 6: 10}
-_NEXT_HOP = {4: NODE_IPV4, 6: NODE_IPV6}
-_ONLINK = 4
+_ONLINK: Final = 4
+_FAMILIES: Final = {4: (socket.AF_INET, NODE_IPV4, 32), 6: (socket.AF_INET6, NODE_IPV6, 128)}
+"""IP version -> address family, next hop, bits of an address."""
 
 
 class HostRoutes:
-    """Keeps the host's routes to Services through 'interface', in this process's namespace."""
+    """Keeps the host's routes to Services through 'interface', in this process's namespace.
+
+    Netlink's answers come at once; they are waited for in a thread of their own, because uvloop
+    has no netlink sockets.
+    """
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
-        self._ranges: frozenset[str] = frozenset()
         self._warned = False
 
     async def set(self, ranges: Iterable[str]) -> None:
         """Route exactly the Service 'ranges' (such as ``10.96.0.0/12``) to the bridge."""
-        self._ranges = frozenset(ranges)
-        await self.apply()
-
-    async def apply(self) -> None:
-        """Put in place what is missing; for an interface that has come back, too."""
-        async with AsyncIPRoute() as netlink:
-            links = [link async for link in await netlink.get_links()]
-            index = next((i["index"] for i in links if i.get("ifname") == self._interface), None)
-            if index is None:
-                if not self._warned:
-                    log.warning(
-                        f"no interface {self._interface} in this network namespace: the node's "
-                        "own processes get no route to Services"
-                    )
-                self._warned = True
-                return
-            self._warned = False
-            await self._apply(netlink, index)
+        await asyncio.to_thread(self._set, frozenset(ranges))
 
     async def clear(self) -> None:
         """Remove all that `set` made."""
-        self._ranges = frozenset()
-        await self.apply()
+        await self.set(())
 
-    async def _apply(self, netlink: AsyncIPRoute, index: int) -> None:
-        wanted = {
-            version: {r for r in self._ranges if ip_network(r).version == version}
-            for version in _FAMILY
-        }
-        for version, ranges in wanted.items():
-            hop = _NEXT_HOP[version]
-            prefix = 32 if version == 4 else 128
-            destinations = {f"{hop}/{prefix}", *ranges} if ranges else set()
-            family = _FAMILY[version]
-            if ranges:
-                await netlink.neigh(
-                    "replace", dst=hop, lladdr=VIRTUAL_MAC, ifindex=index, state=_NUD_PERMANENT,
-                    family=family,
-                )  # fmt: skip
-            for destination in sorted(destinations, key=lambda d: -ip_network(d).prefixlen):
-                request = {"family": family, "dst": destination, "oif": index, "proto": _PROTOCOL}
-                if destination in ranges:
-                    request |= {"gateway": hop, "flags": _ONLINK}
-                else:
-                    request["scope"] = 253
-                await netlink.route("replace", **request)
-            async for route in await netlink.get_routes(
-                family=family, oif=index, proto=_PROTOCOL
-            ):
-                destination = f"{route.get('dst')}/{route['dst_len']}"
-                if destination not in destinations:
-                    try:
-                        await netlink.route(
-                            "del", family=family, dst=destination, oif=index, proto=_PROTOCOL
-                        )
-                    except NetlinkError as error:
-                        if error.code != errno.ESRCH:
-                            raise
+    async def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The interface's addresses, but for link-local ones; none if it isn't here."""
+        return await asyncio.to_thread(self._addresses)
+
+    def _addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        with IPRoute() as netlink:
+            index = self._index(netlink)
+            if index is None:
+                return ()
+            found = [ip_address(a.get("address")) for a in netlink.get_addr(index=index)]
+        return tuple(address for address in found if not address.is_link_local)
+
+    def _set(self, ranges: frozenset[str]) -> None:
+        with IPRoute() as netlink:
+            index = self._index(netlink)
+            if index is not None:
+                for version in _FAMILIES:
+                    own = {cidr for cidr in ranges if ip_network(cidr).version == version}
+                    _set_family(netlink, index, version, own)
+            elif ranges and not self._warned:
+                log.warning(
+                    f"no interface {self._interface} in this network namespace: the node's own "
+                    "processes get no route to Services"
+                )
+            self._warned = index is None
+
+    def _index(self, netlink: IPRoute) -> int | None:
+        found: list[int] = netlink.link_lookup(ifname=self._interface)
+        return found[0] if found else None
+
+
+def _set_family(netlink: IPRoute, index: int, version: int, ranges: set[str]) -> None:
+    """Have exactly the routes that 'ranges', of one IP version, need on interface 'index'."""
+    family, hop, bits = _FAMILIES[version]
+    common = {"family": family, "oif": index, "proto": _PROTOCOL}
+    way_to_hop = f"{hop}/{bits}"
+    if ranges:
+        netlink.neigh(
+            "replace",
+            family=family,
+            ifindex=index,
+            dst=hop,
+            lladdr=VIRTUAL_MAC,
+            state=NUD_PERMANENT,
+        )
+        netlink.route("replace", dst=way_to_hop, scope=rt_scope["link"], **common)
+        for cidr in ranges:
+            netlink.route("replace", dst=cidr, gateway=hop, flags=_ONLINK, **common)
+    wanted = {way_to_hop, *ranges} if ranges else set()
+    for route in list(netlink.get_routes(**common)):
+        destination = f"{route.get('dst')}/{route['dst_len']}"
+        if destination not in wanted:
+            try:
+                netlink.route("del", dst=destination, **common)
+            except NetlinkError as error:
+                if error.code != errno.ESRCH:
+                    raise

@@ -8,7 +8,7 @@ here, and a section ``nsxdp`` for what kube-proxy hasn't::
     hostnameOverride: node-1
     clientConnection: {kubeconfig: /etc/kubernetes/proxy.conf}
     healthzBindAddress: 0.0.0.0:10256
-    nsxdp: {bridge: br-int}
+    nsxdp: {bridge: br-int, ovsdb: "unix:/var/run/openvswitch/db.sock"}
 
 A flag overrides the file.
 """
@@ -36,14 +36,18 @@ class OptionsError(ValueError):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration. Durations are seconds; an address is ``HOST:PORT``, or empty: none."""
+    """The configuration. Durations are seconds; an address is ``HOST:PORT``, or empty: none."""
 
     kubeconfig: str = ""
     manifests: str = ""
     ovsdb: str = "unix:/var/run/openvswitch/db.sock"
+    private_key: str = ""
+    certificate: str = ""
+    ca_cert: str = ""
+    """Files of an ``ssl:`` connection to Open vSwitch; all three or none."""
     bridge: str = "br-int"
-    gateway_port: str = ""
-    """The interface that leads to the node's kernel; empty: the bridge's own."""
+    openflow: str = ""
+    """Where the bridge listens; empty: the socket ``BRIDGE.mgmt`` beside the database's."""
     node_name: str = ""
     service_proxy_name: str = ""
     sync_period: float = 30.0
@@ -73,6 +77,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise OptionsError(f"--kubeconfig {self.kubeconfig}: no such file")
         if not 1 <= self.sync_period <= 3600:
             raise OptionsError(f"--sync-period {self.sync_period:g}: must be 1 to 3600 seconds")
+        if len({bool(self.private_key), bool(self.certificate), bool(self.ca_cert)}) > 1:
+            raise OptionsError("--private-key, --certificate and --ca-cert go together")
         for flag, address in (
             ("--healthz-bind-address", self.healthz_bind_address),
             ("--metrics-bind-address", self.metrics_bind_address),
@@ -84,7 +90,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self,
             node_name=self.node_name or socket.gethostname().lower(),
-            gateway_port=self.gateway_port or self.bridge,
+            openflow=self.openflow or _management_socket(self.ovsdb, self.bridge),
         )
 
 
@@ -96,7 +102,10 @@ class _Nsxdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     manifests: str | None = None
     ovsdb: str | None = None
     bridge: str | None = None
-    gateway_port: str | None = None
+    private_key: str | None = None
+    certificate: str | None = None
+    ca_cert: str | None = None
+    openflow: str | None = None
     service_proxy_name: str | None = None
     sync_period: float | None = None
     host_routes: bool | None = None
@@ -137,6 +146,16 @@ def parse_bind_address(address: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
+def _management_socket(ovsdb: str, bridge: str) -> str:
+    """The bridge's management socket, in the directory of the database's socket."""
+    kind, _, path = ovsdb.partition(":")
+    if kind != "unix":
+        raise OptionsError(
+            f"--ovsdb {ovsdb} is not on this machine: say with --openflow where the bridge listens"
+        )
+    return f"unix:{Path(path).parent / bridge}.mgmt"
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         file = msgspec.convert(yaml.safe_load(path.read_text()), _File)
@@ -148,7 +167,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise OptionsError(f"--config {path}: {error}") from None
     if (file.api_version, file.kind) != (API_VERSION, KIND):
         raise OptionsError(
-            f"--config {path}: is {file.kind} of {file.api_version}, must be {KIND} of {API_VERSION}"
+            f"--config {path}: is {file.kind} of {file.api_version}, "
+            f"must be {KIND} of {API_VERSION}"
         )
     values = {
         "node_name": file.hostname_override,

@@ -230,4 +230,8 @@ class Proxy:
         for problem in problems:
             if problem not in self._problems:
                 log.warning(problem)
-        self._problems = (self._problems | set(problems)) if len(self._problems) < _MAX_PROBLEMS else set(problems)
+        self._problems = (
+            (self._problems | set(problems))
+            if len(self._problems) < _MAX_PROBLEMS
+            else set(problems)
+        )

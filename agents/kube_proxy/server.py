@@ -24,7 +24,8 @@ _REQUEST_TIMEOUT = 10.0
 async def serve(options: Options, health: Health, metrics: Metrics) -> AsyncIterator[None]:
     """Serve /healthz and /livez, and /metrics and /proxyMode, at the addresses of 'options'.
 
-    An address that can't be bound is an error in the log, not the end of the proxy: Services matter more.
+    An address that can't be bound is an error in the log, not the end of the proxy: Services
+    matter more.
     """
 
     async def healthz(_: web.Request) -> web.Response:

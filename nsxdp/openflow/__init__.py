@@ -1,1 +1,65 @@
-"""OpenFlow 1.5 with Open vSwitch's extensions: text, bytes, and a connection to a bridge."""
+"""OpenFlow 1.5 with Open vSwitch's extensions: text, bytes, and a connection to a bridge.
+
+For one flow at a time, `Flow` and `Group`; for any number of them, `Template` (columns to bytes)
+and `DesiredSet` (bytes to what has to be sent); to a switch, `Connection`.
+"""
+
+from nsxdp.openflow.codec import Tables
+from nsxdp.openflow.commit import CommitResult
+from nsxdp.openflow.connection import Connection, Phase, State
+from nsxdp.openflow.desired import Delta, DesiredSet, Diff
+from nsxdp.openflow.errors import (
+    CommitError,
+    ConnectionLost,
+    DecodeError,
+    OpenFlowError,
+    ParseError,
+    ProtocolError,
+    ReplyTimeoutError,
+    RequestError,
+    VersionError,
+)
+from nsxdp.openflow.flow import Flow, FlowStats, Group
+from nsxdp.openflow.messages import Message, MeterCommand, MeterMod, PacketIn, PacketOut, decode
+from nsxdp.openflow.requests import CtTuple, ct_flush, delete_flows
+from nsxdp.openflow.session import Options as SessionOptions
+from nsxdp.openflow.session import Session
+from nsxdp.openflow.template import Hole, Stamped, Template, gather
+
+__all__ = [
+    "CommitError",
+    "CommitResult",
+    "Connection",
+    "ConnectionLost",
+    "CtTuple",
+    "DecodeError",
+    "Delta",
+    "DesiredSet",
+    "Diff",
+    "Flow",
+    "FlowStats",
+    "Group",
+    "Hole",
+    "Message",
+    "MeterCommand",
+    "MeterMod",
+    "OpenFlowError",
+    "PacketIn",
+    "PacketOut",
+    "ParseError",
+    "Phase",
+    "ProtocolError",
+    "ReplyTimeoutError",
+    "RequestError",
+    "Session",
+    "SessionOptions",
+    "Stamped",
+    "State",
+    "Tables",
+    "Template",
+    "VersionError",
+    "ct_flush",
+    "decode",
+    "delete_flows",
+    "gather",
+]

@@ -257,6 +257,25 @@ class Session:
         """
         await self._request(BarrierRequest(), seconds or self.options.reply_timeout)
 
+    async def perform(self, message: Message, seconds: float | None = None) -> None:
+        """Send a message that is only answered if it is refused, and wait until it has been done.
+
+        Raises
+        ------
+        RequestError
+            The switch refused it.
+        ConnectionLost
+        """
+        xid = self._wire.xids()
+        refusal = self._wire.expect(xid)
+        try:
+            self._wire.write(with_xid(message.encode(), xid))
+            await self.barrier(seconds)
+            if refusal.future.done():
+                refusal.future.result()
+        finally:
+            self._wire.pending.pop(xid, None)
+
     # Dumps.
 
     def dump_flows(

@@ -49,17 +49,15 @@ _NEIGHBOR_DISCOVERY: Final = range(133, 138)
 BASE: Final = tuple(
     Template(text, TABLES)
     for text in (
-        *(
-            f"table={stage.name},priority=0,actions={stage.miss.format(zone=ZONE)}"
-            for stage in STAGES
-            if stage.miss
-        ),
+        *(f"table={stage.name},priority=0,actions={stage.miss}" for stage in STAGES if stage.miss),
         "table=Classifier,priority=200,ip,actions=goto_table:Conntrack",
         "table=Classifier,priority=200,ipv6,actions=goto_table:Conntrack",
         *(
             f"table=Classifier,priority=210,icmp6,icmp_type={kind},actions=NORMAL"
             for kind in _NEIGHBOR_DISCOVERY
         ),
+        f"table=Conntrack,priority=100,ip,actions={_TRACK}",
+        f"table=Conntrack,priority=100,ipv6,actions={_TRACK}",
         f"table=Conntrack,priority=210,ip,nw_dst={HAIRPIN_IPV4},"
         f"actions=move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[],set_field:0->in_port,{_TRACK}",
         f"table=Conntrack,priority=210,ipv6,ipv6_dst={HAIRPIN_IPV6},"
@@ -69,9 +67,7 @@ BASE: Final = tuple(
 )
 """The flows that are there whatever pods and Services there are."""
 
-PORT: Final = Template(
-    "table=L2Forwarding,priority=200,dl_dst={mac},actions=output:{port}", TABLES
-)
+PORT: Final = Template("table=L2Forwarding,priority=200,dl_dst={mac},actions=output:{port}", TABLES)
 """A pod's, or the gateway's, MAC. Columns: mac, port."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from nsxdp.openflow import Stamped
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.forwarding import BASE, FORWARDING, PORT
 from nsxdp.pipeline.service import Family
+
+if TYPE_CHECKING:
+    from nsxdp.openflow.template import Column
 
 __all__ = ["Gateway", "NodeCompiler", "NodePlan"]
 
@@ -48,7 +51,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """Who is on the bridge. Without a gateway, pods get no routes: there is no router to act for."""
+    """Who is on the bridge. Without a gateway pods get no routes: no router to act for."""
 
     gateway: Gateway | None
     pods: tuple[LocalPod, ...]
@@ -96,12 +99,14 @@ def _gateway_flows(gateway: Gateway) -> list[Stamped]:
     mac = _mac(gateway.mac)
     port = np.array([gateway.ofport], np.uint32)
     stamped = [PORT.stamp(mac=mac, port=port)]
-    for templates in FORWARDING.values():
-        stamped.append(templates.host_to_service.stamp(port=port, gateway_mac=mac))
+    stamped += [
+        templates.host_to_service.stamp(port=port, gateway_mac=mac)
+        for templates in FORWARDING.values()
+    ]
     # The first address of each family: from it the kernel sends to Services, as the routes say.
     first = {_family(address): address for address in reversed(gateway.addresses)}
     for family, address in first.items():
-        columns = {"port": port, "gateway_mac": mac, "ip": _ip(address)}
+        columns: dict[str, Column] = {"port": port, "gateway_mac": mac, "ip": _ip(address)}
         stamped.append(FORWARDING[family].host_to_itself.stamp(**columns))
         stamped.append(FORWARDING[family].host_answers_itself.stamp(**columns))
     return stamped

@@ -11,6 +11,8 @@ from typing import Final
 
 __all__ = [
     "BITS",
+    "COOKIE_FAMILY",
+    "COOKIE_FAMILY_MASK",
     "COOKIE_PREFIX",
     "GROUP_FIRST",
     "GROUP_LAST",
@@ -66,6 +68,10 @@ PIPELINE_VERSION: Final = 1
 
 COOKIE_PREFIX: Final = 0x6E00 | PIPELINE_VERSION
 """The 16 most significant bits of our flows' cookies: nsxdp and the pipeline's version."""
+
+COOKIE_FAMILY: Final = 0x6E00 << 48
+COOKIE_FAMILY_MASK: Final = 0xFF00 << 48
+"""The flows of all versions, and those that they made the switch learn."""
 
 LEARNED_COOKIE: Final = (0x6EFF << 48) | PIPELINE_VERSION
 """Flows that the switch learned by our flows. They come and go by themselves."""

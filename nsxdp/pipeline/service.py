@@ -133,7 +133,7 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
     )
 
 
-TEMPLATES: Final = {
+TEMPLATES: Final[dict[tuple[int, str], ServiceTemplates]] = {
     (family, protocol): _templates(family, protocol)
     for family in FAMILIES
     for protocol in PROTOCOLS

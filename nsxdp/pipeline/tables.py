@@ -37,7 +37,7 @@ STAGES: Final = (
         "Conntrack",
         "Sends every IP packet through connection tracking once; packets of known Service "
         "connections leave it translated. Undoes the two source rewrites of L3Forwarding first.",
-        "ct(table=ConntrackState,zone={zone},nat)",
+        "",
     ),
     Stage(
         12,

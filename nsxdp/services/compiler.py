@@ -61,7 +61,7 @@ class ServiceCompiler:
         groups = np.array(owners, np.uint32)
         pieces: list[Piece] = []
         for (family, protocol), rows in kinds.items():
-            batch = _Batch(TEMPLATES[family.value, protocol], family, plans, rows, groups)
+            batch = _Batch(TEMPLATES[family, protocol], family, plans, rows, groups)
             self._stamp(batch, pieces)
         for name, family in removed:
             owner = self._ids.get((name, family))

@@ -17,7 +17,7 @@ __all__ = ["Stale", "StaleFinder"]
 
 
 class Stale(NamedTuple):
-    """Connections to a virtual address that were translated to an endpoint. Addresses are packed."""
+    """Connections to a virtual address that go to an endpoint. Addresses are packed."""
 
     vip: bytes
     port: int

@@ -47,9 +47,8 @@ class GroupIds:
 
     def take(self, name: Hashable, text: str) -> int:
         """The id of 'name', whose hash is that of 'text'; the same until `release`."""
-        number = self._ids.get(name)
-        if number is not None:
-            return number
+        if name in self._ids:
+            return self._ids[name]
         if len(self._ids) > self._mask:
             raise OverflowError(f"{text}: all {len(self._ids)} group ids are taken")
         offset = crc32(text.encode()) & self._mask
@@ -85,19 +84,20 @@ def endpoint_slots(
     Shape (n,), from 1 to 2**31 - 1. An endpoint's number only depends on its address and port,
     unless another endpoint of the group has the same hash.
     """
+    words: NDArray[np.uint64]
     if addresses.shape[1] == 4:
         words = addresses.view(">u4").astype(np.uint64)[:, 0]
     else:
         halves = addresses.view(">u8").astype(np.uint64)
         words = _mix(halves[:, 0]) ^ halves[:, 1]
-    slots = _mix(words << np.uint64(16) ^ words >> np.uint64(48) ^ ports.astype(np.uint64))
-    slots = (slots >> np.uint64(33)).astype(np.uint32)
+    keys = ((words << 16) ^ (words >> 48) ^ ports).astype(np.uint64, copy=False)
+    slots = (_mix(keys) >> np.uint64(33)).astype(np.uint32)
     slots[slots == 0] = 1
     groups = np.repeat(
         np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets).astype(np.int64)
     )
-    keys = np.sort(groups << np.uint64(32) | slots)
-    for group in np.unique(keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)).tolist():
+    pairs = np.sort(groups << np.uint64(32) | slots)
+    for group in np.unique(pairs[1:][pairs[1:] == pairs[:-1]] >> np.uint64(32)).tolist():
         _separate(slots[int(offsets[group]) : int(offsets[group + 1])])
     return slots
 

@@ -1,0 +1,186 @@
+"""The process: opens everything that a proxy needs, runs it until a signal, and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from nsxdp.bridge import BridgeError, require_openflow15
+from nsxdp.k8s.client import Client as ApiClient
+from nsxdp.k8s.credentials import Credentials
+from nsxdp.k8s.errors import KubernetesError
+from nsxdp.k8s.manifests import ManifestDirectory
+from nsxdp.k8s.reflector import Reflector
+from nsxdp.k8s.resources import service_proxy_wants
+from nsxdp.k8s.source import Source
+from nsxdp.openflow import (
+    Connection,
+    DesiredSet,
+    MeterCommand,
+    MeterMod,
+    OpenFlowError,
+    RequestError,
+    Session,
+    SessionOptions,
+)
+from nsxdp.ovsdb import OvsdbError
+from nsxdp.pipeline.registers import COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST, REJECT_METER
+from nsxdp.pipeline.tables import TABLES
+from nsxdp.services.planner import ServicePlanner
+from nsxdp.switch import BridgeView, open_bridge
+from nsxdp.transport import RemoteError, Tls, parse_remote
+from nsxdp.writer import Commit, Writer
+from nsxdp_agents.kube_proxy.cleanup import clean_up
+from nsxdp_agents.kube_proxy.health import Health
+from nsxdp_agents.kube_proxy.host import HostRoutes
+from nsxdp_agents.kube_proxy.metrics import Metrics
+from nsxdp_agents.kube_proxy.options import Options
+from nsxdp_agents.kube_proxy.proxy import Proxy
+from nsxdp_agents.kube_proxy.server import serve
+
+__all__ = ["StartError", "cleanup", "run"]
+
+log = structlog.get_logger(__name__)
+
+_CONNECT_SECONDS: Final = 10.0
+
+_REJECTS_PER_SECOND: Final = 1000
+_REJECTS_BURST: Final = 1000
+
+
+class StartError(Exception):
+    """The proxy can't start; the message is one line with the way out."""
+
+
+async def run(options: Options) -> None:
+    """Run the proxy until SIGTERM or SIGINT. What is on the switch stays there.
+
+    Raises
+    ------
+    StartError
+        The bridge or the credentials can't be used. Nothing was changed on the switch.
+    """
+    metrics = Metrics()
+    health = Health(2 * options.sync_period, time.time)
+    async with AsyncExitStack() as stack:
+        view, connection = await stack.enter_async_context(_bridge(options))
+        source = await _source(options, stack)
+        desired = DesiredSet(COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST)
+
+        def committed(commit: Commit) -> None:
+            metrics.committed(commit, desired.size.flows, desired.size.groups)
+
+        writer = Writer(
+            connection,
+            desired,
+            sync_period=options.sync_period,
+            prepare=_make_meter,
+            on_commit=committed,
+        )
+        planner = ServicePlanner(
+            options.node_name,
+            proxy_name=options.service_proxy_name or None,
+            started_at=time.time(),
+        )
+        host = HostRoutes(options.bridge) if options.host_routes else None
+        proxy = Proxy(
+            planner,
+            source,
+            view,
+            connection,
+            writer,
+            host=host,
+            health=health,
+            metrics=metrics,
+        )
+        await stack.enter_async_context(serve(options, health, metrics))
+        log.info("started", node=options.node_name, bridge=options.bridge)
+        await _until_signal(proxy)
+    log.info("stopped: what is on the switch stays there and goes on working")
+
+
+async def cleanup(options: Options) -> None:
+    """Remove all that the proxy ever made (see `nsxdp_agents.kube_proxy.cleanup`).
+
+    Raises
+    ------
+    StartError
+        The bridge can't be used.
+    """
+    async with _bridge(options) as (_, connection):
+        await clean_up(connection.session)
+    if options.host_routes:
+        await HostRoutes(options.bridge).clear()
+
+
+@asynccontextmanager
+async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connection]]:
+    """The bridge as its database shows it, and an OpenFlow connection to it that is ready."""
+    tls = None
+    if options.private_key:
+        tls = Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
+    async with AsyncExitStack() as stack:
+        try:
+            view = await stack.enter_async_context(
+                open_bridge(options.ovsdb, options.bridge, tls=tls)
+            )
+            if view.bridge is not None:
+                require_openflow15(options.bridge, view.bridge.protocols)
+            connection = Connection(
+                parse_remote(options.openflow, 6653),
+                tls=tls,
+                tables=TABLES,
+                options=SessionOptions(receive_packets=True),
+            )
+            await stack.enter_async_context(connection)
+            await connection.ready(_CONNECT_SECONDS)
+        except (BridgeError, OvsdbError, OpenFlowError, RemoteError) as error:
+            raise StartError(str(error)) from error
+        yield view, connection
+
+
+async def _source(options: Options, stack: AsyncExitStack) -> Source:
+    """Where Services come from."""
+    wants = service_proxy_wants(
+        options.node_name, proxy_name=options.service_proxy_name, service_cidrs=True
+    )
+    if options.manifests:
+        return ManifestDirectory(options.manifests, wants)
+    try:
+        credentials = await Credentials.find(options.kubeconfig or None)
+    except KubernetesError as error:
+        raise StartError(str(error)) from error
+    client = await stack.enter_async_context(ApiClient(credentials, user_agent="nsx-kube-proxy"))
+    return Reflector(client, wants)
+
+
+async def _make_meter(session: Session) -> None:
+    """The meter that keeps packets to Services without endpoints from flooding the proxy."""
+    for command in (MeterCommand.ADD, MeterCommand.MODIFY):
+        meter = MeterMod(command, REJECT_METER, _REJECTS_PER_SECOND, _REJECTS_BURST)
+        try:
+            await session.perform(meter)
+        except RequestError as error:
+            if error.name != "OFPMMFC_METER_EXISTS":
+                raise
+        else:
+            return
+
+
+async def _until_signal(proxy: Proxy) -> None:
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(proxy.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not running.cancelled():
+            raise

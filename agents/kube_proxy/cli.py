@@ -1,0 +1,235 @@
+"""The command line of nsx-kube-proxy."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+import nsxdp
+from nsxdp_agents.kube_proxy.options import LogFormat, LogLevel, Options, OptionsError, read_options
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="nsx-kube-proxy",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_DEFAULTS = Options()
+_SOURCE = "Where Services come from"
+_SWITCH = "The switch"
+_PROCESS = "The process"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"nsx-kube-proxy {nsxdp.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Configuration file (KubeProxyConfiguration). Flags override it."),
+    ] = None,
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(
+            help="Follow the API server of this kubeconfig. Without it and --manifests: in-cluster.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    manifests: Annotated[
+        str | None,
+        typer.Option(
+            help="Follow the YAML and JSON manifests of this directory: no cluster is needed.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    node_name: Annotated[
+        str | None,
+        typer.Option(
+            "--node-name",
+            "--hostname-override",
+            help="This node, as its Node object is named.",
+            show_default="the host's name",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    service_proxy_name: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve the Services with this label service.kubernetes.io/service-proxy-name, "
+            "instead of those without the label.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    ovsdb: Annotated[
+        str | None,
+        typer.Option(
+            help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT.",
+            show_default=_DEFAULTS.ovsdb,
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    bridge: Annotated[
+        str | None,
+        typer.Option(
+            help="The bridge that the node's pods are on.",
+            show_default=_DEFAULTS.bridge,
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    openflow: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the bridge listens for OpenFlow.",
+            show_default="BRIDGE.mgmt beside the database's socket",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    private_key: Annotated[
+        str | None,
+        typer.Option("-p", "--private-key", help="For ssl:.", rich_help_panel=_SWITCH),
+    ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option("-c", "--certificate", help="For ssl:.", rich_help_panel=_SWITCH),
+    ] = None,
+    ca_cert: Annotated[
+        str | None, typer.Option("-C", "--ca-cert", help="For ssl:.", rich_help_panel=_SWITCH)
+    ] = None,
+    host_routes: Annotated[
+        bool | None,
+        typer.Option(
+            "--host-routes/--no-host-routes",
+            help="Give the node's own processes routes to Services through the bridge.",
+            show_default="host-routes",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    sync_period: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds between two comparisons of the switch with what it should have.",
+            show_default=f"{_DEFAULTS.sync_period:g}",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    healthz_bind_address: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of /healthz and /livez; empty: none.",
+            show_default=_DEFAULTS.healthz_bind_address,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    metrics_bind_address: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of /metrics; empty: none.",
+            show_default=_DEFAULTS.metrics_bind_address,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(show_default=_DEFAULTS.log_format, rich_help_panel=_PROCESS),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(show_default=_DEFAULTS.log_level, rich_help_panel=_PROCESS),
+    ] = None,
+    cleanup: Annotated[
+        bool,
+        typer.Option(
+            "--cleanup",
+            help="Remove all that was put on the bridge, and end.",
+            rich_help_panel=_PROCESS,
+        ),
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Serve Kubernetes Services on an Open vSwitch bridge, in place of kube-proxy.
+
+    Each Service port becomes a select group whose buckets translate a connection's first packet
+    to an endpoint (conntrack NAT). The flows stay when the process ends, and go on working.
+
+    * In a pod of a cluster: `nsx-kube-proxy --node-name "$NODE_NAME"`
+    * Without a cluster: `nsx-kube-proxy --manifests examples/manifests --bridge br0`
+    * Only to look: `nsx-kube-proxy render examples/manifests`
+    """
+    if context.invoked_subcommand is not None:
+        return
+    flags: dict[str, Any] = {
+        name: value
+        for name, value in context.params.items()
+        if name not in ("config", "cleanup", "version")
+    }
+    try:
+        options = read_options(config, flags)
+    except OptionsError as error:
+        _die(str(error))
+    # Only now: the rest takes a while to be imported, and help should not.
+    from nsxdp_agents.kube_proxy import app as process
+    from nsxdp_agents.kube_proxy.logs import configure
+
+    configure(options.log_format, options.log_level)
+    try:
+        uvloop.run(process.cleanup(options) if cleanup else process.run(options))
+    except process.StartError as error:
+        _die(str(error))
+
+
+@app.command()
+def render(
+    manifests: Annotated[Path, typer.Argument(help="A directory of manifests, or one file.")],
+    node_name: Annotated[
+        str | None,
+        typer.Option(help="Render for this node.", show_default="the host's name"),
+    ] = None,
+    names: Annotated[
+        bool | None,
+        typer.Option(
+            "--names/--no-names",
+            help="Tables by name, or by number as ovs-ofctl add-flows needs them.",
+            show_default="names on a terminal",
+        ),
+    ] = None,
+) -> None:
+    """Print the groups and flows for some manifests in ovs-ofctl's syntax. Touches no switch."""
+    from nsxdp.k8s.errors import KubernetesError
+    from nsxdp.pipeline.tables import TABLES
+    from nsxdp_agents.kube_proxy.render import RenderError
+    from nsxdp_agents.kube_proxy.render import render as lines
+
+    with_names = sys.stdout.isatty() if names is None else names
+    try:
+        node = node_name or socket.gethostname().lower()
+        for line in lines(manifests, node, TABLES if with_names else None):
+            typer.echo(line)
+    except (KubernetesError, RenderError) as error:
+        _die(str(error))
+
+
+def _die(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(f"nsx-kube-proxy: {line}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    app()
