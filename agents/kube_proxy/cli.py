@@ -45,7 +45,7 @@ def run(
     kubeconfig: Annotated[
         str | None,
         typer.Option(
-            help="Follow the API server of this kubeconfig. Without it and --manifests: in-cluster.",
+            help="Follow the API server of this kubeconfig. Without a source: in-cluster.",
             rich_help_panel=_SOURCE,
         ),
     ] = None,
