@@ -23,8 +23,8 @@ check_header(const uint8_t *msg, size_t len, uint8_t type, size_t min,
              struct nsx_error *error)
 {
     if (len < OFP_HEADER_LEN || nsx_get16(msg + 2) != len) {
-        return nsx_decode_error(error, 2, "message of %u bytes where there "
-                                "are %zu",
+        return nsx_decode_error(error, len < 2 ? len : 2,
+                                "message of %u bytes where there are %zu",
                                 len < 4 ? 0 : nsx_get16(msg + 2), len);
     } else if (msg[0] != OFP_VERSION) {
         return nsx_decode_error(error, 0, "message of OpenFlow version %u, "

@@ -342,6 +342,16 @@ is_ip_proto(const struct nsx_match *match, unsigned int proto)
             && nsx_match_number(match, NSX_F_IP_PROTO) == proto);
 }
 
+/* Later fragments have no ports. */
+static bool
+has_ports(const struct nsx_match *match, unsigned int proto)
+{
+    enum { FRAG_LATER = 2 };
+
+    return (is_ip_proto(match, proto)
+            && !(nsx_match_number(match, NSX_F_IP_FRAG) & FRAG_LATER));
+}
+
 static bool
 is_nd(const struct nsx_match *match, uint32_t type)
 {
@@ -386,11 +396,11 @@ is_satisfied(const struct nsx_match *match, enum nsx_prereq prereq)
     case NSX_PRE_IP:
         return type == ETH_IPV4 || type == ETH_IPV6;
     case NSX_PRE_TCP:
-        return is_ip_proto(match, PROTO_TCP);
+        return has_ports(match, PROTO_TCP);
     case NSX_PRE_UDP:
-        return is_ip_proto(match, PROTO_UDP);
+        return has_ports(match, PROTO_UDP);
     case NSX_PRE_SCTP:
-        return is_ip_proto(match, PROTO_SCTP);
+        return has_ports(match, PROTO_SCTP);
     case NSX_PRE_ICMP:
         return type == ETH_IPV4 && is_ip_proto(match, PROTO_ICMP);
     case NSX_PRE_ICMPV6:
@@ -422,9 +432,9 @@ static const char *const prereq_text[] = {
     [NSX_PRE_IPV4] = "ip",
     [NSX_PRE_IPV6] = "ipv6",
     [NSX_PRE_IP] = "ip or ipv6",
-    [NSX_PRE_TCP] = "tcp or tcp6",
-    [NSX_PRE_UDP] = "udp or udp6",
-    [NSX_PRE_SCTP] = "sctp or sctp6",
+    [NSX_PRE_TCP] = "tcp or tcp6, and not nw_frag=later",
+    [NSX_PRE_UDP] = "udp or udp6, and not nw_frag=later",
+    [NSX_PRE_SCTP] = "sctp or sctp6, and not nw_frag=later",
     [NSX_PRE_ICMP] = "icmp",
     [NSX_PRE_ICMPV6] = "icmp6",
     [NSX_PRE_ND] = "icmp6 with icmp_type 135 or 136 and icmp_code 0",

@@ -30,7 +30,12 @@ def _build() -> Path:
         return Path(path)
     library = BUILD / "libnsxdp.so"
     sources = sorted(ROOT.glob("csrc/*.c"))
-    files = [*sources, *ROOT.glob("csrc/*.h"), *ROOT.glob("csrc/*.def"), *ROOT.glob("csrc/include/*")]
+    files = [
+        *sources,
+        *ROOT.glob("csrc/*.h"),
+        *ROOT.glob("csrc/*.def"),
+        *ROOT.glob("csrc/include/*"),
+    ]
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
