@@ -263,11 +263,14 @@ class Client:
             await asyncio.sleep(delay)
             try:
                 await self._connect()
-            except OvsdbError as error:
+            except Exception as error:  # whatever it was, the client must not stay without a keeper
                 self._error = error
                 if str(error) != said:
                     said = str(error)
-                    log.warning("%s: still disconnected: %s", self.remote, error)
+                    unforeseen = None if isinstance(error, OvsdbError) else error
+                    log.warning(
+                        "%s: still disconnected: %s", self.remote, error, exc_info=unforeseen
+                    )
             else:
                 log.info("%s: connected again", self.remote)
                 return

@@ -42,17 +42,16 @@ class Feed:
     bounded by the rows that there are.
     """
 
-    def __init__(self, subscribe: Callable[[Callable[[Batch], None]], Callable[[], None]]) -> None:
+    def __init__(self, closed: Callable[[Feed], None]) -> None:
         self._pending: dict[tuple[str, Uuid], Change] = {}
         self._wake = asyncio.Event()
-        self._closed = False
-        self._unsubscribe = subscribe(self._take)
+        self._closed: Callable[[Feed], None] | None = closed
 
     def close(self) -> None:
         """Take no more; what waits can still be fetched, then iteration ends."""
-        if not self._closed:
-            self._closed = True
-            self._unsubscribe()
+        if self._closed is not None:
+            self._closed(self)
+            self._closed = None
             self._wake.set()
 
     def __enter__(self) -> Feed:
@@ -71,7 +70,7 @@ class Feed:
 
     async def __anext__(self) -> Batch:
         while not self._pending:
-            if self._closed:
+            if self._closed is None:
                 raise StopAsyncIteration
             self._wake.clear()
             await self._wake.wait()
@@ -79,7 +78,8 @@ class Feed:
         self._pending.clear()
         return batch
 
-    def _take(self, batch: Batch) -> None:
+    def take(self, batch: Batch) -> None:
+        """Put a batch to those that wait."""
         for change in batch.changes:
             key = (change.table, change.uuid)
             earlier = self._pending.pop(key, None)

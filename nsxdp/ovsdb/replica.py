@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from weakref import WeakSet
 
 from nsxdp.ovsdb.condition import Condition, encode_where
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError
@@ -160,7 +159,7 @@ class Replica:
         self.last_txn_id = _NO_TRANSACTION
         self._tables: dict[str, Table] = {}
         self._observers: list[Callable[[Batch], None]] = []
-        self._feeds: WeakSet[Feed] = WeakSet()
+        self._feeds: set[Feed] = set()
         self.adopt(schema)
 
     def __getitem__(self, table: str) -> Table:
@@ -204,7 +203,7 @@ class Replica:
 
     def changes(self) -> Feed:
         """What happens from now on, batch by batch, to be iterated over with ``async for``."""
-        feed = Feed(self.subscribe)
+        feed = Feed(self._feeds.discard)
         self._feeds.add(feed)
         return feed
 
@@ -335,6 +334,8 @@ class Replica:
                 observer(batch)
             except Exception:
                 log.exception("%s: an observer of the replica failed", self.schema.name)
+        for feed in self._feeds:
+            feed.take(batch)
 
 
 def _all_columns(table: TableSchema) -> tuple[str, ...]:

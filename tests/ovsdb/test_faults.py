@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +24,7 @@ from nsxdp.ovsdb import (
 )
 from nsxdp.ovsdb.errors import ProtocolError, RequestError
 from nsxdp.ovsdb.jsonrpc import Connection
+from nsxdp.ovsdb.replica import Monitor
 
 FAST = Backoff(0.01, 0.05)
 PATIENCE = 20.0
@@ -257,7 +258,9 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300
+)
 @given(value=json_values, method=st.sampled_from(["update", "update2", "update3"]))
 def test_no_update_crashes_the_replica(every_type: dict[str, Any], value: Any, method: str) -> None:
     replica = Replica(Schema.from_json(every_type), [Watch("T")])
@@ -269,3 +272,6 @@ def test_no_update_crashes_the_replica(every_type: dict[str, Any], value: Any, m
     ):
         with suppress(ProtocolError):
             replica.update(method, params)
+        for monitor in get_args(Monitor):
+            with suppress(ProtocolError):
+                replica.reset(monitor, params)
