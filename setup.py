@@ -8,6 +8,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 CORE = sorted(str(path) for path in Path("csrc").glob("*.c"))
 HEADERS = sorted(
@@ -39,7 +40,17 @@ extensions = [
     for path in MODULES
 ]
 
+class BuildExt(build_ext):
+    """Builds the modules with a core that is as new as they are, whichever command asked."""
+
+    def run(self) -> None:
+        """Build what changed of the core, then what changed of the modules."""
+        self.run_command("build_clib")
+        super().run()
+
+
 setup(
+    cmdclass={"build_ext": BuildExt},
     libraries=[core],
     ext_modules=cythonize(
         extensions,
