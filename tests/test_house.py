@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    {"nsxdp.transport"},
+    {"nsxdp.bridge", "nsxdp.transport"},
     {"nsxdp.openflow", "nsxdp.ovsdb"},
-    {"nsxdp.bridge", "nsxdp.switch", "nsxdp.writer"},
+    {"nsxdp.switch", "nsxdp.writer"},
     {"nsxdp.k8s", "nsxdp.nsx", "nsxdp.pipeline"},
     {"nsxdp.policy", "nsxdp.services"},
     {"nsxdp_agents"},

@@ -69,8 +69,8 @@ class Node:
     mac
         The gateway's MAC address.
     service_cidrs
-        Ranges that the node routes into the bridge, so that processes of the host reach Services.
-        The packets' destination MAC is `service_mac`.
+        Ranges that the node routes into the bridge, as a kube-proxy would: for tests of flows
+        without one. The packets' destination MAC is `service_mac`.
     fail_mode
         ``standalone``: the bridge starts with a NORMAL flow, so pods reach each other at once.
         ``secure``: it starts empty.
@@ -93,7 +93,7 @@ class Node:
         gateway: str | None = "10.244.0.1/24",
         gateway6: str | None = "fd00:244::1/64",
         mac: str = "0a:58:0a:f4:00:01",
-        service_cidrs: Sequence[str] = ("10.96.0.0/12", "fd00:96::/108"),
+        service_cidrs: Sequence[str] = (),
         service_mac: str = "0a:58:a9:fe:60:01",
         fail_mode: str = "standalone",
     ) -> None:
@@ -223,6 +223,8 @@ class Node:
                 continue
             flags = " nodad" if gateway.version == 6 else ""
             commands.append(f"addr replace {gateway} dev {device}{flags}")
+            if not self._service_cidrs:
+                continue
             hop = SERVICE_HOPS[gateway.version]
             commands.append(
                 f"neigh replace {hop} lladdr {self.service_mac} dev {device} nud permanent"

@@ -68,7 +68,12 @@ def test_a_pod_s_interface_says_whose_it_is(node: Node) -> None:
     assert pod.port not in node.ovs.vsctl("list-ports", node.bridge).split()
 
 
-def test_the_host_s_packets_to_services_enter_the_bridge(node: Node) -> None:
+def test_the_host_s_packets_to_services_enter_the_bridge() -> None:
+    with Node(service_cidrs=["10.96.0.0/12", "fd00:96::/108"]) as node:
+        check_service_routes(node)
+
+
+def check_service_routes(node: Node) -> None:
     match = f"priority=9,in_port=LOCAL,dl_dst={node.service_mac}"
     node.ovs.ofctl("add-flow", node.mgmt, f"{match},ip,nw_dst=10.96.0.10,actions=drop")
     node.ovs.ofctl("add-flow", node.mgmt, f"{match},ipv6,ipv6_dst=fd00:96::a,actions=drop")
