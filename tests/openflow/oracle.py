@@ -1,4 +1,4 @@
-"""What Open vSwitch's own ovs-ofctl makes of a text or of bytes: the oracle of the codec's tests."""
+"""What Open vSwitch's own ovs-ofctl makes of a text or of bytes, as the codec's oracle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 TIMEOUT = 60
 """Seconds for one run of ovs-ofctl."""
@@ -97,7 +96,7 @@ def pad(data: bytes) -> bytes:
     return data + bytes(-len(data) % 8)
 
 
-def flow_desc(flow_mod: bytes, stats: bytes = oxs_stats()) -> bytes:  # noqa: B008
+def flow_desc(flow_mod: bytes, stats: bytes = oxs_stats()) -> bytes:
     """The struct ofp15_flow_desc of the flow that 'flow_mod' adds."""
     (cookie,) = struct.unpack_from(">Q", flow_mod, 8)
     table_id = flow_mod[24]
