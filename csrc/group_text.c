@@ -321,7 +321,7 @@ static int
 parse_bucket(struct group *g, struct nsx_slice text)
 {
     size_t start = g->buf->size;
-    struct bucket b = { .id = { NULL, 0 } };
+    struct bucket b = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
     int error;
 
     nsx_put_zeros(g->buf, NSX_BUCKET_LEN);
@@ -692,6 +692,10 @@ nsx_group_parse__(const struct nsx_parser *parser_, struct nsx_slice text,
         .start = buf->size,
         .command = command,
         .command_bucket_id = NSX_BUCKET_ALL,
+        .command_bucket = NSX_SLICE(""),
+        .method = NSX_SLICE(""),
+        .param = NSX_SLICE(""),
+        .fields = NSX_SLICE(""),
     };
     uint8_t *p = nsx_put_zeros(buf, NSX_GROUP_MOD_LEN);
 
