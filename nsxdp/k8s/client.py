@@ -231,8 +231,10 @@ class Client:
                 raise await self._error(response, method, resource, params or {})
             yield response
         finally:
-            # Not release(): that would read an endless watch to its end.
-            response.close() if not response.content.at_eof() else response.release()
+            if response.content.at_eof():
+                response.release()
+            else:  # an endless watch can't be read to its end to keep the connection
+                response.close()
 
     async def _send(
         self,

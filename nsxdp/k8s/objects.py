@@ -61,7 +61,11 @@ class ObjectMeta(Struct, frozen=True, gc=False, omit_defaults=True, rename=api_n
 
 
 class Object(Struct, frozen=True, gc=False, omit_defaults=True, rename=api_name):
-    """What every object has. `key` names it among the objects of its kind."""
+    """What every object has. `key` names it among the objects of its kind.
+
+    The items of a list don't repeat their `api_version` and `kind`: who has them in hand knows
+    from where (`Batch.kind`), or asks for their type.
+    """
 
     api_version: str = ""
     kind: str = ""

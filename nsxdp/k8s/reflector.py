@@ -35,6 +35,9 @@ MAX_LINE: Final = 16 << 20
 _WATCH_SECONDS: Final = (300, 600)
 """How long the server shall keep a watch open: drawn anew for each, so that they spread."""
 
+_STEADY_SECONDS: Final = 10.0
+"""How long a watch must have lasted for the next attempt to come without growing delay."""
+
 _REMIND_SECONDS: Final = 60.0
 """How often an error that doesn't go away is logged."""
 
@@ -157,18 +160,29 @@ class _Follower:
         """Follow until cancelled. Only a bug ends it: then the consumer gets the exception."""
         try:
             while True:
+                began = time.monotonic()
                 try:
                     if not self._version and not self._streaming:
                         await self._list()
+                        began = time.monotonic()
                     alive = await self._watch()
                 except KubernetesError as error:
+                    self._steady(began)
                     await self._recover(error)
                 else:
                     # A server that ends watches at once, without a byte, mustn't make us spin.
+                    alive = self._steady(began) or alive
                     await asyncio.sleep(0 if alive else self._backoff.delay())
         except Exception as error:  # the consumer must know
             self._log.exception("the reflector failed")
             await self._queue.put(error)
+
+    def _steady(self, began: float) -> bool:
+        """Whether a watch has lasted: one in which nothing happened is no failure."""
+        steady = time.monotonic() - began > _STEADY_SECONDS
+        if steady:
+            self._backoff.reset()
+        return steady
 
     async def _recover(self, error: KubernetesError) -> None:
         wait = error.retry_after if isinstance(error, ApiError) else 0.0

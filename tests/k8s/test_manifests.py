@@ -305,6 +305,10 @@ async def test_the_first_of_two_files_counts(directory, seen):
         "this one is left out"
     ]
     seen.forget()
+    (directory / "c.yaml").write_text(service("other", "10.96.0.3"))
+    await seen.until(lambda: seen.get("default/other"))
+    assert not seen.errors, "it is said once"
+    seen.forget()
     (directory / "a.yaml").unlink()
     await seen.until(lambda: seen.said)
     assert seen.said == [("upsert", "Service", "default/web")]

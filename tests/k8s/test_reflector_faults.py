@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import time
 
 import pytest
+from aiohttp import web
 
 from nsxdp.k8s import reflector as module
+from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.objects import Service
+from nsxdp.k8s.resources import SERVICES, Want
 
 END = {"k8s.io/initial-events-end": "true"}
 
@@ -289,6 +293,33 @@ async def test_watches_that_end_at_once_do_not_make_it_spin(fake, seen):
     assert len(fake.lists) == 1
 
 
+async def test_a_quiet_watch_is_no_failure(fake, fake_client, consumer, monkeypatch):
+    """Watches in which nothing happened don't make the delays grow."""
+
+    class Counting(Backoff):
+        resets = 0
+
+        def reset(self):
+            self.resets += 1
+            super().reset()
+
+    async def quiet(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(0.1)
+        return response
+
+    monkeypatch.setattr(module, "_STEADY_SECONDS", 0.05)
+    counting = Counting(0.01, 0.1)
+    fake.script = [fake.page(version=10), quiet, quiet]
+    fake.script += [fake.watch(added(fake.service("a", 11)))]
+    wants = [Want(SERVICES)]
+    async with module.Reflector(fake_client, wants, backoff=lambda: counting) as source:
+        seen = consumer(source)
+        await seen.until(lambda: seen.get("default/a"))
+    assert counting.resets == 3, "two quiet watches, and one in which something came"
+
+
 async def test_streaming_list(fake, fake_client, reflector, consumer):
     """KEP-3157: what exists comes as events, ended by a bookmark; a relist gives differences."""
     fake.script = [
@@ -381,6 +412,16 @@ async def test_unreachable_says_so_once(reflector, consumer, fake, fake_client, 
     out = capsys.readouterr().out
     assert out.count("etcd is away") == 1
     assert out.count("following again") == 1
+
+
+async def test_kp_10_an_empty_list_is_synced(fake, fake_client, reflector):
+    """KP-10: that nothing exists is news too; and a batch says when its bytes came."""
+    fake.script = [fake.page(), fake.watch()]
+    began = time.monotonic()
+    async with reflector(fake_client) as source:
+        batch = await anext(source)
+    assert (batch.kind, batch.events, batch.synced) == ("Service", [], True)
+    assert began < batch.received_at <= time.monotonic()
 
 
 async def test_objects_are_typed(fake, seen):
