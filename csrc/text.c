@@ -70,7 +70,13 @@ nsx_decode_error(struct nsx_error *error, size_t position,
 bool
 nsx_slice_equals(struct nsx_slice slice, const char *string)
 {
-    return !strncmp(slice.s, string, slice.n) && !string[slice.n];
+    /* Not strncmp(): the slice may have null bytes. */
+    for (size_t i = 0; i < slice.n; i++) {
+        if (!string[i] || slice.s[i] != string[i]) {
+            return false;
+        }
+    }
+    return !string[slice.n];
 }
 
 bool
