@@ -2,11 +2,11 @@
 #include "message_print.h"
 
 #include "action.h"
+#include "group.h"
 
 #define OFPP_ANY 0xffffffff
 #define OFPG_ANY 0xffffffff
 #define OFPG_ALL 0xfffffffc
-#define OFPG_BUCKET_FIRST 0xfffffffd    /* Then "last" and "all". */
 #define NO_BUFFER 0xffffffff
 
 /* Packets. */
@@ -233,8 +233,8 @@ print_command_bucket(struct nsx_buf *out, uint32_t bucket_id)
     static const char *const names[] = { "first", "last", "all" };
 
     nsx_puts(out, "command_bucket_id:");
-    if (bucket_id >= OFPG_BUCKET_FIRST) {
-        nsx_puts(out, names[bucket_id - OFPG_BUCKET_FIRST]);
+    if (bucket_id >= NSX_BUCKET_FIRST) {
+        nsx_puts(out, names[bucket_id - NSX_BUCKET_FIRST]);
     } else {
         nsx_printf(out, "%u", bucket_id);
     }

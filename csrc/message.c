@@ -1,5 +1,7 @@
-/* message.c: framing, and names of errors. */
+/* message.c: framing, names of errors, and actions of packets. */
 #include "message.h"
+
+#include "action.h"
 
 /* The key of an error: distinct for each, or errors.def doesn't compile. */
 #define ERROR_KEY(EXPERIMENTER, TYPE, CODE) \
@@ -66,4 +68,24 @@ nsx_error_name(uint16_t type, uint16_t code, uint32_t experimenter)
     default:
         return NULL;
     }
+}
+
+int
+nsx_packet_actions_parse(const char *text, size_t len, nsx_tables tables,
+                         struct nsx_buf *buf, struct nsx_error *error)
+{
+    struct nsx_parser parser = {
+        .text = text,
+        .tables = tables,
+        .origin = buf->size,
+        .error = error,
+    };
+    size_t size = buf->size;
+    int retval = nsx_actions_parse(&parser, (struct nsx_slice) { text, len },
+                                   NSX_IN_PACKET_OUT, buf);
+
+    if (retval) {
+        buf->size = size;
+    }
+    return retval;
 }

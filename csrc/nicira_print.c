@@ -67,9 +67,10 @@ enum {
 int
 nsx_print_packet_in2(struct nsx_print *p)
 {
+    /* A 64-bit value is aligned: four zeros are before it. */
     static const uint8_t min_len[PIN_N] = {
         [PIN_FULL_LEN] = 4, [PIN_BUFFER_ID] = 4, [PIN_TABLE_ID] = 1,
-        [PIN_COOKIE] = 8, [PIN_REASON] = 1,
+        [PIN_COOKIE] = 12, [PIN_REASON] = 1,
     };
     const uint8_t *at[PIN_N] = { NULL };
     size_t n[PIN_N] = { 0 };
@@ -97,7 +98,7 @@ nsx_print_packet_in2(struct nsx_print *p)
     }
     if (at[PIN_COOKIE]) {
         nsx_printf(p->out, " cookie=0x%llx",
-                   (unsigned long long) nsx_get64(at[PIN_COOKIE]));
+                   (unsigned long long) nsx_get64(at[PIN_COOKIE] + 4));
     }
     nsx_printf(p->out, " total_len=%zu ",
                at[PIN_FULL_LEN] ? nsx_get32(at[PIN_FULL_LEN]) : n[PIN_PACKET]);

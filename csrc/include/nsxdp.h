@@ -173,6 +173,11 @@ NSX_API int nsx_bundle_wrap(const void *msgs, size_t len, uint32_t bundle_id,
                             uint16_t flags, uint32_t xid, struct nsx_buf *,
                             struct nsx_error *);
 
+/* Parses the actions of a packet-out ("output:1,resubmit(,2)") and appends
+ * their bytes. */
+NSX_API int nsx_packet_actions_parse(const char *text, size_t len, nsx_tables,
+                                     struct nsx_buf *, struct nsx_error *);
+
 /* The name ("OFPBFC_MSG_FAILED") of an error, or NULL. */
 NSX_API const char *nsx_error_name(uint16_t type, uint16_t code,
                                    uint32_t experimenter);

@@ -49,6 +49,7 @@ cdef extern from "nsxdp.h" nogil:
     int nsx_message_format(const void *, size_t, nsx_tables, nsx_buf *, nsx_error *)
     int nsx_stream_split(const void *, size_t, size_t *, size_t *, nsx_error *)
     int nsx_bundle_wrap(const void *, size_t, uint32_t, uint16_t, uint32_t, nsx_buf *, nsx_error *)
+    int nsx_packet_actions_parse(const char *, size_t, nsx_tables, nsx_buf *, nsx_error *)
     const char *nsx_error_name(uint16_t, uint16_t, uint32_t)
 
 cdef extern from "errno.h" nogil:
@@ -387,6 +388,23 @@ def bundle_wrap(const uint8_t[::1] messages not None, uint32_t bundle_id, uint16
     if retval:
         nsx_buf_uninit(&buf)
         raise_decode_error(&error)
+    return take(&buf)
+
+
+def packet_actions_parse(str text not None, Tables tables=None):
+    """The bytes of the actions of a packet-out.
+
+    Raises
+    ------
+    ParseError
+    """
+    cdef bytes encoded = text.encode()
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_packet_actions_parse(encoded, len(encoded), tables_pointer(tables), &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_parse_error(&error, encoded)
     return take(&buf)
 
 

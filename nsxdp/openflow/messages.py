@@ -292,7 +292,7 @@ class PacketIn(Message):
             _number(found, 1, 4, len(data)),
             _number(found, 5, 1, 0),
             _number(found, 3, 1, 0),
-            _number(found, 4, 8, 0),
+            int.from_bytes(found.get(4, b"")[4:12], "big"),  # aligned to 8 bytes
             found.get(6, b""),
             found.get(7, b""),
             message=message,
@@ -347,11 +347,7 @@ class PacketOut(Message):
         ------
         ParseError
         """
-        _, flow = codec.flow_mod_decode(codec.flow_parse(f"actions={actions}", tables=tables))
-        instructions = flow[3]
-        if instructions and instructions[:2] != b"\0\4":
-            raise ValueError(f"{actions!r}: has more than actions")
-        return cls(data, instructions[8:], in_port)
+        return cls(data, codec.packet_actions_parse(actions, tables), in_port)
 
     @classmethod
     def from_body(cls, body: bytes, xid: int = 0) -> Self:

@@ -204,7 +204,7 @@ def test_a_packet_with_userdata() -> None:
         prop(0, b"packet")
         + prop(1, struct.pack("!I", 99))
         + prop(3, b"\4")
-        + prop(4, struct.pack("!Q", 0x77))
+        + prop(4, struct.pack("!4xQ", 0x77))
         + prop(5, b"\1")
         + prop(6, IN_PORT + REG0)
         + prop(7, b"\x01\x02")
