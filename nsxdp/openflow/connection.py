@@ -222,6 +222,7 @@ class Connection:
 
     async def _one_session(self) -> Exception:
         """Connect, and stay so; returns why that ended."""
+        session = None
         try:
             session = await Session.open(
                 self.remote,
@@ -230,23 +231,21 @@ class Connection:
                 options=self._options,
                 on_packet=self._received_packet,
             )
-        except (RemoteError, OpenFlowError) as error:
-            return error
-        try:
             self._set(State(Phase.RESYNCING))
             if self._on_connected is not None:
                 await self._resync(session, self._on_connected)
             self._session = session
             self._set(State(Phase.READY))
             return await session.wait_closed()
-        except OpenFlowError as error:
+        except (RemoteError, OpenFlowError) as error:
             return error
         except Exception as error:
             log.exception("%s: the new session's first use failed", self.remote)
             return error
         finally:
             self._session = None
-            session.close()
+            if session is not None:
+                session.close()
 
     async def _resync(
         self, session: Session, on_connected: Callable[[Session], Awaitable[None]]

@@ -237,7 +237,12 @@ class Session:
             The switch refused it.
         ConnectionLost
         """
-        return decode(await self._request(message, seconds or self.options.reply_timeout))
+        reply = await self._request(message, seconds or self.options.reply_timeout)
+        try:
+            return decode(reply)
+        except DecodeError as error:
+            self._wire.fail(ProtocolError(f"{self.remote}: {error}"))
+            raise ProtocolError(f"{self.remote}: {error}") from error
 
     async def _request(self, message: Message, seconds: float) -> bytes:
         xid = self._wire.xids()
