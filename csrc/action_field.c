@@ -3,7 +3,7 @@
 
 #include "action_verbs.h"
 
-#define VID_PRESENT 0x10                /* OFPVID_PRESENT, in the first byte. */
+#define VID_PRESENT 0x10        /* OFPVID_PRESENT, in the first byte. */
 
 /* set_field: type 25, from 4 on an OXM with its value and maybe its mask. */
 
@@ -38,6 +38,9 @@ bad_setting(const struct setting *s)
     if (nsx_field_id(s->field) == NSX_F_VLAN_VID
         && (s->value[0] & s->mask[0] & 0xf0) != VID_PRESENT) {
         return "a vlan_vid has bit 0x1000, and none above";
+    } else if (nsx_field_id(s->field) != NSX_F_VLAN_VID
+               && !nsx_bits_fit(s->value, n, nsx_field_n_bits(s->field))) {
+        return "the value has more bits than the field";
     }
     return NULL;
 }

@@ -419,8 +419,8 @@ pull_subfield(const uint8_t *p, uint16_t n_bits, struct nsx_subfield *sf)
                                     sf);
 }
 
-/* Reads the spec at 'p' and returns its length: 0 at the end of the specs, more
- * than 'n' if it is wrong. */
+/* Reads the spec at 'p' and returns its length: 0 at the end of the specs,
+ * more than 'n' if it is wrong. */
 static size_t
 pull_spec(const uint8_t *p, size_t n, struct spec *spec)
 {

@@ -173,8 +173,8 @@ nsx_subfield_from_header(uint32_t header, size_t offset, size_t n_bits,
 
 /* Bits. */
 
-static bool
-fits(const uint8_t *bytes, size_t n_bytes, size_t n_bits)
+bool
+nsx_bits_fit(const uint8_t *bytes, size_t n_bytes, size_t n_bits)
 {
     for (size_t i = n_bits; i < n_bytes * 8; i++) {
         if (bytes[n_bytes - 1 - i / 8] >> i % 8 & 1) {
@@ -231,7 +231,7 @@ nsx_parse_bits(const struct nsx_parser *parser, struct nsx_slice text,
             number >>= 8;
         }
     }
-    return (fits(bytes, n_bytes, n_bits) ? 0
+    return (nsx_bits_fit(bytes, n_bytes, n_bits) ? 0
             : nsx_parse_error(parser, text, "doesn't fit into %zu bits",
                               n_bits));
 }

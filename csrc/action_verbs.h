@@ -90,6 +90,9 @@ uint32_t nsx_match_exact(const struct nsx_match *, enum nsx_field_id);
 int nsx_parse_bits(const struct nsx_parser *, struct nsx_slice,
                    size_t n_bits, size_t n_bytes, uint8_t *bytes);
 
+/* True if a big-endian number has no bits above the 'n_bits' low ones. */
+bool nsx_bits_fit(const uint8_t *, size_t n_bytes, size_t n_bits);
+
 /* Copies the 'n_bits' low bits of 'src' to bits 'offset'... of 'dst', both of
  * 'n' big-endian bytes. */
 void nsx_copy_bits(const uint8_t *src, uint8_t *dst, size_t n, size_t offset,

@@ -70,6 +70,17 @@ check_buckets(const uint8_t *p, size_t n, size_t position,
     return 0;
 }
 
+static bool
+is_all_ones(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != 0xff) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Reads one field of a selection method at the front of the 'n' bytes at 'p'
  * and returns its length, 0 if it is wrong. */
 static size_t
@@ -85,7 +96,9 @@ pull_selection_field(const uint8_t *p, size_t n,
         return 0;
     }
     *mask = p + header_len;
-    return header_len + nsx_field_n_bytes(*field);
+    return (nsx_field_maskable(*field)
+            || is_all_ones(*mask, nsx_field_n_bytes(*field))
+            ? header_len + nsx_field_n_bytes(*field) : 0);
 }
 
 static bool
@@ -337,17 +350,6 @@ format_bucket(struct nsx_buf *buf, const uint8_t *p, uint8_t type,
     }
     nsx_puts(buf, "actions=");
     nsx_actions_format(buf, p + NSX_BUCKET_LEN, actions_len, tables);
-}
-
-static bool
-is_all_ones(const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] != 0xff) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static void

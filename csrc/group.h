@@ -63,4 +63,20 @@ enum nsx_bucket_property {
 int nsx_group_parse__(const struct nsx_parser *, struct nsx_slice text,
                       enum nsx_group_command, struct nsx_buf *);
 
+/* For group_text.c: the group_mod at offset 'start' of a buffer, which ends
+ * with it; 'at' is blamed. */
+
+#define NSX_MESSAGE_MAX 65535
+
+/* Gives the buckets with the id NSX_BUCKET_ALL the least ids that no other
+ * has.  Fails where two have the same. */
+int nsx_group_number_buckets(const struct nsx_parser *, struct nsx_slice at,
+                             struct nsx_buf *, size_t start);
+
+/* Sets the lengths of the group_mod, whose properties are at 'tail'; one that
+ * is too long becomes one with its first buckets, and insertions of the
+ * others. */
+int nsx_group_finish(const struct nsx_parser *, struct nsx_slice at,
+                     struct nsx_buf *, size_t start, size_t tail);
+
 #endif /* group.h */

@@ -2,11 +2,7 @@
 
 #include "group.h"
 
-#include <stdlib.h>
-
 #include "action_verbs.h"
-
-#define MESSAGE_MAX 65535
 
 #define PORT_MAX 0xff00u
 #define PORT_CONTROLLER 0xfffffffdu
@@ -348,67 +344,6 @@ parse_bucket(struct group *g, struct nsx_slice text)
                                     NSX_BUCKET_MAX, g->buf, start + 4, 4);
 }
 
-static int
-compare_ids(const void *a_, const void *b_)
-{
-    uint32_t a, b;
-
-    memcpy(&a, a_, sizeof a);
-    memcpy(&b, b_, sizeof b);
-    return a < b ? -1 : a > b;
-}
-
-/* Gives the buckets without an id the least ones that no other has.  Fails
- * where two have the same. */
-static int
-number_buckets(struct group *g, struct nsx_slice at)
-{
-    struct nsx_buf ids = NSX_BUF_INITIALIZER;   /* Sorted uint32_t. */
-    size_t end = g->buf->size;
-    int error = 0;
-
-    for (size_t i = g->start + NSX_GROUP_MOD_LEN; i < end;
-         i += nsx_get16(g->buf->data + i)) {
-        uint32_t id = nsx_get32(g->buf->data + i + 4);
-
-        if (id != NSX_BUCKET_ALL) {
-            nsx_put(&ids, &id, sizeof id);
-        }
-    }
-
-    size_t n = ids.size / sizeof(uint32_t);
-    if (n) {
-        qsort(ids.data, n, sizeof(uint32_t), compare_ids);
-    }
-    for (size_t i = 1; !error && i < n; i++) {
-        const uint8_t *id = ids.data + i * sizeof(uint32_t);
-
-        if (!compare_ids(id - sizeof(uint32_t), id)) {
-            uint32_t x;
-
-            memcpy(&x, id, sizeof x);
-            error = nsx_parse_error(g->parser, at,
-                                    "two buckets with bucket_id %u", x);
-        }
-    }
-
-    uint32_t next = 0;
-    size_t used = 0;
-    for (size_t i = g->start + NSX_GROUP_MOD_LEN; !error && i < end;
-         i += nsx_get16(g->buf->data + i)) {
-        if (nsx_get32(g->buf->data + i + 4) == NSX_BUCKET_ALL) {
-            while (used < n
-                   && !compare_ids(ids.data + used * sizeof next, &next)) {
-                used++;
-                next++;
-            }
-            nsx_set32(g->buf->data + i + 4, next++);
-        }
-    }
-    nsx_buf_uninit(&ids);
-    return error;
-}
-
 /* Returns where the next "bucket=" of 'text' is, or its end. */
 static size_t
 find_bucket(struct nsx_slice text)
@@ -450,7 +385,7 @@ parse_buckets(struct group *g, struct nsx_slice text)
         return nsx_parse_error(g->parser, text,
                                "a group of type=indirect has one bucket");
     }
-    return number_buckets(g, text);
+    return nsx_group_number_buckets(g->parser, text, g->buf, g->start);
 }
 
 /* Properties. */
@@ -558,76 +493,7 @@ put_selection(struct group *g)
     return error;
 }
 
-/* Messages. */
-
-static void
-finish_message(struct nsx_buf *buf, size_t start, size_t buckets_len)
-{
-    uint8_t *p = buf->data + start;
-
-    nsx_set16(p + 2, (uint16_t) (buf->size - start));
-    nsx_set16(p + 16, (uint16_t) buckets_len);
-}
-
-/* Returns the bytes of those buckets at the front of the 'n' bytes at 'p' that
- * fit into 'max', and the id of the last of them. */
-static size_t
-take_buckets(const uint8_t *p, size_t n, size_t max, uint32_t *last)
-{
-    size_t used = 0;
-
-    while (used < n && used + nsx_get16(p + used) <= max) {
-        *last = nsx_get32(p + used + 4);
-        used += nsx_get16(p + used);
-    }
-    return used;
-}
-
-/* Turns the group_mod at g->start, which is longer than a message may be, into
- * one with its first buckets and insertions of the others.  The last
- * 'tail_len' bytes are its properties. */
-static int
-split_message(struct group *g, size_t tail_len, struct nsx_slice at)
-{
-    struct nsx_buf whole = NSX_BUF_INITIALIZER;
-    size_t start = g->start;
-    size_t len = g->buf->size - start;
-    size_t buckets_len = len - tail_len - NSX_GROUP_MOD_LEN;
-    bool at_end = (makes_group(g->command)
-                   || g->command_bucket_id == NSX_BUCKET_LAST);
-    size_t done = 0;
-    int error = 0;
-
-    nsx_put(&whole, g->buf->data + start, len);
-    g->buf->size = start;
-
-    const uint8_t *buckets = whole.data + NSX_GROUP_MOD_LEN;
-    uint32_t last = NSX_BUCKET_LAST;
-    while (done < buckets_len) {
-        size_t room = MESSAGE_MAX - NSX_GROUP_MOD_LEN - (done ? 0 : tail_len);
-        uint32_t after = at_end ? NSX_BUCKET_LAST : last;
-        size_t n = take_buckets(buckets + done, buckets_len - done, room,
-                                &last);
-        if (!n) {
-            error = nsx_parse_error(g->parser, at, "a bucket is too long");
-            break;
-        }
-
-        size_t message = g->buf->size;
-        nsx_put(g->buf, whole.data, NSX_GROUP_MOD_LEN);
-        nsx_put(g->buf, buckets + done, n);
-        if (!done) {
-            nsx_put(g->buf, buckets + buckets_len, tail_len);
-        } else {
-            nsx_set16(g->buf->data + message + 8, NSX_GROUP_INSERT_BUCKET);
-            nsx_set32(g->buf->data + message + 20, after);
-        }
-        finish_message(g->buf, message, n);
-        done += n;
-    }
-    nsx_buf_uninit(&whole);
-    return error;
-}
+/* The whole. */
 
 static int
 parse_group(struct group *g, struct nsx_slice text)
@@ -671,14 +537,12 @@ parse_group(struct group *g, struct nsx_slice text)
     uint8_t *p = g->buf->data + g->start;
     p[10] = (uint8_t) g->type;
     nsx_set32(p + 20, g->command_bucket_id);
-    if (g->buf->size - g->start <= MESSAGE_MAX) {
-        finish_message(g->buf, g->start, tail - g->start - NSX_GROUP_MOD_LEN);
-        return 0;
-    } else if (g->parser->holes && g->parser->holes->n) {
+    if (g->buf->size - g->start > NSX_MESSAGE_MAX
+        && g->parser->holes && g->parser->holes->n) {
         return nsx_parse_error(g->parser, head, "the group of a template is "
                                "longer than a message");
     }
-    return split_message(g, g->buf->size - tail, head);
+    return nsx_group_finish(g->parser, head, g->buf, g->start, tail);
 }
 
 int
