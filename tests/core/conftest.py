@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -187,68 +186,74 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _runtime() -> str:
-    names = ["libasan.so", "libubsan.so"]
-    command = ["gcc", *(f"-print-file-name={name}" for name in names)]
-    paths = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT)
-    return ":".join(str(Path(line).resolve()) for line in paths.stdout.split())
+    paths = []
+    for name in ("libasan.so", "libubsan.so"):
+        command = ["gcc", f"-print-file-name={name}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT)
+        paths.append(str(Path(done.stdout.strip()).resolve()))
+    return ":".join(paths)
 
 
 def _run_child(nodeids: list[str]) -> tuple[list[dict[str, Any]], str]:
     """Run the tests in a child, and return its reports and what it said otherwise."""
     with tempfile.TemporaryDirectory() as directory:
-        reports = Path(directory, "reports")
+        reports, log = Path(directory, "reports"), Path(directory, "log")
         reports.touch()
         environment = {
             **os.environ,
             REPORTS: str(reports),
             "LD_PRELOAD": _runtime(),
             "PYTHONMALLOC": "malloc",
-            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=0",
-            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+            "ASAN_OPTIONS": f"detect_leaks=0:log_path={log}",
+            "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={log}",
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *nodeids]
-        try:
-            child = subprocess.run(
-                command,
-                env=environment,
-                cwd=ROOT,
-                timeout=TIMEOUT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            output = child.stdout
-        except subprocess.TimeoutExpired as e:
-            output = (e.stdout or b"") + f"\nno end after {TIMEOUT} s".encode()
-        lines = reports.read_text().splitlines()
-        return [json.loads(line) for line in lines], output.decode(errors="replace")
+        with Path(directory, "output").open("w+b") as output:
+            try:
+                code = subprocess.run(
+                    command,
+                    env=environment,
+                    cwd=ROOT,
+                    timeout=TIMEOUT,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                ).returncode
+                said = f"exit code {code}\n"
+            except subprocess.TimeoutExpired:
+                said = f"no end after {TIMEOUT} s\n"
+        for file in [Path(directory, "output"), *Path(directory).glob("log.*")]:
+            said += file.read_text(errors="replace")
+        return [json.loads(line) for line in reports.read_text().splitlines()], said
 
 
 class _Children:
     """In the parent: what the children reported."""
 
     def __init__(self) -> None:
-        self._ran: dict[Path, str] = {}
-        self._reports: dict[str, list[dict[str, Any]]] = {}
+        self._reports: dict[str, list[pytest.TestReport]] = {}
 
-    def reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
-        if item.path not in self._ran:
-            nodeids = [other.nodeid for other in item.session.items if other.path == item.path]
-            reports, self._ran[item.path] = _run_child(nodeids)
-            for report in reports:
-                self._reports.setdefault(report["nodeid"], []).append(report)
-        reports = self._reports.get(item.nodeid, [])
-        for report in reports:
-            yield item.config.hook.pytest_report_from_serializable(config=item.config, data=report)
-        if not any(report["when"] == "teardown" for report in reports):
-            yield pytest.TestReport(
-                item.nodeid,
-                item.location,
-                {},
-                "failed",
-                f"the test ended its process:\n{self._ran[item.path]}",
-                "call",
-            )
+    def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
+        """The reports about 'item'; runs it, with what comes after it in its file, if need be."""
+        if item.nodeid not in self._reports:
+            same = [other for other in item.session.items if other.path == item.path]
+            self._run(same[same.index(item) :])
+        return self._reports[item.nodeid]
+
+    def _run(self, items: list[pytest.Item]) -> None:
+        config = items[0].config
+        reports, said = _run_child([item.nodeid for item in items])
+        for data in reports:
+            report = config.hook.pytest_report_from_serializable(config=config, data=data)
+            self._reports.setdefault(report.nodeid, []).append(report)
+        for item in items:
+            found = self._reports.setdefault(item.nodeid, [])
+            if not any(report.when == "teardown" for report in found):
+                # It ended its process; those after it run in another.
+                text = f"the test ended its process: {said}"
+                failed = pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "call")
+                found.append(failed)
+                return
 
 
 _children = _Children()
