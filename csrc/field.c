@@ -74,6 +74,12 @@ nsx_field_from_id(enum nsx_field_id id)
     return &nsx_fields[id];
 }
 
+static bool
+is_named(struct nsx_slice name, const char *string)
+{
+    return *name.s == *string && nsx_slice_equals(name, string);
+}
+
 const struct nsx_field *
 nsx_field_from_name(struct nsx_slice name)
 {
@@ -84,10 +90,10 @@ nsx_field_from_name(struct nsx_slice name)
         const struct nsx_field *field = &nsx_fields[i];
 
         if (is_xm
-            ? (nsx_slice_equals(name, field->nxm_name)
-               || nsx_slice_equals(name, field->oxm_name))
-            : (nsx_slice_equals(name, field->name)
-               || nsx_slice_equals(name, field->alias))) {
+            ? (is_named(name, field->nxm_name)
+               || is_named(name, field->oxm_name))
+            : (is_named(name, field->name)
+               || is_named(name, field->alias))) {
             return field;
         }
     }
