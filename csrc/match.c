@@ -453,7 +453,7 @@ nsx_match_allows(const struct nsx_match *match, const struct nsx_field *field)
     return is_satisfied(match, field->prereq);
 }
 
-/* Calls of this macro's body see 'id', the next of the match's fields. */
+/* Runs the statement that follows for every field of MATCH; ID is its id. */
 #define FOR_EACH_FIELD(ID, MATCH)                                           \
     for (size_t ID##_w = 0; ID##_w < NSX_ARRAY_SIZE((MATCH)->present);      \
          ID##_w++)                                                          \
