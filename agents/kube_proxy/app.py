@@ -37,6 +37,7 @@ from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView, open_bridge
 from nsxdp.transport import RemoteError, Tls, parse_remote
 from nsxdp.writer import Commit, Writer
+from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.cleanup import clean_up
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
@@ -67,6 +68,7 @@ async def run(options: Options) -> None:
     StartError
         The bridge or the credentials can't be used. Nothing was changed on the switch.
     """
+    memory.before_load()
     metrics = Metrics()
     health = Health(2 * options.sync_period, time.time)
     async with AsyncExitStack() as stack:

@@ -25,6 +25,7 @@ from nsxdp.services.planner import Round, ServicePlanner
 from nsxdp.services.reject import reject
 from nsxdp.switch import BridgeView
 from nsxdp.writer import Writer
+from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.metrics import Metrics
@@ -86,11 +87,11 @@ class Proxy:
             tasks.create_task(self._follow_source())
             await self._synced.wait()
             await self._take_bridge()
-            first = self._plan()
+            rounds = self._rounds(self._plan())
             # From here on the writer may remove what isn't wanted: all that is wanted is known.
             tasks.create_task(self._writer.run())
             tasks.create_task(self._follow_bridge())
-            tasks.create_task(self._rounds(first))
+            tasks.create_task(rounds)
             tasks.create_task(self._reject_packets())
 
     # What comes in.
@@ -148,12 +149,14 @@ class Proxy:
 
     # Rounds.
 
-    async def _rounds(self, current: _Planned) -> None:
+    async def _rounds(self, first: _Planned) -> None:
+        await self._confirm(first)
+        del first
+        memory.loaded()
         while True:
             await self._apply_ranges()
-            await self._confirm(current)
             await self._wait()
-            current = self._plan()
+            await self._confirm(self._plan())
 
     async def _wait(self) -> None:
         """Wait for a change, or until the planner has something to do by itself."""
@@ -229,7 +232,7 @@ class Proxy:
         """Log what is wrong with ports and objects: once each."""
         for problem in problems:
             if problem not in self._problems:
-                log.warning(problem)
+                log.warning("cannot be used", reason=problem)
         self._problems = (
             (self._problems | set(problems))
             if len(self._problems) < _MAX_PROBLEMS

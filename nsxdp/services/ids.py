@@ -97,7 +97,7 @@ def endpoint_slots(
         np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets).astype(np.int64)
     )
     pairs = np.sort(groups << np.uint64(32) | slots)
-    for group in np.unique(pairs[1:][pairs[1:] == pairs[:-1]] >> np.uint64(32)).tolist():
+    for group in set((pairs[1:][pairs[1:] == pairs[:-1]] >> np.uint64(32)).tolist()):
         _separate(slots[int(offsets[group]) : int(offsets[group + 1])])
     return slots
 
