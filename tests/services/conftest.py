@@ -10,11 +10,15 @@ directories that the environment variable NSXDP_CORPORA lists, separated by colo
 
 import json
 import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Test modules of this directory import what they share (planned.py) by its plain name.
+sys.path.append(str(Path(__file__).parent))
 
 _OWN = Path(__file__).parents[1] / "data" / "kube-proxy"
 
