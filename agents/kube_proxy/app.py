@@ -13,9 +13,10 @@ from typing import Final
 import structlog
 
 from nsxdp.bridge import BridgeError, require_openflow15
+from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client as ApiClient
 from nsxdp.k8s.credentials import Credentials
-from nsxdp.k8s.errors import KubernetesError
+from nsxdp.k8s.errors import KubernetesError, UnreachableError
 from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import service_proxy_wants
@@ -157,10 +158,29 @@ async def _source(options: Options, stack: AsyncExitStack) -> Source:
         return ManifestDirectory(options.manifests, wants)
     try:
         credentials = await Credentials.find(options.kubeconfig or None)
+        client = await stack.enter_async_context(
+            ApiClient(credentials, user_agent="nsx-kube-proxy")
+        )
+        await _reach(client)
     except KubernetesError as error:
         raise StartError(str(error)) from error
-    client = await stack.enter_async_context(ApiClient(credentials, user_agent="nsx-kube-proxy"))
     return Reflector(client, wants)
+
+
+async def _reach(client: ApiClient) -> None:
+    """Wait until the API server answers: on a node that has just booted it may take a while."""
+    backoff = Backoff()
+    said = ""
+    while True:
+        try:
+            await client.version()
+        except UnreachableError as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning("waiting for the API server", reason=said)
+            await asyncio.sleep(backoff.delay())
+        else:
+            return
 
 
 async def _make_meter(session: Session) -> None:
