@@ -1,0 +1,116 @@
+"""Which tracked connections are to be forgotten (KP-50 to KP-52)."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from planned import Planned, endpoint_slice, service
+
+UDP = "{port: 53, protocol: UDP}"
+PORT = "{name: '', protocol: UDP, port: 1053}"
+
+
+def slice_(addresses: str, **changes: str) -> str:
+    return endpoint_slice(addresses, **{"port": PORT, **changes})
+
+
+def stale(planned: Planned) -> list[str]:
+    """What the last round wants forgotten: ``virtual address -> endpoint``."""
+    assert planned.last is not None
+    return [
+        f"{ip_address(entry.vip)}:{entry.port} -> "
+        f"{ip_address(entry.endpoint)}:{entry.endpoint_port}"
+        for entry in planned.last.stale
+    ]
+
+
+@pytest.fixture
+def planned() -> Planned:
+    return Planned(service(ports=UDP) + slice_("10.244.0.5, 10.244.0.6, 10.244.0.7"))
+
+
+def test_first_endpoints_leave_nothing_to_forget(planned: Planned) -> None:
+    assert stale(planned) == []
+
+
+def test_kp50_endpoint_that_went_is_forgotten(planned: Planned) -> None:
+    planned.apply(slice_("10.244.0.5, 10.244.0.7"))
+    assert stale(planned) == ["10.96.0.10:53 -> 10.244.0.6:1053"]
+    planned.apply(slice_("10.244.0.7"))
+    assert stale(planned) == ["10.96.0.10:53 -> 10.244.0.5:1053"]
+
+
+def test_new_endpoints_leave_nothing_to_forget(planned: Planned) -> None:
+    planned.apply(slice_("10.244.0.5, 10.244.0.6, 10.244.0.7, 10.244.0.8"))
+    assert stale(planned) == []
+
+
+def test_kp50_endpoint_that_serves_no_more_is_forgotten(planned: Planned) -> None:
+    planned.apply(
+        slice_("10.244.0.5, 10.244.0.6")
+        + slice_(
+            "10.244.0.7",
+            name="web-2",
+            more="conditions: {ready: false, serving: false, terminating: true}",
+        )
+    )
+    assert stale(planned) == ["10.96.0.10:53 -> 10.244.0.7:1053"]
+
+
+def test_kp50_endpoint_that_terminates_but_serves_is_kept(planned: Planned) -> None:
+    planned.apply(
+        slice_("10.244.0.5, 10.244.0.6")
+        + slice_(
+            "10.244.0.7",
+            name="web-2",
+            more="conditions: {ready: false, serving: true, terminating: true}",
+        )
+    )
+    assert stale(planned) == []
+
+
+def test_kp51_policy_and_topology_break_no_connection(planned: Planned) -> None:
+    planned.apply(service(ports=UDP, spec="internalTrafficPolicy: Local"))
+    assert stale(planned) == []
+    planned.apply(service(ports=UDP, spec="sessionAffinity: ClientIP"))
+    assert stale(planned) == []
+
+
+def test_kp50_without_any_endpoint_nothing_is_forgotten_until_there_is_one(
+    planned: Planned,
+) -> None:
+    planned.apply(slice_(""))
+    assert stale(planned) == []
+    planned.apply(slice_("10.244.0.6"))
+    assert stale(planned) == [
+        "10.96.0.10:53 -> 10.244.0.5:1053",
+        "10.96.0.10:53 -> 10.244.0.7:1053",
+    ]
+
+
+def test_kp50_each_family_for_itself() -> None:
+    planned = Planned(
+        service(ports=UDP, cluster_ips="10.96.0.10, fd00:96::a")
+        + slice_("10.244.0.5")
+        + slice_("fd00:244::5, fd00:244::6", name="web-6")
+    )
+    planned.apply(slice_("fd00:244::6", name="web-6"))
+    assert stale(planned) == ["fd00:96::a:53 -> fd00:244::5:1053"]
+
+
+def test_kp52_tcp_is_left_alone() -> None:
+    planned = Planned(service() + endpoint_slice("10.244.0.5, 10.244.0.6"))
+    planned.apply(endpoint_slice("10.244.0.5"))
+    assert stale(planned) == []
+
+
+def test_removed_service_leaves_its_connections(planned: Planned) -> None:
+    planned.delete(service(ports=UDP))
+    assert stale(planned) == []
+    planned.apply(service(ports=UDP))
+    planned.apply(slice_("10.244.0.5"))
+    assert stale(planned) == [
+        "10.96.0.10:53 -> 10.244.0.6:1053",
+        "10.96.0.10:53 -> 10.244.0.7:1053",
+    ]

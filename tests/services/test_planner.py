@@ -1,0 +1,136 @@
+"""Rounds: what a planner notes, counts, and does by itself as time goes by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planned import NODE, Planned, endpoint_slice, objects, service
+
+from nsxdp.k8s.objects import Node, ObjectMeta
+from nsxdp.k8s.source import Op
+from nsxdp.services.addresses import Family
+from nsxdp.services.plan import basis_period
+from nsxdp.services.planner import ServicePlanner
+
+
+def sticky(name: str, seconds: int) -> str:
+    affinity = f"clientIP: {{timeoutSeconds: {seconds}}}"
+    return service(
+        name,
+        cluster_ips=f"10.96.0.{seconds % 250}",
+        spec=f"sessionAffinity: ClientIP, sessionAffinityConfig: {{{affinity}}}",
+    )
+
+
+def test_round_without_changes_is_empty() -> None:
+    planner = ServicePlanner(NODE)
+    for _ in range(2):
+        owned = planner.round(1.0).owned
+        assert (len(owned.owners), owned.messages, len(owned.ends)) == (0, b"", 0)
+
+
+def test_changes_gather_until_the_round() -> None:
+    planned = Planned()
+    planned.take(service() + endpoint_slice("10.244.0.5"))
+    planned.take(endpoint_slice("10.244.0.5, 10.244.0.6"))
+    planned.take(service("other", cluster_ips="10.96.0.11"))
+    delta = planned.round()
+    assert (delta.groups_added, delta.flows_added, delta.buckets_inserted) == (1, 2, 0)
+
+
+def test_what_came_and_went_between_two_rounds_sends_nothing() -> None:
+    planned = Planned()
+    planned.take(service() + endpoint_slice("10.244.0.5"))
+    planned.take(service(), Op.DELETE)
+    assert planned.round().messages == 0
+    assert planned.text() == ""
+
+
+def test_take_says_whether_a_round_is_due() -> None:
+    planner = ServicePlanner(NODE)
+    (web,) = objects(service())
+    assert planner.take(Op.UPSERT, web)
+    assert planner.take(Op.DELETE, web)
+    assert not planner.take(Op.UPSERT, Node(metadata=ObjectMeta(name=NODE)))
+
+
+def test_kp26_zone_of_the_node_is_followed() -> None:
+    planned = Planned(
+        service()
+        + endpoint_slice("10.244.0.5", name="a", more="hints: {forZones: [{name: a}]}")
+        + endpoint_slice("10.244.0.6", name="b", more="hints: {forZones: [{name: b}]}")
+    )
+    assert planned.text().count("bucket_id") == 2
+    planned.planner.tracker.set_zone("b")
+    assert planned.round().buckets_removed == 1
+    assert "bucket_id:B(10.244.0.6:8080)" in planned.text()
+
+
+def test_kp23_ports_without_local_endpoints_are_counted() -> None:
+    planned = Planned()
+
+    def counts() -> list[int]:
+        return [planned.planner.without_local_endpoints(family) for family in Family]
+
+    local = service(spec="internalTrafficPolicy: Local", cluster_ips="10.96.0.10, fd00:96::10")
+    planned.apply(local + endpoint_slice("10.244.1.5", more="nodeName: there"))
+    # No endpoint at all is not the same: that is rejected.
+    assert counts() == [1, 0]
+    planned.apply(endpoint_slice("fd00:244::5", name="web-6", more="nodeName: there"))
+    assert counts() == [1, 1]
+    planned.apply(endpoint_slice("10.244.0.5", more=f"nodeName: {NODE}"))
+    assert counts() == [0, 1]
+    planned.delete(local)
+    assert counts() == [0, 0]
+
+
+def test_kp33_each_service_changes_its_hash_basis_in_its_own_time() -> None:
+    planned = Planned(
+        sticky("a", 20)
+        + endpoint_slice("10.244.0.5", name="a-1", service="a")
+        + sticky("b", 30)
+        + endpoint_slice("10.244.0.5", name="b-1", service="b"),
+        now=60.0,
+    )
+    seen = []
+    for _ in range(4):
+        due = planned.planner.next_rotation
+        assert due is not None
+        planned.now = due
+        lines = planned.messages(planned.round())
+        assert all(line.startswith("ADD_OR_MOD group_id=G(") for line in lines)
+        seen.append((due, [line.split("G(")[1][0] for line in lines]))
+    assert seen == [(80.0, ["a"]), (90.0, ["b"]), (100.0, ["a"]), (120.0, ["a", "b"])]
+
+
+def test_kp33_late_round_comes_to_the_same_as_a_new_agent() -> None:
+    everything = sticky("a", 20) + endpoint_slice("10.244.0.5", service="a")
+    planned = Planned(everything, now=60.0)
+    planned.now = 1000.5
+    planned.round()
+    assert planned.text() == Planned(everything, now=1000.5).text()
+    assert planned.planner.next_rotation == 1020.0
+
+
+def test_kp33_timeouts_of_seconds_keep_their_basis_for_a_while() -> None:
+    assert [basis_period(seconds) for seconds in (1, 10, 60, 86400)] == [10.0, 10.0, 60.0, 86400.0]
+    planned = Planned(sticky("a", 1) + endpoint_slice("10.244.0.5", service="a"), now=60.0)
+    assert planned.planner.next_rotation == 70.0
+
+
+def test_timeout_that_changes_back_and_forth_rotates_once() -> None:
+    planned = Planned(sticky("a", 20) + endpoint_slice("10.244.0.5", service="a"), now=60.0)
+    for seconds in (40, 20, 40, 20):
+        planned.apply(sticky("a", seconds))
+    planned.now = 80.0
+    assert planned.round().messages == 1
+    assert planned.round().messages == 0
+
+
+@pytest.mark.parametrize("family", Family)
+def test_owner_is_the_group_id(family: Family) -> None:
+    planned = Planned(service(cluster_ips="10.96.0.10, fd00:96::10"))
+    assert planned.last is not None
+    owners = planned.last.owned.owners
+    assert planned.group_id(family=family) in owners.tolist()
+    assert owners.dtype == np.uint64
