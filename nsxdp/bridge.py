@@ -127,7 +127,10 @@ class BridgeChanged:
         new: Mapping[str, Port] = {} if self.new is None else self.new.ports
         gone = [PortChanged(port, None) for name, port in old.items() if name not in new]
         others = [
-            PortChanged(old.get(name), port) for name, port in new.items() if old.get(name) != port
+            PortChanged(before, port)
+            for name, port in new.items()
+            # Those that didn't change are the same objects, mostly, and comparing costs more.
+            if (before := old.get(name)) is not port and before != port
         ]
         return (*gone, *others)
 

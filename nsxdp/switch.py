@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -29,7 +29,7 @@ BRIDGE_WATCHES = (
         ),
         indexes=("name",),
     ),
-    Watch("Port", ("interfaces", "tag")),
+    Watch("Port", ("interfaces", "tag"), indexes=("interfaces",)),
     Watch("Interface", ("name", "ofport", "mac_in_use", "external_ids", "type")),
 )
 """What a `BridgeView` needs of its client."""
@@ -56,8 +56,10 @@ class BridgeView:
         self.name = name
         self._replica = client.replica
         self._row: Row | None = None
-        self._known: dict[Uuid, tuple[Row, Row, Port]] = {}
+        self._known: dict[Uuid, Port] = {}
+        self._ports: dict[str, Port] = {}
         self._bridge: Bridge | None = None
+        self._changed_interfaces: set[Uuid] = set(self._replica["Interface"].uuids)
         self._stale = True
         if self.bridge is None:
             raise BridgeError(
@@ -101,15 +103,32 @@ class BridgeView:
                     yield change
 
     def _changed(self, batch: Batch) -> None:
-        self._stale = bool(batch.changes) or self._stale
+        """Note which interfaces may differ, so that reading them costs what has changed."""
+        self._stale = True
+        interfaces = self._changed_interfaces
+        for change in batch.changes:
+            rows = [row for row in (change.old, change.new) if row is not None]
+            if change.table == "Interface":
+                interfaces.add(change.uuid)
+            elif change.table == "Port":
+                interfaces.update(*(row.interfaces for row in rows))
+            elif change.table == "Bridge" and any(row.name == self.name for row in rows):
+                before, after = (
+                    row.ports if row else frozenset() for row in (change.old, change.new)
+                )
+                for uuid in before ^ after:
+                    port = self._replica["Port"].get(uuid)
+                    if port is not None:
+                        interfaces.update(port.interfaces)
 
     def _names(self) -> list[str]:
         return self._replica["Bridge"].column("name")
 
     def _read(self) -> Bridge | None:
         row = self._replica["Bridge"].one("name", self.name)
+        self._read_ports(row)
         if row is None:
-            self._row, self._known = None, {}
+            self._row = None
             return None
         # When ovsdb-server restarts, ephemeral columns (a bridge's datapath_id, an interface's
         # mac_in_use) are empty until ovs-vswitchd writes them again: they still hold.
@@ -120,27 +139,34 @@ class BridgeView:
             name=self.name,
             datapath_id=row.datapath_id or (before.datapath_id if before else ""),
             protocols=row.protocols,
-            ports=MappingProxyType(self._ports(row)),
+            ports=MappingProxyType(dict(self._ports)),
             datapath_type=row.datapath_type,
             fail_mode=row.fail_mode or "",
             external_ids=row.external_ids,
             ovs_version=versions[0] if versions else "",
         )
 
-    def _ports(self, bridge: Row) -> Mapping[str, Port]:
-        """The ports by name; those whose rows are as they were stay the very same objects."""
-        known = {}
-        for port in self._replica.resolve(bridge, "ports"):
-            for interface in self._replica.resolve(port, "interfaces"):
-                before = self._known.get(interface.uuid)
-                if before is not None and before[0] is port and before[1] is interface:
-                    known[interface.uuid] = before
-                elif interface.ofport is not None and interface.ofport > 0:
-                    mac = interface.mac_in_use or (before[2].mac if before is not None else "")
-                    known[interface.uuid] = (port, interface, _port(port, interface, mac))
-        self._known = known
-        ports = {port.name: port for _, _, port in known.values()}
-        return dict(sorted(ports.items()))
+    def _read_ports(self, bridge: Row | None) -> None:
+        """Bring the ports up to date; the others stay the very same objects."""
+        changed, self._changed_interfaces = self._changed_interfaces, set()
+        before = {uuid: self._known.pop(uuid) for uuid in changed if uuid in self._known}
+        for port in before.values():
+            self._ports.pop(port.name, None)
+        found = [] if bridge is None else [self._find(bridge, uuid) for uuid in changed]
+        for row, interface in sorted(filter(None, found), key=lambda pair: str(pair[1].name)):
+            known = before.get(interface.uuid)
+            port = _port(row, interface, interface.mac_in_use or (known.mac if known else ""))
+            self._known[interface.uuid] = self._ports[port.name] = port
+
+    def _find(self, bridge: Row, uuid: Uuid) -> tuple[Row, Row] | None:
+        """The rows of Port and Interface, if it is one of the bridge that has its number."""
+        interface = self._replica["Interface"].get(uuid)
+        if interface is None or interface.ofport is None or interface.ofport <= 0:
+            return None
+        for port in self._replica["Port"].by("interfaces", uuid):
+            if port.uuid in bridge.ports:
+                return port, interface
+        return None
 
 
 def _port(port: Row, interface: Row, mac: str) -> Port:

@@ -212,6 +212,15 @@ def server(tmp_path: Path) -> Iterator[OvsdbServer]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def vswitch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OvsdbServer]:
+    """As `server`, for all tests of a module."""
+    server = OvsdbServer(tmp_path_factory.mktemp("vswitch"), VSWITCH_SCHEMA)
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def clustered_server(tmp_path: Path) -> Iterator[OvsdbServer]:
     """A cluster of one server, which remembers transactions, unlike a standalone one."""

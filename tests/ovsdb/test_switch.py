@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nsxdp.bridge import (
     OFPORT_LOCAL,
@@ -17,7 +20,7 @@ from nsxdp.bridge import (
     local_pods,
     require_openflow15,
 )
-from nsxdp.ovsdb import Client
+from nsxdp.ovsdb import Client, Transaction, TransactionError
 from nsxdp.switch import BRIDGE_WATCHES, DATABASE, BridgeView, open_bridge
 
 PATIENCE = 20.0
@@ -152,3 +155,89 @@ async def test_a_bridge_that_no_vswitchd_has_seen_has_no_ports(server: Any) -> N
         server.vsctl("--no-wait", "add-br", "other")
     async with asyncio.timeout(PATIENCE):
         assert await waiting is None, "what happens to other bridges is no change of this one"
+
+
+step = st.one_of(
+    st.tuples(st.just("add"), st.sampled_from(["br0", "br1"]), st.integers(-1, 5)),
+    st.tuples(st.just("bond"), st.sampled_from(["br0", "br1"]), st.integers(-1, 5)),
+    st.tuples(st.just("ofport"), st.integers(0, 9), st.none() | st.integers(-1, 5)),
+    st.tuples(st.just("tag"), st.integers(0, 9), st.none() | st.integers(1, 9)),
+    st.tuples(st.just("move"), st.integers(0, 9), st.sampled_from(["br0", "br1"])),
+    st.tuples(st.just("delete"), st.integers(0, 9), st.none()),
+    st.tuples(st.just("again"), st.sampled_from(["br0", "br1"]), st.booleans()),
+)
+
+
+def take(client: Client, txn: Transaction, number: int, step: tuple[str, Any, Any]) -> None:
+    """Add one step to a transaction; it has no effect where there is no such row."""
+    kind, first, second = step
+    replica = client.replica
+    if kind in ("add", "bond"):
+        interfaces = [
+            txn.insert("Interface", {"name": f"{letter}{number}", "ofport": second})
+            for letter in ("ab" if kind == "bond" else "a")
+        ]
+        port = txn.insert("Port", {"name": f"p{number}", "interfaces": interfaces})
+        txn.mutate("Bridge", [("name", "==", first)], [("ports", "insert", [port])])
+    elif kind == "again":
+        [root] = replica["Open_vSwitch"].rows
+        bridge = replica["Bridge"].one("name", first)
+        if bridge is not None:
+            txn.mutate("Open_vSwitch", root, [("bridges", "delete", bridge)])
+        if bridge is None or second:
+            ports = bridge.ports if bridge is not None else frozenset()
+            new = txn.insert("Bridge", {"name": first, "ports": ports})
+            txn.mutate("Open_vSwitch", root, [("bridges", "insert", new)])
+    elif rows := sorted(replica["Port"], key=lambda row: str(row.uuid)):
+        port_row = rows[first % len(rows)]
+        if kind == "ofport":
+            [interface, *_] = port_row.interfaces
+            txn.update("Interface", interface, {"ofport": second})
+        elif kind == "tag":
+            txn.update("Port", port_row, {"tag": second})
+        else:
+            txn.mutate("Bridge", (), [("ports", "delete", [port_row])])
+            if kind == "move":
+                where = [("name", "==", second)]
+                txn.mutate("Bridge", where, [("ports", "insert", [port_row])])
+
+
+async def walk(remote: str, steps: list[list[tuple[str, Any, Any]]]) -> None:
+    number = 0
+    async with asyncio.timeout(PATIENCE), Client(remote, DATABASE, BRIDGE_WATCHES) as client:
+        txn = client.transaction()
+        txn.delete("Open_vSwitch", ())
+        bridges = [txn.insert("Bridge", {"name": name}) for name in ("br0", "br1")]
+        txn.insert("Open_vSwitch", {"bridges": bridges})
+        await client.commit(txn)
+        view = BridgeView(client, "br0")
+        changes = view.changes(since=view.bridge)
+        told: dict[str, Any] = {}
+        for batch in steps:
+            txn = client.transaction()
+            for one in batch:
+                number += 1
+                take(client, txn, number, one)
+            before = view.bridge
+            with suppress(TransactionError):  # such as two bridges of one name
+                await client.commit(txn)
+            if client.replica["Bridge"].one("name", "br0") is None:
+                assert view.bridge is None
+            else:
+                assert view.bridge == BridgeView(client, "br0").bridge
+            if view.bridge == before:
+                continue
+            for change in (await anext(changes)).ports:
+                if change.old is not None:
+                    assert told.pop(change.old.name) == change.old
+                if change.new is not None:
+                    told[change.new.name] = change.new
+            assert told == (view.bridge.ports if view.bridge else {})
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=st.lists(st.lists(step, min_size=1, max_size=3), min_size=1, max_size=8))
+def test_what_is_followed_is_what_is_found_anew(vswitch_server: Any, steps: Any) -> None:
+    asyncio.run(walk(vswitch_server.remote, steps))
