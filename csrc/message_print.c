@@ -9,7 +9,7 @@
 #include "field.h"
 
 /* A message in an error, or in a bundle, is one deep.  One in a bundle's
- * message that is in an error is two deep. No sane message is deeper. */
+ * message that is in an error is two deep.  No sane message is deeper. */
 #define MAX_DEPTH 2
 
 #define MULTIPART_MORE 1

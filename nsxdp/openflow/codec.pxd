@@ -21,6 +21,7 @@ cdef extern from "nsxdp.h" nogil:
 cdef class Tables:
     cdef const char *names[256]
     cdef readonly tuple by_number
+    cdef dict _names(self)
 
 
 # The C form of a Tables, or NULL for None.

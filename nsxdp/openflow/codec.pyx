@@ -92,13 +92,14 @@ cdef class Tables:
                 encoded = by_number[number]
                 self.names[number] = encoded
 
+    cdef dict _names(self):
+        return {name.decode(): number for number, name in enumerate(self.by_number) if name}
+
     def __repr__(self):
-        names = {number: name.decode() for number, name in enumerate(self.by_number) if name}
-        return f"Tables({({name: number for number, name in names.items()})!r})"
+        return f"Tables({self._names()!r})"
 
     def __reduce__(self):
-        names = {name.decode(): number for number, name in enumerate(self.by_number) if name}
-        return Tables, (names,)
+        return Tables, (self._names(),)
 
 
 cdef nsx_tables tables_pointer(Tables tables) noexcept:

@@ -290,6 +290,14 @@ async def test_a_refused_request(bridge: Remote) -> None:
         assert isinstance(reply, MultipartReply)
 
 
+async def test_what_is_only_answered_if_refused(bridge: Remote) -> None:
+    async with open_session(bridge) as session:
+        await session.perform(MeterMod(MeterCommand.ADD, 5, 100, 10))
+        with pytest.raises(RequestError, match="OFPMMFC_METER_EXISTS: OFPT_METER_MOD"):
+            await session.perform(MeterMod(MeterCommand.ADD, 5, 100, 10))
+        await session.perform(MeterMod(MeterCommand.MODIFY, 5, 200, 10))
+
+
 async def test_an_error_that_nobody_waits_for_is_logged(
     bridge: Remote, caplog: pytest.LogCaptureFixture
 ) -> None:

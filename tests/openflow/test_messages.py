@@ -376,6 +376,7 @@ def test_tables_of_a_sequence() -> None:
     assert codec.flow_format(codec.flow_parse("table=C actions=drop", 0, tables), tables) == (
         "table=C, actions=drop"
     )
+    assert repr(tables) == "Tables({'A': 0, 'C': 2})"
     assert pickle.loads(pickle.dumps(tables)).by_number == tables.by_number
 
 
