@@ -90,14 +90,7 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
         put_property(b, NSX_BUCKET_WATCH_GROUP, watch_group);
     }
 
-    size_t len = b->size - start;
-    if (len > NSX_BUNDLED_MAX - NSX_GROUP_MOD_LEN) {
-        return nsx_decode_error(error, position,
-                                "group %"PRIu32": bucket %"PRIu32" of %zu "
-                                "bytes does not fit into a bundle's message",
-                                canon->group_id, view->bucket_id, len);
-    }
-    nsx_set16(b->data + start, (uint16_t) len);
+    nsx_set16(b->data + start, (uint16_t) (b->size - start));
     canon->n_buckets++;
     return 0;
 }
@@ -134,12 +127,6 @@ nsx_canon_start(struct nsx_canon *canon, const struct nsx_group_view *view,
     canon->buckets.size = 0;
     canon->properties.size = 0;
     nsx_put(&canon->properties, view->properties, view->properties_len);
-    if (view->properties_len > NSX_BUNDLED_MAX - NSX_GROUP_MOD_LEN) {
-        return nsx_decode_error(error, position,
-                                "group %"PRIu32": properties of %zu bytes do "
-                                "not fit into a bundle's message",
-                                view->group_id, view->properties_len);
-    }
     return nsx_canon_continue(canon, view, position, error);
 }
 
@@ -176,8 +163,18 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
               struct nsx_error *error)
 {
     struct nsx_buf *b = &canon->buckets;
+    size_t size = b->size + canon->properties.size;
     const uint8_t *end = b->data + b->size;
     struct place place;
+
+    if (size > NSX_GROUP_CONTENT_MAX) {
+        return nsx_decode_error(error, position,
+                                "group %"PRIu32" has %zu buckets of %zu bytes "
+                                "altogether: with more than %d, Open vSwitch "
+                                "could not show it", canon->group_id,
+                                canon->n_buckets, size,
+                                NSX_GROUP_CONTENT_MAX);
+    }
 
     /* Nearly all come in order. */
     bool ascending = true;
@@ -254,76 +251,48 @@ nsx_claim_group_hash(const struct nsx_claim *claim)
 
 /* Deltas. */
 
-/* Writes group_mods about one group: as many as its buckets need. */
-struct writer {
-    struct nsx_buf *delta;
-    struct nsx_changes *changes;
-    size_t start;               /* Of the message being written. */
-    size_t reserved;            /* For the properties that will end it. */
-    uint32_t group_id;
-    uint8_t type;
-};
-
-static void
-writer_start(struct writer *w, enum nsx_group_command command,
-             uint32_t command_bucket_id, size_t properties_len)
+/* Appends a group_mod without buckets and properties, and returns its
+ * offset. */
+static size_t
+put_group_mod(struct nsx_buf *delta, enum nsx_group_command command,
+              uint8_t type, uint32_t group_id, uint32_t command_bucket_id,
+              struct nsx_changes *changes)
 {
-    w->start = w->delta->size;
-    w->reserved = properties_len;
-    w->changes->messages++;
+    uint8_t *p = nsx_put_zeros(delta, NSX_GROUP_MOD_LEN);
 
-    uint8_t *p = nsx_put_zeros(w->delta, NSX_GROUP_MOD_LEN);
     p[0] = NSX_OFP_VERSION;
     p[1] = NSX_OFPT_GROUP_MOD;
+    nsx_set16(p + 2, NSX_GROUP_MOD_LEN);
     nsx_set16(p + 8, (uint16_t) command);
-    p[10] = w->type;
-    nsx_set32(p + 12, w->group_id);
+    p[10] = type;
+    nsx_set32(p + 12, group_id);
     nsx_set32(p + 20, command_bucket_id);
+    changes->messages++;
+    return delta->size - NSX_GROUP_MOD_LEN;
 }
 
+/* Sets the lengths of the group_mod at 'start', which was appended last, and
+ * ends with 'properties_len' bytes of properties. */
 static void
-writer_end(struct writer *w, const uint8_t *properties)
+end_group_mod(struct nsx_buf *delta, size_t start, size_t properties_len)
 {
-    size_t buckets_len = w->delta->size - w->start - NSX_GROUP_MOD_LEN;
+    size_t len = delta->size - start;
+    uint8_t *p = delta->data + start;
 
-    nsx_put(w->delta, properties, w->reserved);
-    uint8_t *p = w->delta->data + w->start;
-    nsx_set16(p + 2, (uint16_t) (w->delta->size - w->start));
-    nsx_set16(p + 16, (uint16_t) buckets_len);
-}
-
-/* Adds a bucket, in a message of its own if the one being written, which
- * 'properties' will end, has no more room. */
-static void
-writer_put(struct writer *w, const uint8_t *bucket, size_t len,
-           const uint8_t *properties)
-{
-    size_t used = w->delta->size - w->start;
-
-    if (used + w->reserved + len > NSX_BUNDLED_MAX) {
-        writer_end(w, properties);
-        writer_start(w, NSX_GROUP_INSERT_BUCKET, NSX_BUCKET_LAST, 0);
-    }
-    nsx_put(w->delta, bucket, len);
+    nsx_set16(p + 2, (uint16_t) len);
+    nsx_set16(p + 16, (uint16_t) (len - NSX_GROUP_MOD_LEN - properties_len));
 }
 
 void
 nsx_group_put(const struct nsx_claim *claim, struct nsx_buf *delta,
               struct nsx_changes *changes)
 {
-    struct writer w = { .delta = delta, .changes = changes,
-                        .group_id = claim->group_id,
-                        .type = claim->group_type };
-    const uint8_t *properties = claim_properties(claim);
-    struct place place;
+    size_t start = put_group_mod(delta, NSX_GROUP_ADD_OR_MOD,
+                                 claim->group_type, claim->group_id,
+                                 NSX_BUCKET_ALL, changes);
 
-    writer_start(&w, NSX_GROUP_ADD_OR_MOD, NSX_BUCKET_ALL,
-                 claim->properties_len);
-    for (const uint8_t *p = claim->data; place_at(&place, p, properties);
-         p += place.len) {
-        writer_put(&w, place.bucket, place.len, properties);
-    }
-    writer_end(&w, properties);
+    nsx_put(delta, claim->data, claim->len);
+    end_group_mod(delta, start, claim->properties_len);
 }
 
 /* Walks two canonical groups' buckets together. */
@@ -393,24 +362,24 @@ nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
         return;
     }
 
-    struct writer w = { .delta = delta, .changes = changes,
-                        .group_id = new->group_id, .type = new->group_type };
     pair = pair_first(old, new);
     while (pair_next(&pair)) {
         if (pair.is_removed) {
-            writer_start(&w, NSX_GROUP_REMOVE_BUCKET, pair.removed.id, 0);
-            writer_end(&w, NULL);
+            put_group_mod(delta, NSX_GROUP_REMOVE_BUCKET, new->group_type,
+                          new->group_id, pair.removed.id, changes);
         }
     }
     if (n_inserted) {
-        writer_start(&w, NSX_GROUP_INSERT_BUCKET, NSX_BUCKET_LAST, 0);
+        size_t start = put_group_mod(delta, NSX_GROUP_INSERT_BUCKET,
+                                     new->group_type, new->group_id,
+                                     NSX_BUCKET_LAST, changes);
         pair = pair_first(old, new);
         while (pair_next(&pair)) {
             if (pair.is_inserted) {
-                writer_put(&w, pair.inserted.bucket, pair.inserted.len, NULL);
+                nsx_put(delta, pair.inserted.bucket, pair.inserted.len);
             }
         }
-        writer_end(&w, NULL);
+        end_group_mod(delta, start, 0);
     }
     changes->buckets_removed += n_removed;
     changes->buckets_inserted += n_inserted;
@@ -420,10 +389,7 @@ void
 nsx_group_put_delete(uint32_t group_id, struct nsx_buf *delta,
                      struct nsx_changes *changes)
 {
-    struct writer w = { .delta = delta, .changes = changes,
-                        .group_id = group_id };
-
-    writer_start(&w, NSX_GROUP_DELETE, NSX_BUCKET_ALL, 0);
-    writer_end(&w, NULL);
+    put_group_mod(delta, NSX_GROUP_DELETE, 0, group_id, NSX_BUCKET_ALL,
+                  changes);
     changes->groups_deleted++;
 }

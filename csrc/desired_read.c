@@ -56,11 +56,11 @@ read_flow(const struct nsx_desired *d, const uint8_t *msg, size_t len,
         return nsx_decode_error(error, position + FM_COMMAND,
                                 "a flow that is desired must be added; this "
                                 "flow_mod's command is %d", (int) command);
-    } else if (len > NSX_BUNDLED_MAX) {
+    } else if (len > NSX_FLOW_MOD_MAX) {
         return nsx_decode_error(error, position + 2,
-                                "a flow_mod of %zu bytes does not fit into a "
-                                "bundle, which takes %d", len,
-                                NSX_BUNDLED_MAX);
+                                "a flow of %zu bytes: with more than %d, Open "
+                                "vSwitch could not show it", len,
+                                NSX_FLOW_MOD_MAX);
     }
 
     struct nsx_claim *claim = claim_new(len);
@@ -82,11 +82,6 @@ finish_group(struct nsx_canon *canon, size_t position,
 
     size_t buckets_len = canon->buckets.size;
     size_t properties_len = canon->properties.size;
-    if (buckets_len > UINT32_MAX - properties_len) {
-        return nsx_decode_error(error, position, "group %"PRIu32" is too long",
-                                canon->group_id);
-    }
-
     struct nsx_claim *claim = claim_new(buckets_len + properties_len);
     claim->is_group = true;
     claim->group_id = canon->group_id;

@@ -282,7 +282,8 @@ NSX_API void nsx_desired_free(struct nsx_desired *);
  * New groups are sent in the order in which they are given, so that one whose
  * buckets use another can follow it, and deleted in the reverse.  The order of
  * a group's buckets is no content, except in a fast failover group's: buckets
- * are told apart by their ids.
+ * are told apart by their ids.  A group that takes more than one message is
+ * refused: Open vSwitch aborts when it is asked to show one.
  *
  * A flow (table, priority, match) or group that two owners want belongs to the
  * first until it lets go; then the next one's is installed.  So it is where

@@ -8,12 +8,14 @@ reports is reported here: ``pytest tests/core`` and ``pytest`` need nothing spec
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ CFLAGS = [
 ]
 REPORTS = "NSXDP_CORE_REPORTS"
 """In the child's environment: the file that its reports go to."""
+
+_ALLOCATED = "__sanitizer_get_current_allocated_bytes"
 
 TIMEOUT = 110
 """Seconds for one file's tests."""
@@ -109,6 +113,9 @@ class Core:
         self.ffi: Any = cffi.FFI()
         self.ffi.cdef(declarations())
         self.lib: Any = self.ffi.dlopen(str(library))
+        self._runtime = cffi.FFI()
+        self._runtime.cdef(f"size_t {_ALLOCATED}(void);")
+        self._allocated: Any = getattr(self._runtime.dlopen(None), _ALLOCATED)
 
     def buf(self) -> Any:
         """A new, empty buffer, which is freed with its last reference."""
@@ -132,6 +139,19 @@ class Core:
     def exact(self, data: bytes) -> Any:
         """A copy of 'data' with not one readable byte after it."""
         return self.ffi.from_buffer(data) if not data else self.ffi.new("uint8_t[]", data)
+
+    def leaks(self, work: Callable[[], object], times: int = 500) -> bool:
+        """Whether each call of 'work' leaves more memory allocated than there was before."""
+        for _ in range(20):
+            work()
+        gc.collect()
+        before = self._allocated()
+        for _ in range(times):
+            work()
+        gc.collect()
+        after = self._allocated()
+        grown: bool = after - before > 8 * times
+        return grown
 
     def flow(self, text: str, command: int = 0) -> bytes:
         """The flow_mod of 'text'."""

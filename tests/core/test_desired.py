@@ -356,11 +356,63 @@ def test_calls_out_of_turn(core: Any) -> None:
     core.lib.nsx_desired_free(core.ffi.NULL)
 
 
-def test_too_long_for_a_bundle(core: Any) -> None:
-    """A bundle's message takes 16 bytes, so a flow may have 16 less than a message can."""
+def test_nothing_leaks(core: Any) -> None:
     desired = Desired(core)
-    actions = ",".join(["output:1"] * 4091)
-    retval, error, _ = desired.replace({1: core.flow(f"actions={actions}")})
+    whole = desired.encode(MESSAGES)
+    shown = replies(whole)
 
+    def come_and_go() -> None:
+        assert desired.replace({1: whole, 2: whole})[0] == 0
+        assert desired.replace({1: b""})[0] == 0
+        assert desired.replace({2: b"", 3: whole[:-8]})[0] != 0
+        assert desired.replace({2: b""})[0] == 0
+
+    def reconcile() -> None:
+        desired.begin()
+        for reply in shown:
+            desired.installed(reply)
+            desired.installed(reply[:-1])
+        desired.diff()
+
+    def set_up() -> None:
+        other = Desired(core)
+        assert other.replace({1: whole, 2: whole})[0] == 0
+        other.begin()
+        other.installed(shown[0])
+
+    for work in (come_and_go, reconcile, set_up):
+        assert not core.leaks(work), work
+
+
+def test_flow_that_could_not_be_shown(core: Any) -> None:
+    """Open vSwitch aborts when it dumps a flow that takes more than a message."""
+    desired = Desired(core)
+
+    def flow(n: int) -> bytes:
+        made: bytes = core.flow("actions=" + ",".join(["output:1"] * n))
+        return made
+
+    assert len(flow(4088)) == 64 + 16 * 4088 <= 65487 < len(flow(4089))
+    assert desired.replace({1: flow(4088)})[0] == 0
+    retval, error, _ = desired.replace({1: flow(4089)})
     assert retval != 0
-    assert "does not fit into a bundle" in core.message(error)
+    assert "could not show it" in core.message(error)
+
+
+def test_group_that_could_not_be_shown(desired: Desired) -> None:
+    """Open vSwitch aborts when it dumps a group that takes more than a message."""
+
+    def group(n: int) -> str:
+        buckets = "".join(f",bucket=bucket_id:{i},actions=output:{i + 1}" for i in range(n))
+        return "group_id=1,type=select,selection_method=dp_hash" + buckets
+
+    most = (65495 - 40) // 32
+    assert desired.need({1: [group(most)]}).messages == 1
+    assert len(desired.dump()) <= 65519
+    retval, error, _ = desired.replace({1: desired.encode([group(most + 1)])})
+    assert retval != 0
+    assert "group 1 has 2046 buckets" in desired.core.message(error)
+    retval, error, _ = desired.replace({1: desired.encode([group(9000)])})
+    assert retval != 0
+    assert "group 1 has 9000 buckets" in desired.core.message(error)
+    assert desired.need({1: [group(most)]}).messages == 0

@@ -176,6 +176,24 @@ def test_wrong_texts_leave_nothing(core: Any) -> None:
     assert accepted
 
 
+def test_nothing_leaks(core: Any) -> None:
+    template = Template(core, GROUP)
+    right = {name: numbers([1, 2], 4) for name in template.holes}
+    wrong = {**right, "port": numbers([1, 65536], 4)}
+
+    assert not core.leaks(lambda: template.stamp(2, right, [0, 1, 2]))
+    assert not core.leaks(lambda: template.stamp(2, wrong, [0, 1, 2]))
+    assert not core.leaks(lambda: Template(core, FLOW))
+    for text in (b"table=1,nw_dst={a},actions=group:{b},x:{c}", b"group_id={a},type=all"):
+        encoded, handle = core.exact(text), core.ffi.new("struct nsx_template **")
+
+        def parse(encoded: Any = encoded, n: int = len(text), handle: Any = handle) -> None:
+            error = core.error()
+            assert core.lib.nsx_template_new(encoded, n, core.ffi.NULL, handle, error) != 0
+
+        assert not core.leaks(parse)
+
+
 def test_gathering(core: Any) -> None:
     ffi = core.ffi
     batches = ffi.new("struct nsx_batch[2]")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nsxdp.lab.ovs import OVS
-from nsxdp.openflow import Delta, DesiredSet, Diff, Session, Template, gather
+from nsxdp.openflow import DecodeError, Delta, DesiredSet, Diff, Session, Template, gather
 from nsxdp.openflow.codec import GROUP_ADD_OR_MOD, flow_parse, group_parse
 from nsxdp.pipeline.service import TEMPLATES
 from nsxdp.transport import parse_remote
@@ -236,3 +236,25 @@ async def test_owners_may_come_and_go_in_any_combination(
         owners = choose.sample(list(WANTED), choose.randint(1, len(WANTED)))
         await bridge.commit(replace(desired, {o: choose.choice([[], WANTED[o]]) for o in owners}))
         assert (await bridge.diff(desired))[1].is_empty
+
+
+async def test_the_largest_group_can_be_shown(bridge: Bridge, desired: DesiredSet) -> None:
+    """With a bucket more, ovs-vswitchd 3.1.0 would abort when it is asked for its groups."""
+    ports = [f",bucket=bucket_id:{i},actions=output:{i + 1}" for i in range(2046)]
+    start = "group_id=1,type=select,selection_method=dp_hash"
+    small = "group_id=2,type=all,bucket=actions=drop"
+    with pytest.raises(DecodeError, match="could not show it"):
+        replace(desired, {1: [start + "".join(ports), small]})
+    await bridge.commit(replace(desired, {1: [start + "".join(ports[:-1]), small]}))
+
+    assert (await bridge.diff(desired))[1].is_empty
+    assert bridge.ofctl("dump-groups").count("bucket_id:") == 2046
+
+
+async def test_the_largest_flow_can_be_shown(bridge: Bridge, desired: DesiredSet) -> None:
+    flow = "actions=" + ",".join(["output:1"] * 4088)
+    await bridge.commit(replace(desired, {1: [flow], 2: ["ip,actions=drop"]}))
+
+    assert (await bridge.diff(desired))[1].is_empty
+    with pytest.raises(DecodeError, match="could not show it"):
+        replace(desired, {1: [flow + ",output:1"]})
