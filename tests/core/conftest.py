@@ -7,6 +7,7 @@ reports is reported here: ``pytest tests/core`` and ``pytest`` need nothing spec
 
 from __future__ import annotations
 
+import builtins
 import fcntl
 import gc
 import json
@@ -127,16 +128,16 @@ class Core:
         """A new error."""
         return self.ffi.new("struct nsx_error *")
 
-    def bytes(self, buf: Any) -> bytes:
+    def bytes(self, buf: Any) -> builtins.bytes:
         """What is in 'buf'."""
         return bytes(self.ffi.buffer(buf.data, buf.size)) if buf.size else b""
 
     def message(self, error: Any) -> str:
         """What 'error' says."""
-        text: bytes = self.ffi.string(error.message)
+        text: builtins.bytes = self.ffi.string(error.message)
         return text.decode()
 
-    def exact(self, data: bytes) -> Any:
+    def exact(self, data: builtins.bytes) -> Any:
         """A copy of 'data' with not one readable byte after it."""
         return self.ffi.from_buffer(data) if not data else self.ffi.new("uint8_t[]", data)
 
@@ -153,15 +154,15 @@ class Core:
         grown: bool = after - before > 8 * times
         return grown
 
-    def flow(self, text: str, command: int = 0) -> bytes:
+    def flow(self, text: str, command: int = 0) -> builtins.bytes:
         """The flow_mod of 'text'."""
         return self._parse(self.lib.nsx_flow_parse, text, command)
 
-    def group(self, text: str, command: int = 0x8000) -> bytes:
+    def group(self, text: str, command: int = 0x8000) -> builtins.bytes:
         """The group_mod of 'text'."""
         return self._parse(self.lib.nsx_group_parse, text, command)
 
-    def _parse(self, function: Any, text: str, command: int) -> bytes:
+    def _parse(self, function: Any, text: str, command: int) -> builtins.bytes:
         buf, error = self.buf(), self.error()
         encoded = text.encode()
         retval = function(encoded, len(encoded), command, self.ffi.NULL, buf, error)

@@ -36,7 +36,7 @@ class Desired:
         """Returns the error number, the changes (or the error), and the delta."""
         ffi, lib = self.core.ffi, self.core.lib
         messages = b"".join(wanted.values())
-        ends = []
+        ends: list[int] = []
         for piece in wanted.values():
             ends.append(len(piece) + (ends[-1] if ends else 0))
         delta, error = self.core.buf(), self.core.error()
