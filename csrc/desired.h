@@ -18,12 +18,12 @@
 /* The longest message that fits into a bundle's. */
 #define NSX_BUNDLED_MAX (UINT16_MAX - NSX_BUNDLE_ADD_LEN)
 
-/* The most bytes that a flow_mod may have, and a group's buckets and properties
- * together.  What shows one flow or group must fit into one message, too:
- * where it doesn't, Open vSwitch 3.1 aborts (ofpmp_postappend() in
- * lib/ofp-msgs.c).  With statistics, a flow takes 48 bytes more there than in
- * its flow_mod; a group takes 8 more than in its group_mod, which a bundle's
- * message has room for anyway. */
+/* The most bytes that a flow_mod may have, and those that a group's buckets
+ * and properties may have together.  What shows one flow or group must fit
+ * into one message, too: where it doesn't, Open vSwitch 3.1 aborts
+ * (ofpmp_postappend() in lib/ofp-msgs.c).  With statistics, a flow takes 48
+ * bytes more there than in its flow_mod; a group takes 8 more than in its
+ * group_mod, which a bundle's message has room for anyway. */
 #define NSX_FLOW_MOD_MAX (UINT16_MAX - 48)
 #define NSX_GROUP_CONTENT_MAX (NSX_BUNDLED_MAX - NSX_GROUP_MOD_LEN)
 
