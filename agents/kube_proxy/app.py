@@ -99,6 +99,7 @@ async def run(options: Options) -> None:
             view,
             connection,
             writer,
+            control=_run_directory(options),
             host=host,
             health=health,
             metrics=metrics,
@@ -147,6 +148,12 @@ async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connectio
         except (BridgeError, OvsdbError, OpenFlowError, RemoteError) as error:
             raise StartError(str(error)) from error
         yield view, connection
+
+
+def _run_directory(options: Options) -> Path | None:
+    """Where the control sockets of this machine's Open vSwitch are; None: it runs elsewhere."""
+    remote = parse_remote(options.ovsdb, 6640)
+    return Path(remote.path).parent if remote.kind == "unix" else None
 
 
 async def _source(options: Options, stack: AsyncExitStack) -> Source:

@@ -212,9 +212,12 @@ def render(
     """Print the groups and flows for some manifests in ovs-ofctl's syntax. Touches no switch."""
     from nsxdp.k8s.errors import KubernetesError
     from nsxdp.pipeline.tables import TABLES
+    from nsxdp_agents.kube_proxy.logs import configure
     from nsxdp_agents.kube_proxy.render import RenderError
     from nsxdp_agents.kube_proxy.render import render as lines
 
+    # Standard output is for flows alone: what reads them knows no log.
+    configure("text", "warning")
     with_names = sys.stdout.isatty() if names is None else names
     try:
         node = node_name or socket.gethostname().lower()

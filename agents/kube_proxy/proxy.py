@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
 
+from nsxdp import unixctl
 from nsxdp.bridge import gateway, local_pods
 from nsxdp.k8s.objects import Node, ServiceCIDR
 from nsxdp.k8s.source import Batch, Op, Source
@@ -20,10 +22,11 @@ from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_fl
 from nsxdp.pipeline.node import Gateway, NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import ZONE
 from nsxdp.services.addresses import Family
-from nsxdp.services.conntrack import Stale
+from nsxdp.services.conntrack import Stale, parse_entries
 from nsxdp.services.planner import Round, ServicePlanner
 from nsxdp.services.reject import reject
 from nsxdp.switch import BridgeView
+from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.health import Health
@@ -61,6 +64,7 @@ class Proxy:
         connection: Connection,
         writer: Writer,
         *,
+        control: Path | None,
         host: HostRoutes | None,
         health: Health,
         metrics: Metrics,
@@ -70,6 +74,7 @@ class Proxy:
         self._view = view
         self._connection = connection
         self._writer = writer
+        self._control = control
         self._host = host
         self._health = health
         self._metrics = metrics
@@ -152,6 +157,7 @@ class Proxy:
     async def _rounds(self, first: _Planned) -> None:
         await self._confirm(first)
         del first
+        await self._forget_old()
         memory.loaded()
         while True:
             await self._apply_ranges()
@@ -190,6 +196,21 @@ class Proxy:
             {family.label: self._planner.without_local_endpoints(family) for family in Family},
         )
         self._forget(planned.round.stale)
+
+    async def _forget_old(self) -> None:
+        """Let conntrack forget what went while no proxy looked."""
+        if self._control is None:
+            return
+        try:
+            dump = await unixctl.call(
+                unixctl.control_socket(self._control), "dpctl/dump-conntrack", f"zone={ZONE}"
+            )
+        except UnixctlError as error:
+            log.warning(
+                "connections to endpoints that went may still be tracked", reason=str(error)
+            )
+        else:
+            self._forget(self._planner.stale_entries(parse_entries(dump)))
 
     def _forget(self, stale: list[Stale]) -> None:
         """Let conntrack forget connections to endpoints that went (KP-50)."""

@@ -235,6 +235,8 @@ class OVS:
             self._processes[daemon] = process
             if not watch.wait(process, _START_SECONDS):
                 raise self._failure(daemon)
+        # The name under which ovs-appctl, and others that know but the pidfile, look for it.
+        (self.directory / f"{daemon}.{process.pid}.ctl").symlink_to(control.name)
         self._await_answer(daemon)
 
     def _await_answer(self, daemon: str) -> None:

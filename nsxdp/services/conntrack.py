@@ -8,12 +8,15 @@ any serving endpoint. TCP's are left alone (KP-52).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from collections.abc import Iterable, Iterator
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Final, NamedTuple
 
 from nsxdp.services.addresses import Family
 from nsxdp.services.model import SERVING, Endpoints, ServicePort, ServicePortName
 
-__all__ = ["Stale", "StaleFinder"]
+__all__ = ["Stale", "StaleFinder", "parse_entries"]
 
 
 class Stale(NamedTuple):
@@ -29,7 +32,7 @@ class StaleFinder:
     """Compares the endpoints of each UDP Service port with those that it had."""
 
     def __init__(self) -> None:
-        self._serving: dict[tuple[ServicePortName, Family], Endpoints] = {}
+        self._serving: dict[tuple[ServicePortName, Family], tuple[ServicePort, Endpoints]] = {}
 
     def update(self, port: ServicePort, endpoints: Endpoints) -> list[Stale]:
         """'port' has 'endpoints', ready and other ones, now: what has to be forgotten?"""
@@ -40,17 +43,49 @@ class StaleFinder:
         if not serving:
             return []
         old = self._serving.get(key)
-        self._serving[key] = serving
-        if old is None or old == serving:
+        self._serving[key] = port, serving
+        if old is None or old[1] == serving:
             return []
         return [
             Stale(port.cluster_ip, port.port, address, number)
-            for address, number in sorted(_pairs(old) - _pairs(serving))
+            for address, number in sorted(_pairs(old[1]) - _pairs(serving))
+        ]
+
+    def check(self, entries: Iterable[Stale]) -> list[Stale]:
+        """Which of the tracked UDP connections 'entries' lead to endpoints that serve no more.
+
+        For the start: what went while nobody looked.
+        """
+        serving = {
+            (port.cluster_ip, port.port): _pairs(endpoints)
+            for port, endpoints in self._serving.values()
+        }
+        return [
+            entry
+            for entry in entries
+            if (entry.endpoint, entry.endpoint_port)
+            not in serving.get((entry.vip, entry.port), {(entry.endpoint, entry.endpoint_port)})
         ]
 
     def remove(self, name: ServicePortName, family: Family) -> None:
         """The Service port is gone; its connections go on as long as its endpoints do."""
         self._serving.pop((name, family), None)
+
+
+_ENTRY: Final = re.compile(
+    r"^udp,orig=\(src=[^,]+,dst=([^,]+),sport=\d+,dport=(\d+)\),"
+    r"reply=\(src=([^,]+),dst=[^,]+,sport=(\d+),dport=\d+\)",
+    re.MULTILINE,
+)
+
+
+def parse_entries(dump: str) -> Iterator[Stale]:
+    """The UDP connections in what ``ovs-appctl dpctl/dump-conntrack`` prints."""
+    for vip, port, endpoint, endpoint_port in _ENTRY.findall(dump):
+        family = AF_INET6 if ":" in vip else AF_INET
+        yield Stale(
+            inet_pton(family, vip), int(port), inet_pton(family, endpoint), int(endpoint_port)
+        )
 
 
 def _pairs(endpoints: Endpoints) -> set[tuple[bytes, int]]:

@@ -5,6 +5,7 @@ A round takes all that changed since the last one: its cost is proportional to t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from msgspec import Struct
@@ -81,6 +82,10 @@ class ServicePlanner:
     def without_local_endpoints(self, family: Family) -> int:
         """Service ports with internalTrafficPolicy Local whose endpoints are all elsewhere."""
         return len(self._without_local[family])
+
+    def stale_entries(self, entries: Iterable[Stale]) -> list[Stale]:
+        """Which tracked UDP connections to forget at the start (see `StaleFinder.check`)."""
+        return self._stale.check(entries)
 
     @property
     def next_rotation(self) -> float | None:
