@@ -194,7 +194,9 @@ class Node:
     def _plug(self, pod: Pod) -> None:
         self.netns.iproute(
             f"link add {pod.port} type veth peer name eth0 address {pod.mac} netns {pod.name}",
-            f"link set {pod.port} addrgenmode none up",
+            # With the userspace datapath the kernel hears what comes in here too. If it answered
+            # ARP for the gateway, with this device's MAC, pods would send past the bridge.
+            f"link set {pod.port} addrgenmode none arp off up",
         )
         commands = ["link set eth0 up"]
         for address, gateway in ((pod.ip, self.gateway), (pod.ip6, self.gateway6)):

@@ -56,6 +56,16 @@ def test_pods_reach_each_other_the_gateway_and_back(node: Node) -> None:
     assert client.http_get("http://10.244.0.1:8080/") == "host"
 
 
+def test_a_pod_s_first_connection_from_the_node_is_not_reset(node: Node) -> None:
+    """The kernel sees a pod's ARP too: were it to answer, the pod would send past the bridge."""
+    for number in range(5):
+        pod = node.add_pod(f"web-{number}")
+        pod.serve_http(80)
+        assert node.netns.http_get(f"http://{pod.ip}/") == pod.short
+        heard = node.netns.run(["ip", "-4", "neigh", "show", "dev", pod.port]).stdout
+        assert heard == ""
+
+
 def test_a_pod_s_interface_says_whose_it_is(node: Node) -> None:
     pod = node.add_pod("a-name-of-many-letters", ip="10.244.0.77", namespace="shop")
     ids = node.ovs.vsctl("get", "interface", pod.port, "external_ids")
