@@ -7,6 +7,8 @@ MYPY    := build/mypy/nsxdp_agents
 PYTEST  := $(PYTHON) -m pytest
 # pytest's arguments, such as T=tests/lab or T='-k affinity'
 T       ?=
+# the demo's options, such as D=--api-server
+D       ?=
 
 say = @printf '\033[1m== %s\033[0m\n'
 
@@ -17,7 +19,7 @@ help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build  ## See it work: pods, Services, restarts under traffic (as root)
-	@$(PYTHON) examples/demo.py
+	@$(PYTHON) examples/demo $(D)
 
 test: lint build  ## Check everything: style, types, then all tests on real OVS and Kubernetes (as root)
 	$(say) "tests"

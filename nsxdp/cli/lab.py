@@ -9,13 +9,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from nsxdp.lab import errors, owner, tools
+
+if TYPE_CHECKING:
+    from nsxdp.lab.apiserver import ApiServer
+    from nsxdp.lab.node import Node
 
 app = typer.Typer(
     help="A node with pods on a private Open vSwitch, and a real API server if you like.",
@@ -50,6 +54,26 @@ class Running:
 
 
 @contextlib.contextmanager
+def recorded(node: "Node", server: "ApiServer | None" = None) -> Iterator[Running]:
+    """Let other terminals' commands find a lab of this process, as long as a ``with`` lasts."""
+    state = {
+        "node": node.name,
+        "bridge": node.bridge,
+        "rundir": str(node.ovs.directory),
+        "ovsdb": node.ovsdb,
+        "openflow": node.mgmt,
+        "kubeconfig": str(server.kubeconfig) if server else None,
+        "pods": {pod.short: pod.addresses for pod in node.pods.values()},
+    }
+    path = node.netns.owner.directory / _STATE
+    path.write_text(json.dumps(state))
+    try:
+        yield Running(node.netns.owner, state)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
@@ -79,19 +103,7 @@ def up(
         for number in range(1, pods + 1):
             pod = node.add_pod(f"pod-{number}")
             pod.serve_http(_HTTP_PORT)
-        state = {
-            "node": node.name,
-            "bridge": node.bridge,
-            "rundir": str(node.ovs.directory),
-            "ovsdb": node.ovsdb,
-            "openflow": node.mgmt,
-            "kubeconfig": str(server.kubeconfig) if server else None,
-            "pods": {pod.short: pod.addresses for pod in node.pods.values()},
-        }
-        path = node.netns.owner.directory / _STATE
-        path.write_text(json.dumps(state))
-        stack.callback(path.unlink, missing_ok=True)
-        running = Running(node.netns.owner, state)
+        running = stack.enter_context(recorded(node, server))
         _describe(running)
         _suggest(running)
         os.read(stop, 1)
