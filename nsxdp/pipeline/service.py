@@ -69,7 +69,9 @@ class ServiceTemplates:
     large_group: Template
     """One bucket a part, each a group of its own."""
     affinity_group: Template
-    """One bucket an endpoint, any number of them."""
+    """One bucket an endpoint, at most 256 of them: their number is what choosing costs."""
+    large_affinity_group: Template
+    """One bucket a part, each an `affinity_group`."""
     balance: Template
     balance_with_affinity: Template
     reject: Template
@@ -91,6 +93,10 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
         f"ct(commit,table=L3Forwarding,zone={ZONE},nat(dst={to}),"
         "exec(set_field:0x10/0x10->ct_mark))"
     )
+    by_client = (
+        "group_id={group},type=select,selection_method=hash,selection_method_param={basis},"
+        f"fields({'ip' if family == 4 else 'ipv6'}_src)"
+    )
     learn = (
         "learn(table=ServiceAffinity,idle_timeout={timeout},priority=100,"
         f"cookie={LEARNED_COOKIE:#x},eth_type={eth_type},nw_proto={_NUMBER[protocol]},"
@@ -111,10 +117,11 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
             "bucket=bucket_id:{slot},weight:100,actions=group:{part}"
         ),
         affinity_group=template(
-            "group_id={group},type=select,selection_method=hash,"
-            f"selection_method_param={{basis}},fields({'ip' if family == 4 else 'ipv6'}_src),"
-            "bucket=bucket_id:{slot},weight:100,"
+            f"{by_client},bucket=bucket_id:{{slot}},weight:100,"
             "actions=set_field:{slot}->reg4,resubmit(,EndpointDNAT)"
+        ),
+        large_affinity_group=template(
+            f"{by_client},bucket=bucket_id:{{slot}},weight:100,actions=group:{{part}}"
         ),
         balance=template(f"{vip},actions=group:{{group}}"),
         balance_with_affinity=template(

@@ -89,45 +89,112 @@ class ServiceCompiler:
                 plain.append(row)
         templates = batch.templates
         if plain:
-            small = [row for row in plain if len(batch.plans[row].endpoints) <= MAX_BUCKETS]
-            if small:
-                pieces.append(batch.groups_of(small, templates.group))
-            for row in plain:
-                if len(batch.plans[row].endpoints) > MAX_BUCKETS:
-                    pieces.extend(self._large(batch, row))
-            pieces.append(batch.flows(templates.balance, plain, group=batch.groups[plain]))
+            self._stamp_plain(batch, plain, pieces)
         if sticky:
-            pieces.extend(_sticky(batch, sticky))
+            self._stamp_sticky(batch, sticky, pieces)
         if silent:
             pieces.append(batch.flows(templates.drop, silent))
         if refused:
             pieces.append(batch.flows(templates.reject, refused))
 
-    def _large(self, batch: _Batch, row: int) -> list[Piece]:
-        """More endpoints than one group can hold: groups of a part each, and one that chooses."""
-        ends = batch.endpoints([row])
-        group = int(batch.groups[row])
-        n_parts = self._parts[group]
+    def _stamp_plain(self, batch: _Batch, rows: list[int], pieces: list[Piece]) -> None:
+        """Service ports that balance: a group each, and the flow that leads to it."""
+        templates = batch.templates
+        small, large = _by_size(batch, rows)
+        if small:
+            endpoints = batch.endpoints(small)
+            stamped = templates.group.stamp_groups(
+                endpoints.offsets,
+                group=batch.groups[small],
+                slot=endpoints.slots,
+                ip=endpoints.ips,
+                endpoint_port=endpoints.ports,
+            )
+            pieces.append((stamped, np.array(small, np.uint32)))
+        for row in large:
+            split = self._split(batch, row)
+            ends = split.endpoints
+            parts = templates.group.stamp_groups(
+                split.endpoints.offsets,
+                group=split.parts,
+                slot=ends.slots,
+                ip=ends.ips,
+                endpoint_port=ends.ports,
+            )
+            whole = templates.large_group.stamp_groups(
+                split.offsets, group=batch.groups[[row]], slot=split.slots, part=split.parts
+            )
+            pieces += [(parts, split.owners), (whole, split.owners[:1])]
+        pieces.append(batch.flows(templates.balance, rows, group=batch.groups[rows]))
+
+    def _stamp_sticky(self, batch: _Batch, rows: list[int], pieces: list[Piece]) -> None:
+        """Service ports with session affinity: also a flow for each endpoint."""
+        templates = batch.templates
+        small, large = _by_size(batch, rows)
+        groups = batch.groups[rows]
+        owners = np.array(rows, np.uint32)
+        if small:
+            endpoints = batch.endpoints(small)
+            stamped = templates.affinity_group.stamp_groups(
+                endpoints.offsets,
+                group=batch.groups[small],
+                basis=batch.bases(small),
+                slot=endpoints.slots,
+            )
+            pieces.append((stamped, np.array(small, np.uint32)))
+        for row in large:
+            split = self._split(batch, row)
+            basis = batch.bases([row])
+            parts = templates.affinity_group.stamp_groups(
+                split.endpoints.offsets,
+                group=split.parts,
+                basis=np.repeat(basis, len(split.parts)),
+                slot=split.endpoints.slots,
+            )
+            whole = templates.large_affinity_group.stamp_groups(
+                split.offsets,
+                group=batch.groups[[row]],
+                basis=basis,
+                slot=split.slots,
+                part=split.parts,
+            )
+            pieces += [(parts, split.owners), (whole, split.owners[:1])]
+        endpoints = batch.endpoints(rows)
+        counts = np.diff(endpoints.offsets).astype(np.int64)
+        commits = templates.endpoint.stamp(
+            group=np.repeat(groups, counts),
+            slot=endpoints.slots,
+            ip=endpoints.ips,
+            endpoint_port=endpoints.ports,
+            timeout=np.repeat(batch.timeouts(rows), counts),
+        )
+        pieces += [
+            (commits, np.repeat(owners, counts)),
+            (templates.choose.stamp(group=groups), owners),
+            batch.flows(templates.balance_with_affinity, rows, group=groups),
+        ]
+
+    def _split(self, batch: _Batch, row: int) -> _Split:
+        """Deal the endpoints of a large Service port to its parts, by their slots."""
         port = batch.plans[row].port
-        parts = [self._take_part(port.name, port.family, part) for part in range(n_parts)]
-        part_of = ends.slots % n_parts
+        n = self._parts[int(batch.groups[row])]
+        ids = [self._take_part(port.name, port.family, part) for part in range(n)]
+        endpoints = batch.endpoints([row])
+        part_of = endpoints.slots % n
         order = np.argsort(part_of, kind="stable")
-        offsets = np.concatenate(([0], np.cumsum(np.bincount(part_of, minlength=n_parts))))
-        owner = np.array([row], np.uint32)
-        stamped = batch.templates.group.stamp_groups(
-            offsets.astype(np.uint64),
-            group=np.array(parts, np.uint32),
-            slot=ends.slots[order],
-            ip=ends.ips[order],
-            endpoint_port=ends.ports[order],
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(part_of, minlength=n))))
+        return _Split(
+            owners=np.full(n, row, np.uint32),
+            parts=np.array(ids, np.uint32),
+            slots=np.arange(1, n + 1, dtype=np.uint32),
+            offsets=np.array([0, n], np.uint64),
+            endpoints=_Endpoints(
+                offsets.astype(np.uint64),
+                endpoints.ips[order],
+                endpoints.ports[order],
+                endpoints.slots[order],
+            ),
         )
-        whole = batch.templates.large_group.stamp_groups(
-            np.array([0, n_parts], np.uint64),
-            group=np.array([group], np.uint32),
-            slot=np.arange(1, n_parts + 1, dtype=np.uint32),
-            part=np.array(parts, np.uint32),
-        )
-        return [(stamped, np.repeat(owner, n_parts)), (whole, owner)]
 
     def _set_parts(self, plan: Plan, group: int) -> None:
         """Settle how many parts the group of 'plan' has, and give back ids of parts it had.
@@ -135,8 +202,7 @@ class ServiceCompiler:
         A power of two: while it stays, no endpoint moves to another part.
         """
         n = len(plan.endpoints)
-        large = plan.port.affinity_timeout is None and n > MAX_BUCKETS
-        needed = 1 << (-(-n // _PART_SIZE) - 1).bit_length() if large else 0
+        needed = 1 << (-(-n // _PART_SIZE) - 1).bit_length() if n > MAX_BUCKETS else 0
         for part in range(needed, self._parts.get(group, 0)):
             self._ids.release((plan.port.name, plan.port.family, part))
         if needed:
@@ -166,6 +232,19 @@ class _Endpoints(Struct, frozen=True):
     slots: NDArray[np.uint32]
 
 
+class _Split(Struct, frozen=True):
+    """A large Service port: its parts, each a group, and the group that chooses one of them.
+
+    'offsets' and 'slots' are the choosing group's; those of 'endpoints' tell whose are whose.
+    """
+
+    owners: NDArray[np.uint32]
+    parts: NDArray[np.uint32]
+    slots: NDArray[np.uint32]
+    offsets: NDArray[np.uint64]
+    endpoints: _Endpoints
+
+
 class _Batch(Struct, frozen=True):
     """The Service ports 'rows' of 'plans', which are of one family and protocol."""
 
@@ -182,20 +261,14 @@ class _Batch(Struct, frozen=True):
         stamped = template.stamp(vip=_addresses(self.family, vips), port=ports, **columns)
         return stamped, np.array(rows, np.uint32)
 
-    def groups_of(
-        self, rows: list[int], template: Template, **columns: NDArray[np.uint32]
-    ) -> Piece:
-        """A group of each of 'rows', with a bucket for each endpoint."""
-        endpoints = self.endpoints(rows)
-        stamped = template.stamp_groups(
-            endpoints.offsets,
-            group=self.groups[rows],
-            slot=endpoints.slots,
-            ip=endpoints.ips,
-            endpoint_port=endpoints.ports,
-            **columns,
-        )
-        return stamped, np.array(rows, np.uint32)
+    def bases(self, rows: list[int]) -> NDArray[np.uint64]:
+        """The hash basis of each of 'rows'."""
+        return np.array([self.plans[row].basis for row in rows], np.uint64)
+
+    def timeouts(self, rows: list[int]) -> NDArray[np.uint16]:
+        """The affinity timeout of each of 'rows', in seconds."""
+        wanted = [self.plans[row].port.affinity_timeout or 0 for row in rows]
+        return np.minimum(wanted, MAX_AFFINITY_TIMEOUT).astype(np.uint16)
 
     def endpoints(self, rows: list[int]) -> _Endpoints:
         """The endpoints of 'rows'."""
@@ -209,36 +282,13 @@ class _Batch(Struct, frozen=True):
         return _Endpoints(offsets, _addresses(self.family, packed), ports, slots)
 
 
-def _sticky(batch: _Batch, rows: list[int]) -> list[Piece]:
-    """Service ports with session affinity."""
-    templates = batch.templates
-    plans = [batch.plans[row] for row in rows]
-    groups = batch.groups[rows]
-    endpoints = batch.endpoints(rows)
-    counts = np.diff(endpoints.offsets).astype(np.int64)
-    owners = np.array(rows, np.uint32)
-    timeouts = np.array(
-        [min(plan.port.affinity_timeout or 0, MAX_AFFINITY_TIMEOUT) for plan in plans], np.uint16
-    )
-    stamped = templates.affinity_group.stamp_groups(
-        endpoints.offsets,
-        group=groups,
-        basis=np.array([plan.basis for plan in plans], np.uint64),
-        slot=endpoints.slots,
-    )
-    commits = templates.endpoint.stamp(
-        group=np.repeat(groups, counts),
-        slot=endpoints.slots,
-        ip=endpoints.ips,
-        endpoint_port=endpoints.ports,
-        timeout=np.repeat(timeouts, counts),
-    )
-    return [
-        (stamped, owners),
-        (commits, np.repeat(owners, counts)),
-        (templates.choose.stamp(group=groups), owners),
-        batch.flows(templates.balance_with_affinity, rows, group=groups),
-    ]
+def _by_size(batch: _Batch, rows: list[int]) -> tuple[list[int], list[int]]:
+    """Those of 'rows' whose endpoints fit one group, and the others."""
+    small: list[int] = []
+    large: list[int] = []
+    for row in rows:
+        (small if len(batch.plans[row].endpoints) <= MAX_BUCKETS else large).append(row)
+    return small, large
 
 
 def _addresses(family: Family, packed: bytes) -> NDArray[np.uint32] | NDArray[np.uint8]:

@@ -314,8 +314,10 @@ def test_large_group_that_needs_no_parts_leaves_none(other: str) -> None:
 
 def test_affinity_with_more_endpoints_than_a_message_holds() -> None:
     planned = Planned(service(spec=STICKY) + slices(3000))
-    (group,) = planned.switch.groups.values()
-    assert len(group.buckets) == 3000
+    sizes = sorted(len(group.buckets) for group in planned.switch.groups.values())
+    assert len(sizes) == 1 + 32
+    assert sum(sizes) == 32 + 3000
+    assert sizes[-1] <= 256
     assert len(planned.switch.flows) == 3002
 
 
