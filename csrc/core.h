@@ -1,5 +1,5 @@
-/* core.h: what the files of the core share: buffers, byte order, text scanning,
- * and the parser's context. */
+/* core.h: what the files of the core share: buffers, byte order, text
+ * scanning, and the parser's context. */
 #ifndef NSX_CORE_H
 #define NSX_CORE_H 1
 

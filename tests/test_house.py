@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     {"nsxdp.bridge", "nsxdp.transport"},
-    {"nsxdp.openflow", "nsxdp.ovsdb"},
+    {"nsxdp.openflow", "nsxdp.ovsdb", "nsxdp.unixctl"},
     {"nsxdp.switch", "nsxdp.writer"},
     {"nsxdp.k8s", "nsxdp.nsx", "nsxdp.pipeline"},
     {"nsxdp.policy", "nsxdp.services"},

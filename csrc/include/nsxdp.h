@@ -69,7 +69,8 @@ enum nsx_flow_command {         /* As OpenFlow's OFPFC_*. */
 };
 
 /* Parses one flow in ovs-ofctl's syntax ("table=1,priority=2,ip actions=drop")
- * and appends the OFPT_FLOW_MOD that 'command' makes of it, with xid 0. The bytes are those that ovs-ofctl -O OpenFlow15 sends. */
+ * and appends the OFPT_FLOW_MOD that 'command' makes of it, with xid 0.  The
+ * bytes are those that ovs-ofctl -O OpenFlow15 sends. */
 NSX_API int nsx_flow_parse(const char *text, size_t len,
                            enum nsx_flow_command, nsx_tables,
                            struct nsx_buf *, struct nsx_error *);
@@ -101,7 +102,8 @@ NSX_API int nsx_flow_mod_decode(const void *msg, size_t len,
 NSX_API int nsx_flow_stats_next(const void *msg, size_t len, size_t *offset,
                                 struct nsx_flow_view *, struct nsx_error *);
 
-/* Appends the flow as ovs-ofctl dump-flows prints it, without statistics and without the leading space; 'with_cookie' and 'with_stats' add those. */
+/* Appends the flow as ovs-ofctl dump-flows prints it, without statistics and
+ * without the leading space; 'with_cookie' and 'with_stats' add those. */
 NSX_API int nsx_flow_format(const struct nsx_flow_view *, nsx_tables,
                             bool with_cookie, bool with_stats,
                             struct nsx_buf *, struct nsx_error *);
@@ -125,7 +127,8 @@ NSX_API int nsx_group_parse(const char *text, size_t len,
                             enum nsx_group_command, nsx_tables,
                             struct nsx_buf *, struct nsx_error *);
 
-/* One group of an OFPMP_GROUP_DESC reply, or of a group_mod.  Pointers point into the message. */
+/* One group of an OFPMP_GROUP_DESC reply, or of a group_mod.  Pointers point
+ * into the message. */
 struct nsx_group_view {
     uint16_t command;                   /* Of a group_mod, else ADD. */
     uint8_t type;                       /* OFPGT_*. */
@@ -168,7 +171,8 @@ NSX_API int nsx_stream_split(const void *stream, size_t len, size_t *n,
                              size_t *used, struct nsx_error *);
 
 /* Appends an OFPT_BUNDLE_ADD_MESSAGE for each of the messages that the 'len'
- * bytes at 'msgs' are; the xids of the i-th and of its envelope are 'xid + i'. */
+ * bytes at 'msgs' are; the xids of the i-th and of its envelope are
+ * 'xid + i'. */
 NSX_API int nsx_bundle_wrap(const void *msgs, size_t len, uint32_t bundle_id,
                             uint16_t flags, uint32_t xid, struct nsx_buf *,
                             struct nsx_error *);
