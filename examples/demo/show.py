@@ -79,11 +79,11 @@ class Show:
         if not self.console.is_terminal:
             yield
             return
-        with self.console.status("") as status:
+        with self.console.status(Text(load.label)) as status:
 
             def report(so_far: Result) -> None:
                 status.update(
-                    f"{load.label}: {so_far.answered} answered, {so_far.lost} lost so far"
+                    Text(f"{load.label}: {so_far.answered} answered, {so_far.lost} lost so far")
                 )
 
             load.on_report = report
