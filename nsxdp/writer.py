@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 import numpy as np
@@ -43,7 +44,11 @@ _RETRY_LAST: Final = 30.0
 _READY_SECONDS: Final = 60.0
 
 _MAX_REFUSED: Final = 16
-"""Messages of one commit that may be left out because the switch refuses them."""
+"""Messages that may be left out of one bundle because the switch refuses them. Each costs the whole
+bundle once more: of a bundle with more of them, the rest goes in small ones."""
+
+_SMALL: Final = 64
+"""Messages of a small bundle."""
 
 
 class Owned(Protocol):
@@ -67,12 +72,15 @@ class Commit(Struct, frozen=True):
         What a comparison with the switch found; None if these were changes only.
     drift
         Whether the switch should have been right, and wasn't: somebody else changed it.
+    compared
+        How many seconds the comparison took, with what it sent.
     """
 
     messages: int
     seconds: float
     diff: Diff | None = None
     drift: bool = False
+    compared: float = 0.0
 
 
 class Writer:
@@ -87,10 +95,12 @@ class Writer:
     sync_period
         Seconds between two comparisons with the switch.
     prepare
-        Awaited after each (re)connection, before anything else is sent: for what can't be in a
-        bundle.
+        Awaited before each comparison, and so after each (re)connection before anything else is
+        sent: for what can't be in a bundle.
     on_commit
         Told of each commit.
+    on_refusal
+        Told of each message or commit that the switch refused.
     """
 
     def __init__(
@@ -101,12 +111,14 @@ class Writer:
         sync_period: float = 30.0,
         prepare: Callable[[Session], Awaitable[None]] | None = None,
         on_commit: Callable[[Commit], None] | None = None,
+        on_refusal: Callable[[CommitError], None] | None = None,
     ) -> None:
         self._connection = connection
         self._desired = desired
         self._sync_period = sync_period
         self._prepare = prepare
         self._on_commit = on_commit
+        self._on_refusal = on_refusal
         self._pending: list[Delta] = []
         self._session: Session | None = None
         self._in_sync = False
@@ -118,8 +130,6 @@ class Writer:
         self._done = 0
         self._wake = asyncio.Event()
         self._progress = asyncio.Condition()
-        self.failures = 0
-        """Messages and commits that the switch refused."""
 
     @property
     def desired(self) -> DesiredSet:
@@ -153,16 +163,16 @@ class Writer:
                 await self._step(await self._ready())
                 failures = 0
             except OpenFlowError as error:
-                self._in_sync = False
+                self._in_sync = self._expected = False
                 delay = min(_RETRY_FIRST * 2**failures, _RETRY_LAST)
                 failures = min(failures + 1, 16)
                 if isinstance(error, CommitError):
-                    self._failed(error)
+                    self._refused(error)
                 log.warning("the switch will be compared again", reason=str(error), retry_in=delay)
                 await asyncio.sleep(delay)
 
     async def _ready(self) -> Session:
-        """The present session, prepared."""
+        """The present session."""
         while True:
             try:
                 session = await self._connection.ready(_READY_SECONDS)
@@ -172,8 +182,6 @@ class Writer:
                 continue
             if session is not self._session:
                 self._in_sync = self._expected = False
-                if self._prepare is not None:
-                    await self._prepare(session)
                 self._session = session
             return session
 
@@ -212,6 +220,9 @@ class Writer:
 
     async def _compare(self, session: Session) -> None:
         """Compare the switch with what is desired, and send the difference."""
+        started = time.perf_counter()
+        if self._prepare is not None:
+            await self._prepare(session)
         expected = self._expected
         self._desired.begin(verify=True)
         async for reply in session.dump_flows(self._desired.prefix << 48, 0xFFFF << 48):
@@ -222,14 +233,14 @@ class Writer:
         delta, diff = self._desired.diff()
         # Deltas from here on start from what the difference makes of the switch.
         self._pending = []
-        self._in_sync = True
+        self._in_sync = self._expected = True
         seconds = await self._commit(session, bytes(delta)) if delta else 0.0
-        self._expected = True
         self._compare_at = asyncio.get_running_loop().time() + self._sync_period
         drift = expected and wanted == self._done and not diff.is_empty
         if drift:
             log.warning("somebody else changed the switch: repaired", **diff._asdict())
-        self._committed(Commit(delta.messages, seconds, diff, drift))
+        taken = time.perf_counter() - started
+        self._committed(Commit(delta.messages, seconds, diff, drift, taken))
         await self._advance(wanted)
 
     async def _commit(self, session: Session, messages: bytes) -> float:
@@ -239,26 +250,34 @@ class Writer:
         next comparison.
         """
         started = time.perf_counter()
+        pieces = deque([messages])
         refused = 0
-        while True:
+        while pieces:
             try:
-                await session.commit(messages)
-                return time.perf_counter() - started
+                await session.commit(pieces[0])
+                pieces.popleft()
             except CommitError as error:
-                refused += 1
-                if error.index < 0 or refused > _MAX_REFUSED:
+                if error.index < 0:
                     raise
-                self._failed(error)
+                refused += 1
+                self._refused(error, quietly=refused > _MAX_REFUSED)
                 self._expected = False
-                messages = _without(messages, error.index)
+                pieces[0] = _without(pieces[0], error.index)
+                if refused == _MAX_REFUSED:
+                    pieces = deque(_small(pieces[0]))
+        if refused > _MAX_REFUSED:
+            log.error("the switch refused more than is shown", more=refused - _MAX_REFUSED)
+        return time.perf_counter() - started
 
     def _committed(self, commit: Commit) -> None:
         if self._on_commit is not None:
             self._on_commit(commit)
 
-    def _failed(self, error: CommitError) -> None:
-        log.error("the switch refused", error=error.name, refused=error.request)
-        self.failures += 1
+    def _refused(self, error: CommitError, *, quietly: bool = False) -> None:
+        if not quietly:
+            log.error("the switch refused", error=error.name, refused=error.request)
+        if self._on_refusal is not None:
+            self._on_refusal(error)
 
     async def _advance(self, wanted: int) -> None:
         """Everything up to 'wanted' is on the switch."""
@@ -269,8 +288,22 @@ class Writer:
 
 def _without(messages: bytes, index: int) -> bytes:
     """'messages' but for the one with that index."""
+    start = _after(messages, 0, index)
+    return messages[:start] + messages[_after(messages, start, 1) :]
+
+
+def _small(messages: bytes) -> Iterator[bytes]:
+    """'messages' in order, a few at a time."""
     start = 0
-    for _ in range(index):
+    while start < len(messages):
+        end = _after(messages, start, _SMALL)
+        yield messages[start:end]
+        start = end
+
+
+def _after(messages: bytes, start: int, n: int) -> int:
+    """Where the message begins that is 'n' after the one at 'start'."""
+    while n and start < len(messages):
         start += int.from_bytes(messages[start + 2 : start + 4], "big")
-    end = start + int.from_bytes(messages[start + 2 : start + 4], "big")
-    return messages[:start] + messages[end:]
+        n -= 1
+    return start

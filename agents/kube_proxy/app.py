@@ -86,6 +86,7 @@ async def run(options: Options) -> None:
             sync_period=options.sync_period,
             prepare=_make_meter,
             on_commit=committed,
+            on_refusal=lambda _: metrics.refused(),
         )
         planner = ServicePlanner(
             options.node_name,
@@ -191,14 +192,18 @@ async def _reach(client: ApiClient) -> None:
 
 
 async def _make_meter(session: Session) -> None:
-    """The meter that keeps packets to Services without endpoints from flooding the proxy."""
+    """The meter that keeps packets to Services without endpoints from flooding the proxy.
+
+    A datapath may have no meters: then those Services' flows are refused, and no others.
+    """
     for command in (MeterCommand.ADD, MeterCommand.MODIFY):
         meter = MeterMod(command, REJECT_METER, _REJECTS_PER_SECOND, _REJECTS_BURST)
         try:
             await session.perform(meter)
         except RequestError as error:
             if error.name != "OFPMMFC_METER_EXISTS":
-                raise
+                log.error("the switch refused", error=error.name, refused=error.request)
+                return
         else:
             return
 

@@ -26,6 +26,7 @@ _PROGRAMMING_BUCKETS: Final = (
     *(float(s) for s in range(60, 120, 5)),
     *(float(s) for s in range(120, 301, 30)),
 )
+_WATCH_BUCKETS: Final = tuple(0.00025 * 2**i for i in range(17))
 _FAMILY: Final = ("ip_family",)
 
 
@@ -43,6 +44,11 @@ class Metrics:
         )
         self.sync_partial_duration = self._histogram(
             "sync_partial_proxy_rules_duration_seconds", "Latency of one round of changes only"
+        )
+        self.watch_to_barrier = self._histogram(
+            "sync_proxy_rules_watch_to_barrier_seconds",
+            "From the bytes of a watch event to the switch's confirmation",
+            _WATCH_BUCKETS,
         )
         self.last_timestamp = self._gauge(
             "sync_proxy_rules_last_timestamp_seconds", "When the switch was last as it should be"
@@ -74,7 +80,7 @@ class Metrics:
             registry=self.registry,
         )
         self.sync_failures = self._counter(
-            "sync_proxy_rules_openflow_sync_failures_total", "Commits that the switch refused"
+            "sync_proxy_rules_openflow_sync_failures_total", "Messages that the switch refused"
         )
         self.flows = self._gauge("sync_proxy_rules_openflow_flows_total", "Flows that are wanted")
         self.groups = self._gauge(
@@ -122,17 +128,21 @@ class Metrics:
     def round_done(
         self,
         seconds: float,
+        since_watch: float | None,
         now: float,
         trigger_times: dict[str, list[float]],
         without_local: dict[str, int],
     ) -> None:
         """A round took 'seconds' until the switch confirmed it, at 'now' (since the epoch).
 
+        'since_watch' are the seconds since its oldest change came in, if there was one,
         'trigger_times' are when its endpoints changed in the cluster, 'without_local' Service ports
         whose endpoints are all elsewhere, by family.
         """
         _each(self.sync_duration, Histogram.observe, seconds)
         _each(self.sync_partial_duration, Histogram.observe, seconds)
+        if since_watch is not None:
+            _each(self.watch_to_barrier, Histogram.observe, since_watch)
         _each(self.last_timestamp, Gauge.set, now)
         _each(self.service_changes_pending, Gauge.set, 0)
         _each(self.endpoint_changes_pending, Gauge.set, 0)
@@ -150,25 +160,36 @@ class Metrics:
         if commit.messages:
             _each(self.bundle_duration, Histogram.observe, commit.seconds)
         if commit.diff is not None:
-            _each(self.sync_full_duration, Histogram.observe, commit.seconds)
+            _each(self.sync_full_duration, Histogram.observe, commit.compared)
         if commit.drift:
             _each(self.drift, Counter.inc, commit.messages)
+
+    def refused(self) -> None:
+        """The switch refused a message, or all of a commit."""
+        _each(self.sync_failures, Counter.inc, 1)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...] = _SYNC_BUCKETS
     ) -> Histogram:
-        return Histogram(
-            f"kubeproxy_{name}", text, _FAMILY, buckets=buckets, registry=self.registry
+        return _from_zero(
+            Histogram(f"kubeproxy_{name}", text, _FAMILY, buckets=buckets, registry=self.registry)
         )
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry)
+        return _from_zero(Gauge(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry))
 
     def _counter(self, name: str, text: str) -> Counter:
-        return Counter(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry)
+        return _from_zero(Counter(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry))
 
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+def _from_zero(metric: _Metric) -> _Metric:
+    """Have the samples from the start: an alert can't tell one that isn't there from silence."""
+    for family in _FAMILIES:
+        metric.labels(family)
+    return metric
 
 
 def _each(metric: _Metric, do: Callable[[_Metric, float], None], value: float) -> None:
