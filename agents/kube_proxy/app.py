@@ -43,6 +43,7 @@ from nsxdp_agents.kube_proxy.cleanup import clean_up
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.metrics import Metrics
+from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.proxy import Proxy
 from nsxdp_agents.kube_proxy.server import serve
@@ -79,6 +80,8 @@ async def run(options: Options) -> None:
 
         def committed(commit: Commit) -> None:
             metrics.committed(commit, desired.size.flows, desired.size.groups)
+            if commit.diff is not None:
+                node.look_again()
 
         writer = Writer(
             connection,
@@ -94,14 +97,14 @@ async def run(options: Options) -> None:
             started_at=time.time(),
         )
         host = HostRoutes(options.bridge) if options.host_routes else None
+        node = NodeSide(view, writer, host)
         proxy = Proxy(
             planner,
             source,
-            view,
+            node,
             connection,
             writer,
             control=_run_directory(options),
-            host=host,
             health=health,
             metrics=metrics,
         )

@@ -15,23 +15,20 @@ from typing import Final, NamedTuple
 import structlog
 
 from nsxdp import unixctl
-from nsxdp.bridge import gateway, local_pods
 from nsxdp.k8s.objects import Node, ServiceCIDR
 from nsxdp.k8s.source import Batch, Op, Source
 from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_flush
-from nsxdp.pipeline.node import Gateway, NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import ZONE
 from nsxdp.services.addresses import Family
 from nsxdp.services.conntrack import Stale, parse_entries
 from nsxdp.services.planner import Round, ServicePlanner
 from nsxdp.services.reject import reject
-from nsxdp.switch import BridgeView
 from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.health import Health
-from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.metrics import Metrics
+from nsxdp_agents.kube_proxy.node import NodeSide
 
 __all__ = ["Proxy"]
 
@@ -47,43 +44,49 @@ _MAX_PROBLEMS: Final = 1000
 
 
 class _Planned(NamedTuple):
-    """A round that was handed to the writer, and when it began (perf_counter)."""
+    """A round that was handed to the writer.
+
+    Attributes
+    ----------
+    started
+        When it began; seconds of `time.monotonic`, as all times here.
+    received
+        When the bytes of its oldest change had come in; None where the clock alone asked for it.
+    """
 
     round: Round
     started: float
+    received: float | None
 
 
 class Proxy:
-    """Serves the Services of one source on one bridge."""
+    """Serves the Services of one source on one node."""
 
     def __init__(
         self,
         planner: ServicePlanner,
         source: Source,
-        view: BridgeView,
+        node: NodeSide,
         connection: Connection,
         writer: Writer,
         *,
         control: Path | None,
-        host: HostRoutes | None,
         health: Health,
         metrics: Metrics,
     ) -> None:
         self._planner = planner
         self._source = source
-        self._view = view
+        self._node = node
         self._connection = connection
         self._writer = writer
         self._control = control
-        self._host = host
         self._health = health
         self._metrics = metrics
-        self._node_compiler = NodeCompiler()
-        self._ranges: dict[str, tuple[str, ...]] = {}
-        self._ranges_changed = False
         self._missing = set(_NEEDED)
         self._synced = asyncio.Event()
         self._changed = asyncio.Event()
+        self._received: float | None = None
+        """When the bytes of the oldest change that isn't planned yet had come in."""
         self._problems: set[str] = set()
 
     async def run(self) -> None:
@@ -91,11 +94,12 @@ class Proxy:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_source())
             await self._synced.wait()
-            await self._take_bridge()
+            await self._node.compile()
             rounds = self._rounds(self._plan())
             # From here on the writer may remove what isn't wanted: all that is wanted is known.
             tasks.create_task(self._writer.run())
-            tasks.create_task(self._follow_bridge())
+            tasks.create_task(self._node.follow())
+            tasks.create_task(self._node.keep_host())
             tasks.create_task(rounds)
             tasks.create_task(self._reject_packets())
 
@@ -111,11 +115,11 @@ class Proxy:
             if isinstance(obj, Node):
                 self._take_node(None if op is Op.DELETE else obj)
             elif isinstance(obj, ServiceCIDR):
-                self._ranges[obj.key] = () if op is Op.DELETE else obj.spec.cidrs
-                self._ranges_changed = True
-                self._changed.set()
+                self._node.set_range(obj.key, () if op is Op.DELETE else obj.spec.cidrs)
             elif self._planner.take(op, obj):
                 self._health.queued()
+                if self._received is None:
+                    self._received = batch.received_at
                 self._changed.set()
         tracker = self._planner.tracker
         if batch.kind == "Service":
@@ -133,25 +137,6 @@ class Proxy:
         self._planner.tracker.set_zone(labels.get(ZONE_LABEL, ""))
         self._changed.set()
 
-    async def _follow_bridge(self) -> None:
-        async for _ in self._view.changes(self._view.bridge):
-            await self._take_bridge()
-
-    async def _take_bridge(self) -> None:
-        """Compile what is on the bridge now; ports that are as they were cost nothing."""
-        bridge = self._view.bridge
-        if bridge is None:
-            log.error(f"bridge {self._view.name} was deleted: its Services are gone with it")
-            return
-        pods, problems = local_pods(bridge)
-        router = gateway(bridge)
-        addresses = await self._host.addresses() if self._host else ()
-        plan = NodePlan(Gateway.of(router, addresses) if router else None, tuple(pods))
-        owned = self._node_compiler.compile(plan)
-        if len(owned.owners):
-            self._writer.replace(owned)
-        self._complain(problems)
-
     # Rounds.
 
     async def _rounds(self, first: _Planned) -> None:
@@ -160,7 +145,6 @@ class Proxy:
         await self._forget_old()
         memory.loaded()
         while True:
-            await self._apply_ranges()
             await self._wait()
             await self._confirm(self._plan())
 
@@ -177,7 +161,9 @@ class Proxy:
         """Plan all that changed, and hand it to the writer."""
         self._changed.clear()
         self._health.started()
-        planned = _Planned(self._planner.round(time.time()), time.perf_counter())
+        started = time.monotonic()
+        received, self._received = self._received, None
+        planned = _Planned(self._planner.round(time.time()), started, received)
         owned = planned.round.owned
         if len(owned.owners):
             self._writer.replace(owned)
@@ -188,9 +174,13 @@ class Proxy:
         """Wait for the switch, then do what had to wait for it."""
         await self._writer.settled()
         now = time.time()
+        done = time.monotonic()
+        seconds = None if planned.received is None else done - planned.received
+        log.debug("round", confirmed_at=now, seconds=seconds)
         self._health.updated()
         self._metrics.round_done(
-            time.perf_counter() - planned.started,
+            done - planned.started,
+            seconds,
             now,
             planned.round.changes.trigger_times,
             {family.label: self._planner.without_local_endpoints(family) for family in Family},
@@ -230,12 +220,6 @@ class Proxy:
 
     # The rest.
 
-    async def _apply_ranges(self) -> None:
-        """Give the host its routes to the Services' ranges."""
-        if self._host is not None and self._ranges_changed:
-            self._ranges_changed = False
-            await self._host.set({cidr for cidrs in self._ranges.values() for cidr in cidrs})
-
     async def _reject_packets(self) -> None:
         """Refuse first packets to Services without endpoints (KP-25)."""
         async for packet in self._connection.packet_ins():
@@ -250,7 +234,7 @@ class Proxy:
                 continue
 
     def _complain(self, problems: list[str]) -> None:
-        """Log what is wrong with ports and objects: once each."""
+        """Log what is wrong with objects: once each."""
         for problem in problems:
             if problem not in self._problems:
                 log.warning("cannot be used", reason=problem)
