@@ -7,6 +7,8 @@ MYPY    := build/mypy/nsxdp_agents
 PYTEST  := $(PYTHON) -m pytest
 # pytest's arguments, such as T=tests/lab or T='-k affinity'
 T       ?=
+# parts of the benchmarks; none: all
+BENCH   ?=
 # the demo's options, such as D=--api-server
 D       ?=
 
@@ -43,9 +45,9 @@ sanitize: build  ## Test the C core under address and undefined-behaviour saniti
 lab: build  ## Bring up a node with pods to play with (as root)
 	@$(VENV)/bin/nsxdp lab up --api
 
-bench: build  ## Run the benchmarks (as root)
+bench: build  ## Run the benchmarks and write docs/benchmarks.md, or parts: BENCH="codec load" (as root)
 	$(say) "benchmarks"
-	@$(PYTEST) bench --override-ini=timeout=1800 $(T)
+	@$(PYTHON) -m bench $(BENCH)
 
 dist: $(READY)  ## Build source distribution and wheel into dist/
 	@$(PYTHON) -m build

@@ -1,0 +1,1 @@
+"""The benchmarks: ``make bench``, or a part of them: ``make bench BENCH="codec scale"``."""

@@ -1,0 +1,52 @@
+"""Runs the benchmarks: all, which also writes docs/benchmarks.md; or the parts that are named.
+
+``python -m bench [PART ...]``, ``python -m bench --docs RESULTS.json`` for the document alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.results import Run
+
+_HERE = Path(__file__).parent
+_DOCS = _HERE.parent / "docs"
+
+
+def main(words: list[str]) -> int:
+    if words[:1] == ["--docs"]:
+        report.to_docs(Run.load(Path(words[1])), _DOCS)
+        return 0
+    unknown = [word for word in words if word not in report.TOPICS]
+    if unknown:
+        print(f"no part {', '.join(unknown)}: there are {', '.join(report.TOPICS)}")
+        return 2
+    parts = words or list(report.TOPICS)
+    name = "-".join(words) or "all"
+    arguments = [
+        *(str(_HERE / f"bench_{part}.py") for part in parts),
+        f"--rootdir={_HERE.parent}",
+        "--override-ini=python_files=bench_*.py",
+        "--override-ini=python_functions=bench_*",
+        "--override-ini=timeout=900",
+        "--override-ini=addopts=--strict-markers",
+        "--benchmark-max-time=0.7",
+        "--benchmark-disable-gc",
+        "--benchmark-quiet",
+        "--capture=no",
+        "--no-header",
+        "--quiet",
+        "--quiet",
+        f"--results={_HERE / 'results' / name}.json",
+    ]
+    if not words:
+        arguments.append(f"--docs={_DOCS}")
+    return int(pytest.main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""The results as tables on a terminal, and as a document with plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from bench.results import Result, Row, Run, duration, number, rows
+
+TOPICS: Final = {
+    "stamp": (
+        "Stamping templates",
+        "A template is a flow in ovs-ofctl's syntax with holes; stamping fills them from columns, "
+        "on one core. os-ken makes the same flows from its objects, one by one: that both are the "
+        "same is checked before.",
+    ),
+    "codec": (
+        "Text, bytes and objects",
+        "One flow or message at a time, as tools and tests need it. `ovs-ofctl parse-flows` is "
+        "timed as a whole process that reads a file, and so is a process that reads it with "
+        "nsxdp.",
+    ),
+    "desired": (
+        "The desired set",
+        "What the switch shall have, of ten thousand owners: a group of ten buckets and a flow "
+        "each. A change costs what has changed; a comparison goes through everything that the "
+        "switch says it has.",
+    ),
+    "load": (
+        "Loading flows into ovs-vswitchd",
+        "10,000 groups of ten buckets and 20,000 flows, from the first byte to the barrier's "
+        "answer. The bare socket writes bytes that were made before, so it shows what the switch "
+        "itself takes.",
+    ),
+    "scale": (
+        "The agent on a real API server",
+        "Services of ten endpoints each, read from kube-apiserver and etcd that run on the same "
+        "cores. The start is from fork to the barrier's answer for all flows; a change is an "
+        "endpoint added to one Service, and is exactly one OpenFlow message.",
+    ),
+    "imports": (
+        "Import",
+        "A process that imports the library and ends; its resident memory at that time.",
+    ),
+}
+
+_OURS: Final = "#2a6f97"
+_PEER: Final = "#bcbcbc"
+
+
+def headings(table: list[Row]) -> list[str]:
+    """The headings of all rows, each once."""
+    return list(dict.fromkeys(heading for row in table for heading in row.columns))
+
+
+def to_terminal(run: Run, console: Console) -> None:
+    """Print all tables."""
+    for (topic, group), results in run.groups().items():
+        lines = rows(results)
+        names = headings(lines)
+        table = Table(title=f"{topic}: {group}", title_justify="left", title_style="bold")
+        table.add_column("")
+        for name in names:
+            table.add_column(name, justify="right")
+        for row in lines:
+            style = "dim" if row.is_peer else ""
+            cells = [row.columns.get(name, "") for name in names]
+            table.add_row(row.who, *cells, style=style)
+        console.print(table)
+
+
+def to_docs(run: Run, folder: Path) -> None:
+    """Write benchmarks.md, its plots and its numbers."""
+    plots = folder / "benchmarks"
+    plots.mkdir(parents=True, exist_ok=True)
+    run.save(plots / "results.json")
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. Each claim is a ratio to something else that did the same in the "
+        "same run; the machine's own speed cancels out.",
+        "",
+    ]
+    lines += [f"- {name}: {value}" for name, value in {"Date": run.date, **run.machine}.items()]
+    lines += [
+        "",
+        "To repeat: `make bench` as root (about ten minutes on two cores), or a part of it, such "
+        f"as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}). Times are medians unless the "
+        "heading says otherwise. [results.json](benchmarks/results.json) has every single time.",
+    ]
+    topic = ""
+    for (part, group), results in run.groups().items():
+        if part != topic:
+            topic = part
+            title, text = TOPICS[part]
+            lines += ["", f"## {title}", "", text]
+            if _plot(run, part, plots / f"{part}.svg"):
+                lines += ["", f"![{title}](benchmarks/{part}.svg)"]
+        lines += ["", f"### {group[0].upper()}{group[1:]}", "", *_markdown(rows(results))]
+    (folder / "benchmarks.md").write_text("\n".join(lines) + "\n")
+
+
+def _markdown(table: list[Row]) -> list[str]:
+    names = headings(table)
+    lines = [
+        "| | " + " | ".join(names) + " |",
+        "| --- |" + " ---: |" * len(names),
+    ]
+    for row in table:
+        cells = [row.columns.get(name, "") for name in names]
+        lines.append(f"| {row.who} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _plot(run: Run, topic: str, path: Path) -> bool:
+    """A panel of bars for each group of a topic; the latencies as a distribution."""
+    groups = [(group, results) for (part, group), results in run.groups().items() if part == topic]
+    mpl.rcParams |= {"svg.hashsalt": "nsxdp", "svg.fonttype": "none", "font.size": 9}
+    heights = [0.6 + 0.32 * max(2, len(results)) for _, results in groups]
+    figure, axes = plt.subplots(
+        len(groups), 1, figsize=(8, sum(heights)), squeeze=False, height_ratios=heights
+    )
+    for axis, (group, results) in zip(axes[:, 0], groups, strict=True):
+        axis.set_title(group, loc="left", fontsize=9, fontweight="bold")
+        axis.spines[["top", "right"]].set_visible(False)
+        if len(results[0].seconds) >= 100 and not results[0].unit:
+            _distribution(axis, results)
+        else:
+            _bars(axis, results)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return True
+
+
+def _bars(axis: plt.Axes, results: list[Result]) -> None:
+    rates = all(result.unit for result in results)
+    values = [1 / result.each if rates else result.each for result in results]
+    names = [result.who for result in results]
+    colors = [_PEER if result.peer else _OURS for result in results]
+    bars = axis.barh(names, values, color=colors)
+    axis.bar_label(
+        bars, [number(v) if rates else duration(v) for v in values], padding=3, fontsize=8
+    )
+    axis.invert_yaxis()
+    axis.set_xlim(0, max(values) * 1.2)
+    axis.set_xlabel(f"{results[0].unit}/s" if rates else "seconds", fontsize=8)
+
+
+def _distribution(axis: plt.Axes, results: list[Result]) -> None:
+    for result in results:
+        ordered = sorted(result.seconds)
+        share = [100 * (n + 1) / len(ordered) for n in range(len(ordered))]
+        axis.plot([1000 * s for s in ordered], share, label=result.who)
+    axis.set_xscale("log")
+    axis.set_xlabel("milliseconds", fontsize=8)
+    axis.set_ylabel("% of changes", fontsize=8)
+    axis.legend(fontsize=8, frameon=False)
