@@ -84,7 +84,7 @@ def _options() -> Iterator[str]:
     panels: dict[str, list[str]] = {}
     for parameter in _parameters(run):
         panel = getattr(parameter.info, "rich_help_panel", None) or "General"
-        panels.setdefault(panel, []).append(_entry(parameter))
+        panels.setdefault(panel, []).append(_entry(parameter, CONFIGURATION_KEYS))
     yield "## Options"
     yield ""
     for panel, lines in panels.items():
@@ -94,18 +94,21 @@ def _options() -> Iterator[str]:
         yield ""
 
 
-def _entry(parameter: _Parameter) -> str:
+def _entry(parameter: _Parameter, keys: Mapping[str, str]) -> str:
     name, info, choices = parameter
     if isinstance(info, ArgumentInfo):
         return _wrapped(f"- `{name.upper()}`: {info.help or ''}")
     flag = "--" + name.replace("_", "-")
-    flags = [part for names in info.param_decls or (flag,) for part in names.split("/")]
+    # Within Annotated, typer takes the first flag's name for a default, until it knows better.
+    first = (info.default,) if isinstance(info.default, str) else ()
+    declared = (*first, *(info.param_decls or ())) or (flag,)
+    flags = [part for names in declared for part in names.split("/")]
     text = info.help or ""
     if choices:
         text = f"{text} One of {', '.join(choices)}."
     if isinstance(info.show_default, str):
         text = f"{text} Default: {info.show_default}."
-    if key := CONFIGURATION_KEYS.get(name):
+    if key := keys.get(name):
         text = f"{text} In the file: `{key}`."
     names = ", ".join(f"`{flag}`" for flag in flags)
     return _wrapped(f"- {names}: {text}" if text else f"- {names}")
@@ -117,7 +120,7 @@ def _render() -> Iterator[str]:
     yield _wrapped(inspect.cleandoc(render.__doc__ or ""), "")
     yield ""
     for parameter in _parameters(render):
-        yield _entry(parameter)
+        yield _entry(parameter, {})
     yield ""
 
 
