@@ -336,6 +336,22 @@ pair_next(struct pair *pair)
     }
 }
 
+/* Returns whether the group can get and lose single buckets.  One that selects
+ * by dp_hash, which also is what Open vSwitch does unless told otherwise,
+ * cannot: before version 3.6 the hash table that chooses the bucket knows of
+ * the inserted buckets alone afterwards, or of none (0b686a29b in Open
+ * vSwitch's repository). */
+static bool
+takes_buckets(const struct nsx_claim *claim)
+{
+    static const char hash[NSX_SELECTION_METHOD_LEN] = "hash";
+
+    return (claim->group_type != NSX_GROUP_TYPE_SELECT
+            || (claim->properties_len >= NSX_SELECTION_LEN
+                && !memcmp(claim_properties(claim) + NSX_SELECTION_METHOD,
+                           hash, sizeof hash)));
+}
+
 void
 nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
                      struct nsx_buf *delta, struct nsx_changes *changes)
@@ -344,7 +360,8 @@ nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
         || old->properties_len != new->properties_len
         || memcmp(claim_properties(old), claim_properties(new),
                   old->properties_len)
-        || new->group_type == NSX_GROUP_TYPE_FF) {
+        || new->group_type == NSX_GROUP_TYPE_FF
+        || !takes_buckets(new)) {
         nsx_group_put(new, delta, changes);
         return;
     }

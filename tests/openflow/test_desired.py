@@ -53,7 +53,7 @@ def show(messages: Delta | bytes) -> list[str]:
     return shown
 
 
-def group(group_id: int, *buckets: int, kind: str = "select", method: str = "dp_hash") -> str:
+def group(group_id: int, *buckets: int, kind: str = "select", method: str = "hash") -> str:
     """A group whose buckets are endpoints, with the last number of the address as id."""
     selection = f",selection_method={method}" if kind == "select" else ""
     return f"group_id={group_id},type={kind}{selection}" + "".join(
@@ -121,9 +121,23 @@ def test_one_endpoint_less_is_one_message(desired: DesiredSet) -> None:
     assert delta.buckets_removed == 1
 
 
+@pytest.mark.parametrize("method", [",selection_method=dp_hash", ""])
+def test_dp_hash_group_is_sent_whole(desired: DesiredSet, method: str) -> None:
+    """Open vSwitch before 3.6 would choose among the inserted buckets alone."""
+    start = f"group_id=1,type=select{method}"
+    buckets = [f",bucket=bucket_id:{i},actions=output:{i}" for i in range(1, 21)]
+    replace(desired, {7: [start + "".join(buckets[:-1])]})
+    for n in (20, 19):
+        delta = replace(desired, {7: [start + "".join(buckets[:n])]})
+        (text,) = show(delta)
+        assert text.startswith("ADD_OR_MOD group_id=1,")
+        assert text.count("bucket_id:") == n
+        assert (delta.groups_changed, delta.buckets_inserted, delta.buckets_removed) == (1, 0, 0)
+
+
 def test_changed_bucket_is_removed_and_inserted(desired: DesiredSet) -> None:
     buckets = [f",bucket=bucket_id:{i},actions=output:{i}" for i in range(20)]
-    start = "group_id=1,type=select,selection_method=dp_hash"
+    start = "group_id=1,type=select,selection_method=hash"
     replace(desired, {7: [start + "".join(buckets)]})
     buckets[9] = ",bucket=bucket_id:9,actions=output:99"
 
@@ -154,7 +168,7 @@ def test_order_of_a_fast_failover_groups_buckets_is_content(desired: DesiredSet)
 
 
 @pytest.mark.parametrize(
-    "changed", [group(1, 1, 2, 3, method="hash"), group(1, 1, 2, 3, kind="all")]
+    "changed", [group(1, 1, 2, 3, method="dp_hash"), group(1, 1, 2, 3, kind="all")]
 )
 def test_other_properties_send_the_whole_group(desired: DesiredSet, changed: str) -> None:
     replace(desired, {7: [group(1, 1, 2, 3)]})

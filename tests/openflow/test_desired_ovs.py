@@ -212,7 +212,7 @@ async def test_endpoints_come_and_go_as_buckets(bridge: Bridge, desired: Desired
         ]
         return {
             1: [
-                "group_id=1,type=select,selection_method=dp_hash" + "".join(buckets),
+                "group_id=1,type=select,selection_method=hash" + "".join(buckets),
                 "table=3,priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80,actions=group:1",
             ]
         }
