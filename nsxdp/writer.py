@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import numpy as np
@@ -43,12 +42,8 @@ _RETRY_LAST: Final = 30.0
 
 _READY_SECONDS: Final = 60.0
 
-_MAX_REFUSED: Final = 16
-"""Messages that may be left out of one bundle because the switch refuses them. Each costs the whole
-bundle once more: of a bundle with more of them, the rest goes in small ones."""
-
-_SMALL: Final = 64
-"""Messages of a small bundle."""
+_SHOWN: Final = 16
+"""Refusals of one commit that are logged."""
 
 
 class Owned(Protocol):
@@ -244,29 +239,24 @@ class Writer:
         await self._advance(wanted)
 
     async def _commit(self, session: Session, messages: bytes) -> float:
-        """Commit 'messages', without those that the switch refuses; returns the seconds it took.
+        """Commit 'messages'; returns the seconds it took.
 
-        One that is refused must not keep all others from the switch. It is tried again with the
+        What the switch refuses must not keep all the rest from it: then each message is sent by
+        itself. A delta's order is valid at every step. What was refused is tried again with the
         next comparison.
         """
         started = time.perf_counter()
-        pieces = deque([messages])
-        refused = 0
-        while pieces:
-            try:
-                await session.commit(pieces[0])
-                pieces.popleft()
-            except CommitError as error:
-                if error.index < 0:
-                    raise
-                refused += 1
-                self._refused(error, quietly=refused > _MAX_REFUSED)
-                self._expected = False
-                pieces[0] = _without(pieces[0], error.index)
-                if refused == _MAX_REFUSED:
-                    pieces = deque(_small(pieces[0]))
-        if refused > _MAX_REFUSED:
-            log.error("the switch refused more than is shown", more=refused - _MAX_REFUSED)
+        try:
+            await session.commit(messages)
+        except CommitError as error:
+            if error.index < 0:
+                raise
+            self._expected = False
+            refusals = await session.commit_each(messages)
+            for number, refusal in enumerate(refusals):
+                self._refused(refusal, quietly=number >= _SHOWN)
+            if len(refusals) > _SHOWN:
+                log.error("the switch refused more than is shown", more=len(refusals) - _SHOWN)
         return time.perf_counter() - started
 
     def _committed(self, commit: Commit) -> None:
@@ -284,26 +274,3 @@ class Writer:
         async with self._progress:
             self._done = wanted
             self._progress.notify_all()
-
-
-def _without(messages: bytes, index: int) -> bytes:
-    """'messages' but for the one with that index."""
-    start = _after(messages, 0, index)
-    return messages[:start] + messages[_after(messages, start, 1) :]
-
-
-def _small(messages: bytes) -> Iterator[bytes]:
-    """'messages' in order, a few at a time."""
-    start = 0
-    while start < len(messages):
-        end = _after(messages, start, _SMALL)
-        yield messages[start:end]
-        start = end
-
-
-def _after(messages: bytes, start: int, n: int) -> int:
-    """Where the message begins that is 'n' after the one at 'start'."""
-    while n and start < len(messages):
-        start += int.from_bytes(messages[start + 2 : start + 4], "big")
-        n -= 1
-    return start

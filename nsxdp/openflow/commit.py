@@ -29,6 +29,9 @@ from nsxdp.openflow.wire import Reply, Wire, with_xid
 
 __all__ = ["CommitResult", "Commits", "describe_mod"]
 
+BURST: Final = 256
+"""Messages outside of a bundle that are written before a look at whether the switch keeps up."""
+
 CHUNK: Final = 256 * 1024
 """Bytes of a bundle that are handed to the transport at once."""
 
@@ -77,19 +80,45 @@ class Commits:
                 batch.end_turn()
         return CommitResult(n, used, time.perf_counter() - started, n > 1)
 
+    async def each(self, messages: bytes, seconds: float) -> list[CommitError]:
+        """See `nsxdp.openflow.session.Session.commit_each`."""
+        n, used = codec.split(messages)
+        if used != len(messages):
+            raise DecodeError(f"message {n} is cut off", used)
+        batch = _Batch(self._wire.xids(n), n, messages, seconds, self._wire.loop)
+        batch.before, self._last_turn = self._last_turn, batch.turn
+        self._batches.append(batch)
+        try:
+            await self._unbundled(batch)
+        finally:
+            self._batches.remove(batch)
+            batch.end_turn()
+        return [self._error(batch, index) for index in sorted(batch.blamed)]
+
     async def _alone(self, batch: _Batch) -> None:
+        await self._unbundled(batch)
+        if batch.blamed:
+            raise self._error(batch, 0)
+
+    async def _unbundled(self, batch: _Batch) -> None:
+        """Send the messages as they are, and wait until the switch has seen them all."""
         wire = self._wire
         await batch.wait_turn()
+        at = 0
+        for index in range(batch.n):
+            length = int.from_bytes(batch.messages[at + 2 : at + 4], "big")
+            wire.write(with_xid(batch.messages[at : at + length], batch.xid + index))
+            at += length
+            if index % BURST == BURST - 1:
+                await wire.drain(batch.seconds_left(), "a commit's messages")
         xid = wire.xids()
         barrier = wire.expect(xid)
         try:
-            wire.write(with_xid(batch.messages, batch.xid) + frame(BarrierRequest.type, xid))
+            wire.write(frame(BarrierRequest.type, xid))
             batch.end_turn()
             await self._answer(batch, barrier, "a barrier")
         finally:
             wire.pending.pop(xid, None)
-        if batch.blamed:
-            raise self._error(batch)
 
     async def _bundle(self, batch: _Batch) -> None:
         wire = self._wire
@@ -102,7 +131,7 @@ class Commits:
             await self._answer(batch, opened, "a bundle's open")
             await self._answer(batch, closed, "a bundle's close")
             if batch.blamed:
-                raise self._error(batch)
+                raise self._first_error(batch)
             await batch.wait_turn()
             wire.write(
                 _control(bundle, BundleKind.COMMIT_REQUEST, xid + 2)
@@ -142,13 +171,16 @@ class Commits:
         try:
             await self._wire.wait(reply.future, batch.seconds_left(), what)
         except RequestError as error:
-            raise self._error(batch, error.name) from error
+            raise self._first_error(batch, error.name) from error
 
-    def _error(self, batch: _Batch, name: str = "") -> CommitError:
+    def _first_error(self, batch: _Batch, name: str = "") -> CommitError:
         """What the switch says of the first message that it blames; else 'name' of them all."""
         if not batch.blamed:
             return CommitError(name, "", -1, b"")
-        index = min(batch.blamed)
+        return self._error(batch, min(batch.blamed))
+
+    def _error(self, batch: _Batch, index: int) -> CommitError:
+        """What the switch says of one message that it blames."""
         message = batch.message(index)
         text = describe_mod(message, self._tables)
         return CommitError(batch.blamed[index], text, index, message)

@@ -16,6 +16,7 @@ from nsxdp.openflow import codec, requests
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult, Commits
 from nsxdp.openflow.errors import (
+    CommitError,
     ConnectionLost,
     DecodeError,
     OpenFlowError,
@@ -342,6 +343,25 @@ class Session:
             These aren't whole messages.
         """
         return await self._commits.commit(messages, seconds or self.options.commit_timeout)
+
+    async def commit_each(self, messages: bytes, seconds: float | None = None) -> list[CommitError]:
+        """Have as many as possible of some flow_mods and group_mods done, in order.
+
+        For what can't be done as a whole: not atomic, others see the steps between.
+
+        Returns
+        -------
+        list[CommitError]
+            What the switch refused; the others are done.
+
+        Raises
+        ------
+        ConnectionLost
+            The outcome is unknown.
+        DecodeError
+            These aren't whole messages.
+        """
+        return await self._commits.each(messages, seconds or self.options.commit_timeout)
 
 
 class _Greeting:

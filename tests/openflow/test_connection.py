@@ -500,3 +500,20 @@ def test_on_uvloop(
     given = {"bridge": bridge, "ovs": ovs}
     wanted = inspect.signature(test).parameters
     uvloop.run(test(**{name: given[name] for name in wanted}))
+
+
+async def test_what_can_be_done_is_done_where_the_whole_is_refused(bridge: Remote) -> None:
+    """A flow to an unknown group is refused; those before and behind it are not."""
+    messages = b"".join(
+        flow(f"table=1,priority={priority},actions={actions}")
+        for priority, actions in [(1, "drop"), (2, "group:77"), (3, "drop"), (4, "group:78")]
+    )
+    async with open_session(bridge) as session:
+        errors = await session.commit_each(messages)
+        assert [(error.index, error.name) for error in errors] == [
+            (1, "OFPBAC_BAD_OUT_GROUP"),
+            (3, "OFPBAC_BAD_OUT_GROUP"),
+        ]
+        assert "group:77" in errors[0].request
+        assert sorted(found.priority for found in await flows(session)) == [1, 3]
+        assert await session.commit_each(b"") == []
