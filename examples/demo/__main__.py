@@ -9,6 +9,7 @@ import argparse
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 from show import Show
@@ -69,7 +70,8 @@ def _keep(show: Show, stage: Stage) -> None:
         for line in suggestions(stage):
             show.say(f"  {line}")
         show.say("\nCtrl-C here ends it all.")
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -247,10 +247,12 @@ class Story:
             answered - socket < RECOVERY_SECONDS,
             f"Services work again {_ms(answered - socket)} after its socket is back",
         )
+        # The node's own way leads through a device that the switch has made anew.
+        own = Load(self.stage.node.netns, "http", WEB6, 80, rate=SPREAD_RATE)
         with self.show.watching(after := self._load()):
             self._moment(2)
-            result = after.stop()
-        self._none_lost(result, " after that")
+            result = after.stop() + own.stop()
+        self._none_lost(result, " from the pod and the node after that")
         self._account("ovs-vswitchd away", outage, "expected")
         self._account("ovs-vswitchd back", result)
 
