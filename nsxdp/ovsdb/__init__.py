@@ -1,9 +1,11 @@
 """OVSDB (RFC 7047): a client with a replica of the tables that matter, and transactions."""
 
 from nsxdp.ovsdb.client import Backoff, Client
-from nsxdp.ovsdb.condition import Condition, Where
+from nsxdp.ovsdb.condition import Condition, Wanted, Where
 from nsxdp.ovsdb.errors import (
+    DatabaseChangedError,
     DisconnectedError,
+    LockError,
     NoSuchDatabaseError,
     OvsdbError,
     ProtocolError,
@@ -12,12 +14,16 @@ from nsxdp.ovsdb.errors import (
     TransactionError,
     TryAgainError,
     UnreachableError,
+    UnsuitableError,
 )
 from nsxdp.ovsdb.feed import Batch, Change, Feed
+from nsxdp.ovsdb.lock import Lock
 from nsxdp.ovsdb.replica import Replica, Table, Watch
 from nsxdp.ovsdb.row import Row
 from nsxdp.ovsdb.schema import Schema, Uuid
+from nsxdp.ovsdb.session import Session
 from nsxdp.ovsdb.transaction import Insert, Mutation, Operation, Results, Transaction
+from nsxdp.transport import Tls
 
 __all__ = [
     "Backoff",
@@ -25,9 +31,12 @@ __all__ = [
     "Change",
     "Client",
     "Condition",
+    "DatabaseChangedError",
     "DisconnectedError",
     "Feed",
     "Insert",
+    "Lock",
+    "LockError",
     "Mutation",
     "NoSuchDatabaseError",
     "Operation",
@@ -39,12 +48,16 @@ __all__ = [
     "Row",
     "Schema",
     "SchemaError",
+    "Session",
     "Table",
+    "Tls",
     "Transaction",
     "TransactionError",
     "TryAgainError",
     "UnreachableError",
+    "UnsuitableError",
     "Uuid",
+    "Wanted",
     "Watch",
     "Where",
 ]

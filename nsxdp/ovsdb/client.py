@@ -12,37 +12,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, get_args
 
+from nsxdp.ovsdb.condition import Wanted
 from nsxdp.ovsdb.errors import (
+    DatabaseChangedError,
     DisconnectedError,
-    NoSuchDatabaseError,
     OvsdbError,
     ProtocolError,
     RequestError,
     TryAgainError,
     UnreachableError,
+    UnsuitableError,
 )
 from nsxdp.ovsdb.framing import MAX_MESSAGE
-from nsxdp.ovsdb.jsonrpc import Connection
+from nsxdp.ovsdb.lock import Lock, lock_of
 from nsxdp.ovsdb.replica import Monitor, Replica, Watch
 from nsxdp.ovsdb.schema import Schema
+from nsxdp.ovsdb.session import Session, end_task, parse_remotes
+from nsxdp.ovsdb.status import MONITOR, Position, Status
 from nsxdp.ovsdb.transaction import Results, Transaction
-from nsxdp.transport import RemoteError, Tls, open_stream, parse_remote
+from nsxdp.transport import Remote, Tls
 
 __all__ = ["Backoff", "Client"]
 
 log = logging.getLogger(__name__)
-
-DEFAULT_PORT = 6640
-"""IANA's port for OVSDB."""
-
-_STREAM_LIMIT = 1 << 20
-_CLOSE_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +66,20 @@ class Client:
     """A connection to one database, made again whenever it is lost.
 
     While it is lost the replica stays as it was last, and transactions wait; after it, the replica
-    catches up and its observers see only what differs.
+    catches up and its observers see only what differs.  Of several remotes, the next one is tried
+    when one fails or will no longer do.
 
     Parameters
     ----------
     remote
-        ``unix:FILE``, ``tcp:HOST[:PORT]`` or ``ssl:HOST[:PORT]``.
+        ``unix:FILE``, ``tcp:HOST[:PORT]`` or ``ssl:HOST[:PORT]``; those of a cluster with commas
+        between them, or as a list.
     database
         Such as ``Open_vSwitch``.
     watches
         What to replicate; none: transactions only.
+    leader_only
+        Of a cluster, talk to the server that leads it: only there is what we see never old.
     tls
         Our key and certificates, for ``ssl:``.
     timeout
@@ -95,27 +97,32 @@ class Client:
 
     def __init__(
         self,
-        remote: str,
+        remote: str | Sequence[str],
         database: str,
         watches: Sequence[Watch] = (),
         *,
+        leader_only: bool = True,
         tls: Tls | None = None,
         timeout: float = 30.0,
         probe_interval: float = 5.0,
         max_message: int = MAX_MESSAGE,
         backoff: Backoff | None = None,
     ) -> None:
-        self.remote = parse_remote(remote, DEFAULT_PORT)
+        self.remotes = parse_remotes(remote)
         self.database = database
         self.watches = tuple(watches)
         self.timeout = timeout
+        self.leader_only = leader_only
+        self._place = 0
+        self._position = Position()
         self._tls = tls
         self._probe_interval = probe_interval
         self._max_message = max_message
         self._backoff = backoff or Backoff()
         self._replica: Replica | None = None
-        self._connection: Connection | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._session: Session | None = None
+        self._status: Status | None = None
+        self._locks: dict[str, Lock] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._error: Exception | None = None
@@ -135,10 +142,14 @@ class Client:
     async def open(self) -> None:
         """Connect, read the schema and the watched tables, and stay connected from then on.
 
+        Where a cluster is about to elect its leader, that is waited for.
+
         Raises
         ------
         UnreachableError
-            No connection could be made.
+            No connection could be made to any of the remotes.
+        UnsuitableError
+            No server of the cluster would do within the client's timeout.
         NoSuchDatabaseError, SchemaError
             The server has no such database, or the database no such table or column.
         OvsdbError
@@ -146,17 +157,31 @@ class Client:
         """
         if self._keeper is not None:
             raise RuntimeError("the client is open")
-        await self._connect()
-        self._keeper = asyncio.create_task(self._keep(), name=f"ovsdb {self.remote}")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout
+        for delay in self._backoff.delays():
+            errors = await self._try_all()
+            if not errors:
+                break
+            unsuitable = any(isinstance(error, UnsuitableError) for error in errors)
+            if not unsuitable or loop.time() + delay > deadline:
+                raise _of_all(errors)
+            await asyncio.sleep(delay)
+        self._keeper = asyncio.create_task(self._keep(), name=f"ovsdb {self.database}")
 
     async def close(self) -> None:
         """Disconnect, and end the replica's `changes`."""
         if self._keeper is not None:
-            await _cancel(self._keeper)
+            await end_task(self._keeper)
             self._keeper = None
         await self._disconnect()
         if self._replica is not None:
             self._replica.close()
+
+    @property
+    def remote(self) -> Remote:
+        """The server that we are connected to, or try next."""
+        return self.remotes[self._place]
 
     @property
     def replica(self) -> Replica:
@@ -205,7 +230,8 @@ class Client:
     async def commit(self, transaction: Transaction) -> Results:
         """Have a transaction take place.
 
-        When this returns, the replica has what the transaction changed.
+        When this returns, the replica has what the transaction changed.  If it is cancelled, the
+        server is told, and forgets the transaction unless it took place already.
 
         Raises
         ------
@@ -218,11 +244,18 @@ class Client:
             There was no connection.
         """
         await self.wait_connected()
-        answer = await self._request("transact", transaction.params())
+        answer = await self._live().request(
+            "transact", transaction.params(), patience=transaction.patience
+        )
         return transaction.results(answer)
 
-    async def transact(self, build: Callable[[Transaction], None], attempts: int = 10) -> Results:
+    async def transact(
+        self, build: Callable[[Transaction], Awaitable[None] | None], attempts: int = 10
+    ) -> Results:
         """Have a transaction take place, made anew by ``build`` where the state has changed.
+
+        ``build`` reads rows of the replica, by `Transaction.read` where the transaction depends on
+        what they hold, and adds operations.
 
         Raises
         ------
@@ -233,8 +266,11 @@ class Client:
         """
         delays = self._backoff.delays()
         for last in [False] * (attempts - 1) + [True]:
+            await self.wait_connected()
             transaction = self.transaction()
-            build(transaction)
+            built = build(transaction)
+            if built is not None:
+                await built
             try:
                 return await self.commit(transaction)
             except TryAgainError:
@@ -243,56 +279,107 @@ class Client:
             await asyncio.sleep(next(delays))
         raise ValueError("at least one attempt is needed")
 
+    async def set_condition(self, table: str, where: Sequence[Wanted]) -> None:
+        """Replicate other rows of a table from now on.
+
+        When this returns, the replica has the rows that fulfil ``where``, and no others; without
+        a connection it will have them with the next one.
+
+        Parameters
+        ----------
+        where
+            As in `Watch`.
+
+        Raises
+        ------
+        SchemaError
+            The table isn't watched, or has no such column.
+        """
+        self.replica.set_where(table, where)
+        if self.connected:
+            await self._change_conditions(self._live(), self.replica)
+
+    def lock(self, name: str) -> Lock:
+        """A lock of the server, to be acquired: ``async with client.lock("nsxdp"): ...``."""
+        return self._locks.get(name) or Lock(self, name)
+
+    async def begin_lock(self, lock: Lock, *, steal: bool) -> None:
+        """Ask for a lock: what `Lock.acquire` needs."""
+        await self.wait_connected()
+        if lock.name in self._locks:
+            if lock.held and not steal:
+                return
+            await self._live().unlock(lock.name)
+            lock.set_held(False)
+        self._locks[lock.name] = lock
+        await self._live().lock(lock.name, lock.set_held, steal=steal)
+
+    async def end_lock(self, lock: Lock) -> None:
+        """Give a lock back: what `Lock.release` needs."""
+        if self._locks.pop(lock.name, None) is None:
+            return
+        lock.set_held(False)
+        if self._session is not None and self.connected:
+            await self._session.unlock(lock.name)
+
     async def _keep(self) -> None:
         while True:
             await self._until_lost()
             await self._reconnect()
 
     async def _until_lost(self) -> None:
-        assert self._reading is not None
-        await asyncio.wait([self._reading])
-        self._ready.clear()
-        self._error = _failure(self._reading)
+        reading = self._live().reading
+        await asyncio.wait([reading])
+        self._lose()
+        self._error = _failure(reading)
         log.warning("%s: %s", self.remote, self._error)
         if isinstance(self._error, ProtocolError):
             self.replica.forget_position()
+        if not isinstance(self._error, DatabaseChangedError):
+            self._next_remote()
 
     async def _reconnect(self) -> None:
         said = ""
         for delay in self._backoff.delays():
             await asyncio.sleep(delay)
+            errors = await self._try_all()
+            if not errors:
+                log.info("%s: connected again", self.remote)
+                return
+            self._error = _of_all(errors)
+            if str(self._error) != said:
+                said = str(self._error)
+                unforeseen = None if isinstance(self._error, OvsdbError) else self._error
+                log.warning("still disconnected: %s", said, exc_info=unforeseen)
+
+    async def _try_all(self) -> list[Exception]:
+        """Connect to one of the remotes; if there is none to connect to: why not."""
+        errors: list[Exception] = []
+        for _ in self.remotes:
             try:
                 await self._connect()
             except Exception as error:  # whatever it was, the client must not stay without a keeper
-                self._error = error
-                if str(error) != said:
-                    said = str(error)
-                    unforeseen = None if isinstance(error, OvsdbError) else error
-                    log.warning(
-                        "%s: still disconnected: %s", self.remote, error, exc_info=unforeseen
-                    )
+                errors.append(error)
+                self._next_remote()
             else:
-                log.info("%s: connected again", self.remote)
-                return
+                return []
+        return errors
+
+    def _next_remote(self) -> None:
+        self._place = (self._place + 1) % len(self.remotes)
 
     async def _connect(self) -> None:
         await self._disconnect()
-        try:
-            reader, writer = await open_stream(
-                self.remote, self._tls, self.timeout, limit=_STREAM_LIMIT
-            )
-        except RemoteError as error:
-            raise UnreachableError(str(error)) from error
-        connection = self._connection = Connection(
-            reader,
-            writer,
+        self._session = await Session.open(
+            self.remote,
             self._notified,
+            tls=self._tls,
+            timeout=self.timeout,
             probe_interval=self._probe_interval,
             max_message=self._max_message,
         )
-        self._reading = asyncio.create_task(connection.run(), name=f"ovsdb read {self.remote}")
         try:
-            await self._begin()
+            await self._begin(self._session)
         except BaseException:
             if self._replica is not None:
                 self._replica.forget_position()
@@ -301,33 +388,38 @@ class Client:
         self._error = None
         self._ready.set()
 
-    async def _begin(self) -> None:
-        schema = Schema.from_json(await self._get_schema())
+    async def _begin(self, session: Session) -> None:
+        if await session.set_db_change_aware():
+            await self._begin_status(session)
+        schema = Schema.from_json(await session.get_schema(self.database))
         if self._replica is None:
             self._replica = Replica(schema, self.watches)
         else:
             self._replica.adopt(schema)
         if self.watches:
-            await self._monitor(self._replica)
+            await self._monitor(session, self._replica)
+        for lock in self._locks.values():
+            await session.lock(lock.name, lock.set_held)
 
-    async def _get_schema(self) -> Any:
+    async def _begin_status(self, session: Session) -> None:
+        status = Status(self.database, self._position, leader_only=self.leader_only)
+        self._status = status
         try:
-            return await self._request("get_schema", [self.database])
+            await session.request("monitor_cond", status.monitor_params(), status.reset)
         except RequestError as error:
-            if error.error != "unknown database":
+            if error.error not in ("unknown database", "unknown method"):
                 raise
-        known = await self._request("list_dbs", [])
-        names = ", ".join(sorted(map(str, known))) if isinstance(known, list) else ""
-        raise NoSuchDatabaseError(
-            "get_schema",
-            "unknown database",
-            f"{self.remote} has no database {self.database} (it has: {names or 'none'})",
-        )
+            self._status = None
+            return
+        try:
+            status.check()
+        except UnsuitableError as error:
+            raise UnsuitableError(f"{self.remote}: {error}") from None
 
-    async def _monitor(self, replica: Replica) -> None:
+    async def _monitor(self, session: Session, replica: Replica) -> None:
         for method in get_args(Monitor):
             try:
-                await self._request(
+                await session.request(
                     method,
                     replica.monitor_params(method, self.database),
                     partial(replica.reset, method),
@@ -336,39 +428,53 @@ class Client:
                 if error.error != "unknown method" or method == "monitor":
                     raise
             else:
-                return
+                break
+        await self._change_conditions(session, replica)  # those that came meanwhile
 
-    async def _request(
-        self, method: str, params: Sequence[Any], accept: Callable[[Any], Any] | None = None
-    ) -> Any:
-        connection = self._connection
-        if connection is None:
-            raise DisconnectedError(f"{method}: {self.remote}: not connected")
+    async def _change_conditions(self, session: Session, replica: Replica) -> None:
+        params, wheres = replica.change_params(self.database)
+        if not wheres or replica.method == "monitor":
+            return
         try:
-            return await connection.request(method, params, accept, self.timeout)
-        except DisconnectedError as error:
-            raise DisconnectedError(f"{self.remote}: {error}") from error
+            await session.request("monitor_cond_change", params)
+        except BaseException:
+            # Nobody knows which rows the server takes for known to us.
+            replica.forget_position()
+            raise
+        replica.confirm(wheres)
+
+    def _live(self) -> Session:
+        if self._session is None:
+            raise DisconnectedError(f"{self.remote}: not connected")
+        return self._session
 
     def _notified(self, method: str, params: Any) -> None:
         if method in ("update", "update2", "update3"):
-            if isinstance(params, list) and params and params[0] == self.database:
-                self.replica.update(method, params)
+            monitor = params[0] if isinstance(params, list) and params else None
+            if monitor == self.database and self._replica is not None:
+                self._replica.update(method, params)
+            elif monitor == MONITOR and self._status is not None:
+                self._status.update(method, params)
             else:
                 raise ProtocolError(f"{method}: not of the monitor that was asked for")
+        elif method == "monitor_canceled":
+            raise DatabaseChangedError(f"the server ended the monitor: {self.database} has changed")
+        elif method in ("locked", "stolen"):
+            lock = self._locks.get(lock_of(params))
+            if lock is not None:
+                lock.set_held(method == "locked")
+
+    def _lose(self) -> None:
+        self._ready.clear()
+        for lock in self._locks.values():
+            lock.set_held(False)
 
     async def _disconnect(self) -> None:
-        self._ready.clear()
-        if self._reading is not None:
-            await _cancel(self._reading)
-        self._reading = None
-        self._connection = None
-
-
-async def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait([task], timeout=_CLOSE_TIMEOUT)
-    if task.done() and not task.cancelled():
-        task.exception()  # asyncio complains of those that nobody looked at
+        self._lose()
+        if self._session is not None:
+            await self._session.close()
+        self._session = None
+        self._status = None
 
 
 def _failure(task: asyncio.Task[None]) -> Exception:
@@ -376,3 +482,13 @@ def _failure(task: asyncio.Task[None]) -> Exception:
         return DisconnectedError("closed")
     error = task.exception()
     return error if isinstance(error, Exception) else DisconnectedError(repr(error))
+
+
+def _of_all(errors: list[Exception]) -> Exception:
+    """The error that tells the most of those that the remotes gave."""
+    telling = [error for error in errors if not isinstance(error, UnreachableError)]
+    wanting = [error for error in telling if not isinstance(error, UnsuitableError)]
+    for found in (wanting, telling):
+        if found:
+            return found[0]
+    return errors[0] if len(errors) == 1 else UnreachableError("; ".join(map(str, errors)))

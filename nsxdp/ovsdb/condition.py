@@ -9,12 +9,15 @@ from nsxdp.ovsdb.errors import SchemaError
 from nsxdp.ovsdb.row import Row
 from nsxdp.ovsdb.schema import ColumnType, Json, TableSchema
 
-__all__ = ["Condition", "Function", "Where", "encode_where"]
+__all__ = ["Condition", "Function", "Wanted", "Where", "encode_wanted", "encode_where"]
 
 Function = Literal["==", "!=", "<", "<=", ">", ">=", "includes", "excludes"]
 
 Condition = tuple[str, Function, Any]
 """Column, function, value; such as ``("name", "==", "br0")``."""
+
+Wanted = Condition | bool
+"""A condition of which rows to replicate; True: every row, False: none (an extension of OVS)."""
 
 Where = Row | str | Sequence[Condition]
 """A row, a row's UUID, or conditions that all must hold; none: every row."""
@@ -31,8 +34,13 @@ def encode_where(table: TableSchema, where: Where) -> list[Json]:
     if isinstance(where, Row):
         where = where.uuid
     if isinstance(where, str):
-        return [["_uuid", "==", ["uuid", where]]]
+        return [["_uuid", "==", table.column("_uuid").encode(where)]]
     return [_encode(table, condition) for condition in where]
+
+
+def encode_wanted(table: TableSchema, where: Sequence[Wanted]) -> list[Json]:
+    """The JSON of conditions of which one must hold; as `encode_where`."""
+    return [w if isinstance(w, bool) else _encode(table, w) for w in where] or [True]
 
 
 def _encode(table: TableSchema, condition: Condition) -> Json:
@@ -40,10 +48,16 @@ def _encode(table: TableSchema, condition: Condition) -> Json:
     column = table.column(name)
     if function not in get_args(Function):
         raise SchemaError(f"{table.name}.{name}: {function!r} is no function of RFC 7047")
+    ordered = function in ("<", "<=", ">", ">=")
+    declared = column.type
+    if ordered and not (
+        (declared.is_scalar or declared.is_optional) and declared.key.type in ("integer", "real")
+    ):
+        raise SchemaError(f"{table.name}.{name}: {function!r} needs a column of one number")
+    if ordered and declared.is_optional:
+        return [name, function, column.encode_as(ColumnType(declared.key), value)]
     if isinstance(value, Iterable) and not isinstance(value, str):
         # A condition may name fewer or more members than a row of the table may have.
-        anything = ColumnType(column.type.key, column.type.value, 0, None)
+        anything = ColumnType(declared.key, declared.value, 0, None)
         return [name, function, column.encode_as(anything, value)]
-    if column.type.is_optional and function in ("<", "<=", ">", ">="):
-        return [name, function, column.encode_as(ColumnType(column.type.key), value)]
     return [name, function, column.encode(value)]

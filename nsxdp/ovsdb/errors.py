@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "DatabaseChangedError",
     "DisconnectedError",
+    "LockError",
     "NoSuchDatabaseError",
     "OvsdbError",
     "ProtocolError",
@@ -14,6 +16,7 @@ __all__ = [
     "TransactionError",
     "TryAgainError",
     "UnreachableError",
+    "UnsuitableError",
 ]
 
 _SHOWN = 300
@@ -28,11 +31,26 @@ class UnreachableError(OvsdbError):
     """No connection to the server could be made."""
 
 
+class UnsuitableError(OvsdbError):
+    """A server of a cluster doesn't lead it, is cut off from it, or is behind it.
+
+    Another one of the cluster is the one to ask; where none is, one will soon be elected.
+    """
+
+
+class LockError(OvsdbError):
+    """Another client has the lock."""
+
+
 class DisconnectedError(OvsdbError):
     """The connection was lost while something waited for it.
 
     What was asked of the server may have happened or not.
     """
+
+
+class DatabaseChangedError(DisconnectedError):
+    """The database was removed, or has another schema: everything must be read again."""
 
 
 class ProtocolError(OvsdbError):

@@ -115,14 +115,19 @@ class Connection:
         method: str,
         params: Sequence[Any],
         accept: Callable[[Any], Any] | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109 - part of what is asked for
+        timeout: float | None = 30.0,  # noqa: ASYNC109 - part of what is asked for
     ) -> Any:
         """Ask the peer, and wait for its answer; several may wait at once.
+
+        A transaction that nobody waits for any more, for whatever reason, is canceled (RFC 7047,
+        4.1.4): where the server had it waiting it doesn't take place.
 
         Parameters
         ----------
         accept
             Takes the result before the next message is looked at; what it gives is returned.
+        timeout
+            Seconds; None: as long as the connection lasts.
 
         Raises
         ------
@@ -143,7 +148,8 @@ class Connection:
                     await self._writer.drain()
                     return await pending.answer
                 finally:
-                    self._pending.pop(number, None)
+                    if self._pending.pop(number, None) and method == "transact":
+                        self._send({"method": "cancel", "params": [number], "id": None})
                     pending.answer.cancel()
         except TimeoutError:
             raise DisconnectedError(f"{method}: no answer within {timeout:g} s") from None
@@ -221,7 +227,9 @@ class Connection:
     def _finish(self, error: BaseException) -> None:
         self._end = error
         self._writer.close()
-        for pending in self._pending.values():
+        lost = tuple(self._pending.values())
+        self._pending.clear()
+        for pending in lost:
             if not pending.answer.done():
                 pending.answer.set_exception(self._lost(pending.method))
 

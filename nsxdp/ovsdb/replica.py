@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from nsxdp.ovsdb.condition import Condition, encode_where
+from nsxdp.ovsdb.condition import Wanted, encode_wanted
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError
 from nsxdp.ovsdb.feed import Batch, Change, Feed
 from nsxdp.ovsdb.index import Index
@@ -39,8 +39,9 @@ class Watch:
     columns
         Names of columns; None: all of them.
     where
-        Conditions of which at least one must hold for a row to be replicated; none: all rows.  A
-        server that only knows RFC 7047 sends all rows whatever is asked here.
+        Conditions of which at least one must hold for a row to be replicated; none: all rows; False
+        is a condition that no row fulfils.  A server that only knows RFC 7047 sends all rows
+        whatever is asked here.
     indexes
         What `Table.by` can look up: names of columns, and for one key of a map column
         ``COLUMN:KEY``, such as ``external_ids:iface-id``.
@@ -48,7 +49,7 @@ class Watch:
 
     table: str
     columns: Sequence[str] | None = None
-    where: Sequence[Condition] = ()
+    where: Sequence[Wanted] = ()
     indexes: Sequence[str] = ()
 
 
@@ -146,6 +147,8 @@ class Replica:
     ----------
     last_txn_id
         The last transaction that is in the replica, where the server tells.
+    method
+        How the server is followed, once it is.
 
     Raises
     ------
@@ -157,6 +160,9 @@ class Replica:
         self.schema = schema
         self.watches = tuple(watches)
         self.last_txn_id = _NO_TRANSACTION
+        self.method: Monitor | None = None
+        self._asked: dict[str, Sequence[Wanted]] = {}
+        self._followed: dict[str, Sequence[Wanted]] = {}
         self._tables: dict[str, Table] = {}
         self._observers: list[Callable[[Batch], None]] = []
         self._feeds: set[Feed] = set()
@@ -227,7 +233,7 @@ class Replica:
             table = schema.table(watch.table)
             names = _all_columns(table) if watch.columns is None else tuple(watch.columns)
             layouts[watch.table] = Layout(table, names)
-            encode_where(table, watch.where)
+            encode_wanted(table, watch.where)
         if len(layouts) != len(self.watches):
             raise SchemaError("a table can be watched only once")
         tables = {
@@ -257,12 +263,51 @@ class Replica:
             columns = list(self._tables[watch.table].layout.position)
             request: dict[str, Json] = {"columns": columns}
             if watch.where and method != "monitor":
-                request["where"] = encode_where(self.schema.table(watch.table), watch.where)
+                request["where"] = encode_wanted(self.schema.table(watch.table), watch.where)
             requests[watch.table] = [request]
         params = [self.schema.name, name, requests]
         if method == "monitor_cond_since":
-            params.append(self.last_txn_id)
+            # What the server sends since then is of rows that fulfil the conditions; those that do
+            # and aren't here would be missing.
+            params.append(_NO_TRANSACTION if self.unconfirmed() else self.last_txn_id)
+        self._asked = {watch.table: watch.where for watch in self.watches}
         return params
+
+    def set_where(self, table: str, where: Sequence[Wanted]) -> None:
+        """Have the next monitor request ask for other rows.
+
+        Raises
+        ------
+        SchemaError
+            The table isn't watched, or has no such column.
+        """
+        known = self.schema.table(self[table].name)
+        encode_wanted(known, where)
+        self.watches = tuple(
+            replace(watch, where=tuple(where)) if watch.table == table else watch
+            for watch in self.watches
+        )
+
+    def change_params(self, name: str) -> tuple[list[Json], dict[str, Sequence[Wanted]]]:
+        """Parameters of ``monitor_cond_change``, and what to `confirm` when it is answered."""
+        wheres = self.unconfirmed()
+        changes = {
+            table: [{"where": encode_wanted(self.schema.table(table), where)}]
+            for table, where in wheres.items()
+        }
+        return [name, name, changes], wheres
+
+    def confirm(self, wheres: Mapping[str, Sequence[Wanted]]) -> None:
+        """The server follows these conditions, and the replica has their rows."""
+        self._followed.update(wheres)
+
+    def unconfirmed(self) -> dict[str, Sequence[Wanted]]:
+        """Tables with conditions that the server doesn't follow yet."""
+        return {
+            watch.table: watch.where
+            for watch in self.watches
+            if watch.table in self._followed and self._followed[watch.table] != watch.where
+        }
 
     def reset(self, method: Monitor, result: Json) -> None:
         """Take the answer to a monitor request.
@@ -276,12 +321,18 @@ class Replica:
         """
         if method != "monitor_cond_since":
             self._apply(result, diffs=method == "monitor_cond", snapshot=True)
+            self._begun(method)
             return
         if not isinstance(result, list) or len(result) != 3 or not isinstance(result[1], str):
             raise ProtocolError(f"{method}: the reply isn't [found, txn-id, updates]")
         found, txn_id, updates = result
         self._apply(updates, diffs=True, snapshot=found is not True)
         self.last_txn_id = txn_id
+        self._begun(method)
+
+    def _begun(self, method: Monitor) -> None:
+        self.method = method
+        self.confirm(self._asked)
 
     def update(self, method: str, params: Json) -> None:
         """Take an ``update``, ``update2`` or ``update3`` notification.

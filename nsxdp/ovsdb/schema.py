@@ -16,6 +16,8 @@ the insertion of a row in the same transaction.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, cast
@@ -49,6 +51,10 @@ _ATOMS: dict[AtomType, tuple[tuple[type, ...], Any]] = {
     "uuid": ((str,), "00000000-0000-0000-0000-000000000000"),
 }
 """For each atomic type: its types in JSON, and its default value."""
+
+
+_MIN_INTEGER, _MAX_INTEGER = -(1 << 63), (1 << 63) - 1
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class NamedUuid:
@@ -99,6 +105,12 @@ class BaseType:
         types: Any = _ATOMS[self.type][0]
         if not isinstance(value, types) or (isinstance(value, bool) and self.type != "boolean"):
             raise ValueError(f"{value!r} is no {self.type}")
+        if self.type == "string":
+            _check_text(value)
+        elif self.type == "real" and not math.isfinite(value):
+            raise ValueError(f"{value!r} has no JSON")
+        elif self.type == "integer" and not _MIN_INTEGER <= value <= _MAX_INTEGER:
+            raise ValueError(f"{value!r} doesn't fit into 64 bits")
         if self.enum and value not in self.enum:
             allowed = ", ".join(sorted(map(str, self.enum)))
             raise ValueError(f"{value!r} is none of: {allowed}")
@@ -183,8 +195,12 @@ class ColumnType:
             value = (value,)
         elif isinstance(value, Mapping):
             raise ValueError(f"{value!r} is no set")
+        value = tuple(value)
         atoms = [self.key.encode(atom) for atom in value]
         self._check_size(len(atoms))
+        if len(value) > 1 and len(set(value)) < len(value):
+            twice = next(atom for n, atom in enumerate(value) if atom in value[:n])
+            raise ValueError(f"{twice!r} stands twice in a set")
         return ["set", atoms]
 
     def _check_size(self, size: int) -> None:
@@ -400,11 +416,20 @@ _DECODERS: dict[AtomType, Callable[[Json], Any]] = {
 }
 
 
+def _check_text(value: str) -> None:
+    if "\0" in value:
+        raise ValueError(f"{value!r} has a null character, which OVSDB can't hold")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{value!r} has half of a surrogate pair") from None
+
+
 def _encode_uuid(value: Any) -> Json:
     if isinstance(value, NamedUuid):
         return ["named-uuid", value.uuid_name]
     uuid = value if isinstance(value, str) else getattr(value, "uuid", None)
-    if not isinstance(uuid, str):
+    if not isinstance(uuid, str) or not _UUID.fullmatch(uuid):
         raise ValueError(f"{value!r} is no UUID")
     return ["uuid", uuid]
 

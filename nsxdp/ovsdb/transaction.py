@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from nsxdp.ovsdb.condition import Where, encode_where
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError, TransactionError, TryAgainError
+from nsxdp.ovsdb.lock import Lock
 from nsxdp.ovsdb.row import Layout, Row
 from nsxdp.ovsdb.schema import (
     BaseType,
@@ -31,6 +32,9 @@ _Result = TypeVar("_Result")
 _TRY_AGAIN = frozenset(("timed out", "not leader", "cluster error"))
 """Errors that say nothing against the transaction itself: a ``wait`` found another state than
 it wanted, or a cluster was without a leader."""
+
+
+_IMMUTABLE = "{}.{}: can't be changed once its row is there; insert another row instead"
 
 
 class Operation(Generic[_Result]):
@@ -117,6 +121,9 @@ class Transaction:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.operations: list[dict[str, Json]] = []
+        self.patience: float | None = 0.0
+        """Seconds that the operations may wait, all together; None: for ever."""
+        self._read: set[tuple[str, str]] = set()
 
     def __len__(self) -> int:
         return len(self.operations)
@@ -132,7 +139,8 @@ class Transaction:
         """Set columns of all rows that ``where`` chooses."""
         known = self.schema.table(table)
         where_json = encode_where(known, where)
-        return _Count(self._add("update", table, {"where": where_json, "row": _row(known, row)}))
+        content = {"where": where_json, "row": _row(known, row, change=True)}
+        return _Count(self._add("update", table, content))
 
     def mutate(self, table: str, where: Where, mutations: Sequence[Mutation]) -> Operation[int]:
         """Change columns of all rows that ``where`` chooses, each from what it holds."""
@@ -166,19 +174,27 @@ class Transaction:
         *,
         columns: Sequence[str],
         until: Literal["==", "!="] = "==",
-        timeout: float = 0.0,
+        timeout: float | None = 0.0,
     ) -> Operation[None]:
         """Go on only when the rows that ``where`` chooses have, in ``columns``, the values of
         ``rows``; if they don't within ``timeout`` seconds, the commit raises `TryAgainError`.
+
+        A ``timeout`` of None waits for ever, or until the commit is cancelled.  Only the first
+        operations of a transaction can wait: the server undoes what came before, and begins anew.
         """
         known = self.schema.table(table)
-        content = {
+        if until not in ("==", "!="):
+            raise SchemaError(f"{until!r} is nothing to wait for: it must be '==' or '!='")
+        content: dict[str, Json] = {
             "where": encode_where(known, where),
             "columns": [known.column(name).name for name in columns],
             "until": until,
             "rows": [_row(known, row) for row in rows],
-            "timeout": round(timeout * 1000),
         }
+        if timeout is not None:
+            content["timeout"] = round(timeout * 1000)
+        if self.patience is not None:
+            self.patience = None if timeout is None else self.patience + timeout
         return _Nothing(self._add("wait", table, content))
 
     def verify(self, row: Row, *columns: str) -> Operation[None]:
@@ -186,13 +202,32 @@ class Transaction:
         values = {name: row[name] for name in columns}
         return self.wait(row._layout.table, row, [values], columns=columns)
 
+    def read(self, row: Row, column: str) -> Any:
+        """The value of a column of a row of the replica, on which this transaction depends.
+
+        It takes place only where the column still has that value.
+        """
+        if (row.uuid, column) not in self._read:
+            self._read.add((row.uuid, column))
+            self.verify(row, column)
+        return row[column]
+
+    def commit(self, *, durable: bool) -> Operation[None]:
+        """Have the answer wait until the transaction is on disk, where ``durable`` says so."""
+        return _Nothing(self._add("commit", None, {"durable": durable}))
+
+    def abort(self) -> Operation[None]:
+        """Have the server undo it all: the commit raises `TransactionError` with ``aborted``."""
+        return _Nothing(self._add("abort", None, {}))
+
     def comment(self, text: str) -> Operation[None]:
         """Have the server log a text with the transaction."""
         return _Nothing(self._add("comment", None, {"comment": text}))
 
-    def assert_lock(self, lock: str) -> Operation[None]:
-        """Go on only while we hold a lock."""
-        return _Nothing(self._add("assert", None, {"lock": lock}))
+    def assert_lock(self, lock: Lock | str) -> Operation[None]:
+        """Go on only while we hold a lock; else the commit raises ``not owner``."""
+        name = lock if isinstance(lock, str) else lock.name
+        return _Nothing(self._add("assert", None, {"lock": name}))
 
     def params(self) -> list[Json]:
         """The parameters of the ``transact`` request."""
@@ -230,8 +265,16 @@ class Transaction:
         return len(self.operations) - 1
 
 
-def _row(table: TableSchema, row: Mapping[str, Any]) -> Json:
-    return {name: table.column(name).encode(value) for name, value in row.items()}
+def _row(table: TableSchema, row: Mapping[str, Any], *, change: bool = False) -> Json:
+    encoded = {}
+    for name, value in row.items():
+        column = table.column(name)
+        if name in ("_uuid", "_version"):
+            raise SchemaError(f"{table.name}.{name}: can't be written: the server gives it")
+        if change and not column.mutable:
+            raise SchemaError(_IMMUTABLE.format(table.name, name))
+        encoded[name] = column.encode(value)
+    return encoded
 
 
 def _mutation(table: TableSchema, mutation: Mutation) -> Json:
@@ -239,6 +282,8 @@ def _mutation(table: TableSchema, mutation: Mutation) -> Json:
     column = table.column(name)
     if mutator not in get_args(Mutator):
         raise SchemaError(f"{table.name}.{name}: {mutator!r} is no mutator of RFC 7047")
+    if not column.mutable:
+        raise SchemaError(_IMMUTABLE.format(table.name, name))
     return [name, mutator, column.encode_as(_mutation_type(column, mutator, value), value)]
 
 
@@ -247,8 +292,17 @@ def _mutation_type(column: Column, mutator: Mutator, value: Any) -> ColumnType:
     keys alone are enough to delete from a map.
     """
     declared = column.type
-    if mutator == "delete" and not isinstance(value, Mapping):
-        return ColumnType(declared.key, None, 0, None)
+    where = f"{column.table}.{column.name}"
     if mutator in ("insert", "delete"):
+        if declared.is_scalar:
+            raise SchemaError(f"{where}: {mutator!r} needs a set or a map; update it instead")
+        if mutator == "delete" and not isinstance(value, Mapping):
+            return ColumnType(declared.key, None, 0, None)
         return ColumnType(declared.key, declared.value, 0, None)
+    if declared.is_map or declared.key.type not in ("integer", "real"):
+        raise SchemaError(f"{where}: {mutator!r} needs a column of numbers")
+    if mutator == "%=" and declared.key.type == "real":
+        raise SchemaError(f"{where}: '%=' needs a column of integers")
+    if mutator in ("/=", "%=") and value == 0:
+        raise SchemaError(f"{where}: division by zero")
     return ColumnType(BaseType(declared.key.type))

@@ -1,0 +1,203 @@
+"""One connection to a server of OVSDB, to ask what isn't of one database alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from nsxdp.ovsdb.errors import (
+    DisconnectedError,
+    NoSuchDatabaseError,
+    ProtocolError,
+    RequestError,
+    UnreachableError,
+)
+from nsxdp.ovsdb.framing import MAX_MESSAGE
+from nsxdp.ovsdb.jsonrpc import Connection
+from nsxdp.ovsdb.schema import Json
+from nsxdp.transport import Remote, RemoteError, Tls, open_stream, parse_remote
+
+__all__ = ["DEFAULT_PORT", "Session", "parse_remotes"]
+
+DEFAULT_PORT = 6640
+"""IANA's port for OVSDB."""
+
+_STREAM_LIMIT = 1 << 20
+_CLOSE_TIMEOUT = 1.0
+
+
+def parse_remotes(remotes: str | Sequence[str]) -> tuple[Remote, ...]:
+    """Read remotes: one, several with commas between them, or a list.
+
+    Raises
+    ------
+    ValueError
+        One of them is no remote, or there is none.
+    """
+    texts = remotes.split(",") if isinstance(remotes, str) else remotes
+    if not texts:
+        raise ValueError("at least one remote is needed, such as unix:db.sock")
+    return tuple(parse_remote(text.strip(), DEFAULT_PORT) for text in texts)
+
+
+class Session:
+    """A connection, from its beginning to its end.
+
+    Attributes
+    ----------
+    remote
+        The server.
+    reading
+        The task that serves the connection; it is done when the connection is lost.
+    """
+
+    def __init__(self, remote: Remote, connection: Connection, timeout: float) -> None:
+        self.remote = remote
+        self.timeout = timeout
+        self._connection = connection
+        self.reading = asyncio.create_task(connection.run(), name=f"ovsdb read {remote}")
+
+    @classmethod
+    async def open(
+        cls,
+        remote: Remote | str,
+        notified: Callable[[str, Any], None] = lambda *_: None,
+        *,
+        tls: Tls | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109 - of each answer, too
+        probe_interval: float = 5.0,
+        max_message: int = MAX_MESSAGE,
+    ) -> Session:
+        """Connect.
+
+        Parameters
+        ----------
+        notified
+            As for `Connection`.
+
+        Raises
+        ------
+        UnreachableError
+            No connection could be made.
+        """
+        if isinstance(remote, str):
+            remote = parse_remote(remote, DEFAULT_PORT)
+        try:
+            reader, writer = await open_stream(remote, tls, timeout, limit=_STREAM_LIMIT)
+        except RemoteError as error:
+            raise UnreachableError(str(error)) from error
+        connection = Connection(
+            reader, writer, notified, probe_interval=probe_interval, max_message=max_message
+        )
+        return cls(remote, connection, timeout)
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection."""
+        await end_task(self.reading)
+
+    async def request(
+        self,
+        method: str,
+        params: Sequence[Any],
+        accept: Callable[[Any], Any] | None = None,
+        *,
+        patience: float | None = 0.0,
+    ) -> Any:
+        """Ask the server; as `Connection.request`.
+
+        Parameters
+        ----------
+        patience
+            Seconds that the server may take beyond what is usual; None: for ever.
+        """
+        seconds = None if patience is None else self.timeout + patience
+        try:
+            return await self._connection.request(method, params, accept, seconds)
+        except DisconnectedError as error:
+            raise DisconnectedError(f"{self.remote}: {error}") from error
+
+    async def list_dbs(self) -> list[str]:
+        """The names of the server's databases, sorted."""
+        names = await self.request("list_dbs", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ProtocolError(f"{self.remote}: list_dbs: {names!r:.100} is no list of names")
+        return sorted(names)
+
+    async def get_schema(self, database: str) -> Json:
+        """A database's schema, for `Schema.from_json`.
+
+        Raises
+        ------
+        NoSuchDatabaseError
+            The server has none of that name; the message lists what it has.
+        """
+        try:
+            return await self.request("get_schema", [database])
+        except RequestError as error:
+            if error.error != "unknown database":
+                raise
+        raise await self.no_such_database(database)
+
+    async def no_such_database(self, database: str) -> NoSuchDatabaseError:
+        """An error that tells which databases there are instead."""
+        names = ", ".join(await self.list_dbs())
+        return NoSuchDatabaseError(
+            "get_schema",
+            "unknown database",
+            f"{self.remote} has no database {database} (it has: {names or 'none'})",
+        )
+
+    async def set_db_change_aware(self) -> bool:
+        """Stay connected while databases come, go and change; False: the server is too old."""
+        return await self._is_known("set_db_change_aware", [True])
+
+    async def lock(self, name: str, accept: Callable[[bool], None], *, steal: bool = False) -> None:
+        """Ask for a lock; ``accept`` is told, before anything that follows, whether we have it."""
+        method = "steal" if steal else "lock"
+        await self.request(method, [name], partial(_locked, method, accept))
+
+    async def unlock(self, name: str) -> None:
+        """Give a lock back, or no longer wait for it."""
+        await self.request("unlock", [name])
+
+    async def monitor_cancel(self, monitor: Json) -> None:
+        """End a monitor."""
+        await self.request("monitor_cancel", [monitor])
+
+    async def _is_known(self, method: str, params: Sequence[Any]) -> bool:
+        try:
+            await self.request(method, params)
+        except RequestError as error:
+            if error.error == "unknown method":
+                return False
+            raise
+        return True
+
+
+def _locked(method: str, accept: Callable[[bool], None], result: Json) -> None:
+    locked = result.get("locked") if isinstance(result, dict) else None
+    if type(locked) is not bool:
+        raise ProtocolError(f"{method}: {result!r:.100} doesn't say whether it is locked")
+    accept(locked)
+
+
+async def end_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and wait for its end; what it raises is of no interest any more."""
+    task.cancel()
+    await asyncio.wait([task], timeout=_CLOSE_TIMEOUT)
+    if task.done() and not task.cancelled():
+        task.exception()  # asyncio complains of those that nobody looked at
