@@ -40,39 +40,39 @@ def check(planned: Planned, delta: Any, expected: str) -> None:
 # One Service.
 
 
-def test_endpoint_added_is_one_bucket() -> None:
-    planned = Planned(service() + endpoint_slice(TWO))
+def test_endpoint_added_is_one_message() -> None:
+    """The group with all of its buckets: Open vSwitch before 3.6 can't insert one (dp_hash)."""
+    planned = Planned(service() + endpoint_slice("10.244.0.5"))
     check(
         planned,
-        planned.apply(endpoint_slice(THREE)),
+        planned.apply(endpoint_slice(TWO)),
         """
-        INSERT_BUCKET command_bucket_id:last,group_id=G(web:80/tcp),
-            bucket=bucket_id:B(10.244.0.7:8080),weight:100,actions=ct(commit,table=L3Forwarding,
-              zone=65312,nat(dst=10.244.0.7:8080),exec(set_field:0x10/0x10->ct_mark))
+        ADD_OR_MOD group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+              zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark)),
+            bucket=bucket_id:B(10.244.0.6:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+              zone=65312,nat(dst=10.244.0.6:8080),exec(set_field:0x10/0x10->ct_mark))
         """,
     )
 
 
-def test_endpoint_removed_is_one_bucket() -> None:
-    planned = Planned(service() + endpoint_slice(THREE))
+def test_endpoint_removed_is_one_message() -> None:
+    planned = Planned(service() + endpoint_slice(TWO))
     check(
         planned,
-        planned.apply(endpoint_slice(TWO)),
-        "REMOVE_BUCKET command_bucket_id:B(10.244.0.7:8080),group_id=G(web:80/tcp)",
+        planned.apply(endpoint_slice("10.244.0.6")),
+        """
+        ADD_OR_MOD group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.6:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+              zone=65312,nat(dst=10.244.0.6:8080),exec(set_field:0x10/0x10->ct_mark))
+        """,
     )
 
 
-def test_endpoint_of_hundreds_is_one_bucket() -> None:
-    planned = Planned(service() + endpoint_slice(pods(1, 200)))
-    delta = planned.apply(endpoint_slice(pods(1, 201)))
-    assert (delta.messages, delta.buckets_inserted, delta.buckets_removed) == (1, 1, 0)
-    assert delta.nbytes < 150
-
-
-def test_endpoint_replaced_is_two_messages() -> None:
+def test_endpoint_replaced_is_one_message() -> None:
     planned = Planned(service() + endpoint_slice(TWO))
     delta = planned.apply(endpoint_slice("10.244.0.5, 10.244.0.9"))
-    assert (delta.messages, delta.buckets_inserted, delta.buckets_removed) == (2, 1, 1)
+    assert (delta.messages, delta.groups_changed) == (1, 1)
 
 
 def test_service_added_is_a_group_and_then_its_flow() -> None:
@@ -178,6 +178,24 @@ def test_a_service_sends_its_own_flows_only() -> None:
 # Session affinity.
 
 
+def test_endpoint_added_with_affinity_is_one_bucket_and_its_flow() -> None:
+    planned = Planned(service(spec=STICKY) + endpoint_slice("10.244.0.5"))
+    check(
+        planned,
+        planned.apply(endpoint_slice(TWO)),
+        """
+        INSERT_BUCKET command_bucket_id:last,group_id=G(web:80/tcp),
+            bucket=bucket_id:B(10.244.0.6:8080),weight:100,
+              actions=set_field:B(10.244.0.6:8080)->reg4,resubmit(,EndpointDNAT)
+        ADD table:EndpointDNAT priority=200,tcp,reg4=B(10.244.0.6:8080),reg7=G(web:80/tcp)
+            actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
+              cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
+              load:B(10.244.0.6:8080)->NXM_NX_REG4[]),ct(commit,table=L3Forwarding,zone=65312,
+              nat(dst=10.244.0.6:8080),exec(set_field:0x10/0x10->ct_mark))
+        """,
+    )
+
+
 def test_kp34_removed_endpoint_with_affinity_has_no_flow_any_more() -> None:
     planned = Planned(service(spec=STICKY) + endpoint_slice(THREE))
     check(
@@ -271,16 +289,16 @@ def test_large_group_chooses_its_part_by_source_port() -> None:
     assert [bucket.split(",")[0] for bucket in buckets] == [f"bucket_id:{n}" for n in range(1, 5)]
 
 
-def test_endpoint_of_a_large_group_is_one_bucket_of_one_part() -> None:
+def test_endpoint_of_a_large_group_is_one_message_to_one_part() -> None:
     planned = Planned(service() + endpoint_slice(pods(1, 300)))
     before = structure(planned.switch, planned.group_id())
     delta = planned.apply(endpoint_slice(pods(1, 301)))
-    assert (delta.messages, delta.buckets_inserted) == (1, 1)
+    assert (delta.messages, delta.groups_changed) == (1, 1)
     after = structure(planned.switch, planned.group_id())
     assert Counter(endpoints(after)) - Counter(endpoints(before)) == {"10.244.1.45:8080": 1}
     assert sum(after[part] != before[part] for part in before) == 1
     delta = planned.apply(endpoint_slice(pods(1, 300)))
-    assert (delta.messages, delta.buckets_removed) == (1, 1)
+    assert (delta.messages, delta.groups_changed) == (1, 1)
     assert structure(planned.switch, planned.group_id()) == before
 
 
@@ -312,13 +330,21 @@ def test_large_group_that_needs_no_parts_leaves_none(other: str) -> None:
     assert planned.text() == ""
 
 
-def test_affinity_with_more_endpoints_than_a_message_holds() -> None:
+def test_large_group_with_affinity_has_parts_too() -> None:
     planned = Planned(service(spec=STICKY) + slices(3000))
-    sizes = sorted(len(group.buckets) for group in planned.switch.groups.values())
-    assert len(sizes) == 1 + 32
-    assert sum(sizes) == 32 + 3000
-    assert sizes[-1] <= 256
+    whole = planned.group_id()
+    texts = planned.switch.dump_groups()
+    assert len(texts) == 33
+    assert all(",selection_method=hash,fields=ip_src," in text for text in texts)
+    parts = {text.partition(",")[0] for text in texts if "actions=group:" not in text}
+    (chooser,) = [text for text in texts if "actions=group:" in text]
+    assert chooser.startswith(f"group_id={whole},")
+    assert {f"group_id={part}" for part in re.findall(r"actions=group:(\d+)", chooser)} == parts
+    assert sum(text.count("->reg4") for text in texts) == 3000
+    # Each endpoint's translation, the way to the group, and the virtual address.
     assert len(planned.switch.flows) == 3002
+    delta = planned.apply(endpoint_slice(pods(3001, 3001), name="web-3001"))
+    assert (delta.messages, delta.buckets_inserted, delta.flows_added) == (2, 1, 1)
 
 
 # After a restart.

@@ -5,7 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from planned import Planned, endpoint_slice, service
+
+from nsxdp.services.conntrack import parse_entries
 
 UDP = "{port: 53, protocol: UDP}"
 PORT = "{name: '', protocol: UDP, port: 1053}"
@@ -103,6 +107,37 @@ def test_kp52_tcp_is_left_alone() -> None:
     planned = Planned(service() + endpoint_slice("10.244.0.5, 10.244.0.6"))
     planned.apply(endpoint_slice("10.244.0.5"))
     assert stale(planned) == []
+
+
+DUMP = """\
+udp,orig=(src=10.244.0.9,dst=10.96.0.10,sport=4000,dport=53),reply=(src=10.244.0.5,dst=10.244.0.9,sport=1053,dport=4000),zone=65312,mark=16
+udp,orig=(src=10.244.0.9,dst=10.96.0.10,sport=4001,dport=53),reply=(src=10.244.0.9,dst=10.244.0.9,sport=1053,dport=4001),zone=65312,mark=16
+udp,orig=(src=fd00::9,dst=fd00:96::a,sport=4002,dport=53),reply=(src=fd00:244::5,dst=fd00::9,sport=1053,dport=4002),zone=65312,mark=16
+udp,orig=(src=10.244.0.9,dst=10.96.0.77,sport=4003,dport=53),reply=(src=10.244.0.1,dst=10.244.0.9,sport=1053,dport=4003),zone=65312
+udp,orig=(src=10.244.0.9,dst=10.96.0.10,sport=4004,dport=54),reply=(src=10.244.0.1,dst=10.244.0.9,sport=1053,dport=4004),zone=65312
+tcp,orig=(src=10.244.0.9,dst=10.96.0.10,sport=4005,dport=53),reply=(src=10.244.0.1,dst=10.244.0.9,sport=1053,dport=4005),zone=65312,protoinfo=(state=ESTABLISHED)
+icmp,orig=(src=10.244.0.9,dst=10.244.0.5,id=1,type=8,code=0),reply=(src=10.244.0.5,dst=10.244.0.9,id=1,type=0,code=0)
+"""
+
+
+def test_kp50_connections_that_were_there_before_the_agent(planned: Planned) -> None:
+    """A new agent looks at all of conntrack: only what its Services serve, and UDP, is touched."""
+    entries = list(parse_entries(DUMP))
+    assert len(entries) == 5
+    stale = planned.planner.stale_entries(entries)
+    assert [(entry.vip, entry.port, entry.endpoint) for entry in stale] == [
+        (bytes([10, 96, 0, 10]), 53, bytes([10, 244, 0, 9]))
+    ]
+
+
+def test_kp50_service_without_endpoints_keeps_what_a_new_agent_finds() -> None:
+    planned = Planned(service(ports=UDP))
+    assert planned.planner.stale_entries(parse_entries(DUMP)) == []
+
+
+@given(st.text())
+def test_text_that_is_no_dump_is_nothing(text: str) -> None:
+    assert list(parse_entries(text)) == []
 
 
 def test_removed_service_leaves_its_connections(planned: Planned) -> None:

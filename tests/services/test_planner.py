@@ -62,7 +62,7 @@ def test_kp26_zone_of_the_node_is_followed() -> None:
     )
     assert planned.text().count("bucket_id") == 2
     planned.planner.tracker.set_zone("b")
-    assert planned.round().buckets_removed == 1
+    assert planned.round().messages == 1
     assert "bucket_id:B(10.244.0.6:8080)" in planned.text()
 
 

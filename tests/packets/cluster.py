@@ -1,0 +1,217 @@
+"""A node with pods that serve, and nsx-kube-proxy as it is: a process that follows manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from nsxdp.lab import Node, Pod
+from nsxdp.lab.programs import Server
+
+HTTP, LINES, UDP = 8080, 8081, 8053
+"""What each server pod listens at; at CLOSED nobody does."""
+CLOSED = 9
+
+HAIRPIN = {4: "169.254.0.252", 6: "fd6e:7378:6470::252"}
+NODE = {4: "169.254.0.253", 6: "fd6e:7378:6470::253"}
+
+_SECONDS = 20.0
+
+_RANGES = """
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: kubernetes}
+spec: {cidrs: [10.96.0.0/12, "fd00:96::/108"]}
+"""
+
+_MARK = "192.0.2.1"
+
+_MARK_SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: mark, namespace: default}}
+spec: {{clusterIP: 10.96.255.254, ports: [{{port: 1}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: mark, namespace: default, labels: {{kubernetes.io/service-name: mark}}}}
+addressType: IPv4
+ports: [{{name: "", port: {port}}}]
+endpoints: [{{addresses: [{ip}]}}]
+"""
+
+T = TypeVar("T")
+
+
+def of_family(pods: Iterable[Pod], family: int) -> list[str]:
+    """The addresses of pods."""
+    return [str(pod.ip if family == 4 else pod.ip6) for pod in pods]
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = _SECONDS) -> T:
+    """Wait for a condition that comes about by itself; what it gave."""
+    deadline = time.monotonic() + seconds
+    pause = 0.01
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"after {seconds} seconds still not: {what}"
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.2)
+    return found
+
+
+class Cluster:
+    """One node, its pods, and the agent.
+
+    Attributes
+    ----------
+    node
+        Bridge ``br-int``, gateway 10.244.0.1 and fd00:244::1.
+    servers
+        Four pods that say their names: HTTP, lines and UDP, at the ports above.
+    client, other
+        Two pods that serve nothing.
+    host
+        The node's own namespace.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "manifests"
+        self._directory.mkdir()
+        self._log = directory / "agent.log"
+        self._texts: dict[str, str] = {"ranges": _RANGES}
+        self._writes = 0
+        self._vips: dict[str, tuple[str, str]] = {}
+        self._closing = contextlib.ExitStack()
+        try:
+            self.node = self._closing.enter_context(Node("here"))
+            self.host = self.node.netns
+            self.servers = [self._serving(f"web{n}") for n in range(1, 5)]
+            self.client = self.node.add_pod("client")
+            self.other = self.node.add_pod("other")
+            self._write()
+            self._start_agent()
+            self.sync()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the agent, which must have run until now, and remove the node."""
+        self._closing.close()
+
+    def _serving(self, name: str) -> Pod:
+        pod = self.node.add_pod(name)
+        Server(pod, name, http=[HTTP], tcp=[LINES], udp=[UDP])
+        return pod
+
+    def _start_agent(self) -> None:
+        arguments = [
+            f"--manifests={self._directory}",
+            f"--ovsdb={self.node.ovsdb}",
+            f"--bridge={self.node.bridge}",
+            f"--node-name={self.node.name}",
+            "--log-format=json",
+        ]
+        code = "from nsxdp_agents.kube_proxy.cli import main; main()"
+        with self._log.open("wb") as log:
+            self._agent = self.host.popen(
+                [sys.executable, "-c", code, *arguments], stdout=log, stderr=log
+            )
+        self._closing.callback(self._stop_agent)
+
+    def _stop_agent(self) -> None:
+        self._agent.send_signal(signal.SIGTERM)
+        try:
+            code = self._agent.wait(10)
+        except subprocess.TimeoutExpired:
+            self._agent.kill()
+            raise
+        assert code == 0, f"the agent ended with {code}:\n{self._log.read_text()[-4000:]}"
+
+    def gateway(self, family: int) -> str:
+        """The node's own address on the bridge."""
+        gateway = self.node.gateway if family == 4 else self.node.gateway6
+        assert gateway is not None
+        return str(gateway.ip)
+
+    # Services.
+
+    def serve(
+        self,
+        name: str,
+        endpoints: Sequence[str],
+        *,
+        target: int,
+        protocol: str = "TCP",
+        spec: str = "",
+        more: str = "",
+        nodes: Mapping[str, str] | None = None,
+    ) -> tuple[str, str]:
+        """Have a Service at port 80 of two cluster IPs, with these endpoints' addresses.
+
+        'spec' and 'more' are YAML: more of the Service's spec, and of each endpoint; 'nodes' are
+        the names of endpoints' nodes. Called again for the same name, it changes the Service and
+        keeps its addresses.
+        """
+        number = len(self._vips) + 10
+        ip, ip6 = self._vips.setdefault(name, (f"10.96.0.{number}", f"fd00:96::{number:x}"))
+        text = f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: default}}
+spec: {{clusterIP: {ip}, clusterIPs: [{ip}, "{ip6}"], ipFamilies: [IPv4, IPv6],
+  ipFamilyPolicy: RequireDualStack, ports: [{{port: 80, protocol: {protocol}}}], {spec}}}
+"""
+        for family in (4, 6):
+            own = [end for end in endpoints if (":" in end) == (family == 6)]
+            listed = ", ".join(
+                f'{{addresses: ["{end}"], nodeName: {(nodes or {}).get(end, "here")}, {more}}}'
+                for end in own
+            )
+            text += f"""
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  {{name: {name}-{family}, namespace: default, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv{family}
+ports: [{{name: "", protocol: {protocol}, port: {target}}}]
+endpoints: [{listed}]
+"""
+        self._texts[name] = text
+        self.sync()
+        return ip, ip6
+
+    def remove(self, name: str) -> None:
+        """Remove a Service and its endpoints."""
+        del self._texts[name]
+        self.sync()
+
+    def sync(self) -> None:
+        """Write the manifests; return when the switch has all that they say.
+
+        They are one file, so the agent takes them all at once. The last thing in it is an endpoint
+        that changes each time: when the switch has that, it has the rest.
+        """
+        self._write()
+        mark = f"nat(dst={_MARK}:{self._writes})"
+        until(lambda: mark in self._groups(), f"{mark} on the switch\n{self._log_end()}")
+
+    def _write(self) -> None:
+        self._writes += 1
+        texts = [*self._texts.values(), _MARK_SERVICE.format(ip=_MARK, port=self._writes)]
+        new = self._directory / ".new"
+        new.write_text("\n---\n".join(texts))
+        new.rename(self._directory / "all.yaml")
+
+    def _groups(self) -> str:
+        return self.node.ovs.ofctl("dump-groups", self.node.mgmt)
+
+    def _log_end(self) -> str:
+        return self._log.read_text()[-4000:] if self._log.exists() else ""
