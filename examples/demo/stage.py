@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any, Protocol, Self
 import yaml
 from rich.console import Console
 
+from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.lab import ApiServer, LabError, Node
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
@@ -38,6 +40,9 @@ class Source(Protocol):
     flags: list[str]
     """What tells nsx-kube-proxy."""
 
+    patience: str
+    """How long a change waits for further ones, for people; empty: not at all."""
+
     def scale(self, endpoints: int) -> float:
         """Let 'web' have its first so many pods; returns when it was said (epoch seconds)."""
 
@@ -48,6 +53,8 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.flags = ["--manifests", str(path)]
+        settle = inspect.signature(ManifestDirectory).parameters["settle"].default
+        self.patience = f" ({settle * 1000:.0f} ms of it wait for further edits)"
         for manifest in MANIFESTS.glob("*.yaml"):
             (path / manifest.name).write_text(manifest.read_text())
 
@@ -66,6 +73,7 @@ class Cluster:
     def __init__(self, server: ApiServer) -> None:
         self._server = server
         self.flags = ["--kubeconfig", str(server.kubeconfig)]
+        self.patience = ""
         objects = [obj for path in sorted(MANIFESTS.glob("*.yaml")) for obj in _read(path.name)]
         # A cluster has its ServiceCIDR by itself.
         objects = [obj for obj in objects if obj["kind"] != "ServiceCIDR"]

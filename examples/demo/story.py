@@ -174,17 +174,26 @@ class Story:
             "when a Deployment is scaled. Only what differs is sent to the switch.",
         )
         load = self._load()
+        results = []
         with self.show.watching(load):
             self._moment(1)
             for before, after in ((3, 4), (4, 2)):
                 self._scale(before, after)
-                self._moment(2)
-        result = load.stop()
-        served = " ".join(f"{pod} {result.backends[pod]}" for pod in PODS)
-        self.show.note(f"answered by: {served}")
-        self.show.check(result.backends[PODS[3]] > 0, "the pod that came got connections")
-        self._none_lost(result)
-        self._account("endpoints 3 → 4 → 2", result)
+                results.append(self._shares(after))
+                self._moment(1)
+        total = sum(results, load.stop())
+        self._none_lost(total)
+        self._account("endpoints 3 → 4 → 2", total)
+
+    def _shares(self, endpoints: int) -> Result:
+        """See who is chosen from now on."""
+        count = int(RATE if self.fast else 2 * RATE)
+        result = Load(self.stage.client, "http", WEB, 80, rate=RATE, count=count).wait()
+        even = all(result.backends[pod] > count / endpoints / 2 for pod in PODS[:endpoints])
+        gone = sum(result.backends[pod] for pod in PODS[endpoints:])
+        shares = ", ".join(f"{pod} {result.backends[pod]}" for pod in PODS)
+        self.show.check(even and not gone, f"from then on {count} connections: {shares}")
+        return result
 
     def _scale(self, before: int, after: int) -> None:
         agent = self.stage.agent
@@ -198,7 +207,8 @@ class Story:
         self.show.check(
             True,
             f"{before} → {after} endpoints: the switch had it after "
-            f"{_ms(agent.last_sync() - said)}, by {messages:.0f} messages for IPv4 and IPv6",
+            f"{_ms(agent.last_sync() - said)}{self.stage.source.patience}, by {messages:.0f} "
+            "messages for IPv4 and IPv6",
         )
 
     def agent_killed(self) -> None:
