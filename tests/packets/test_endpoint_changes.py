@@ -136,12 +136,14 @@ def test_connections_are_spread_after_changes_too(cluster: Cluster, family: int,
         assert min(counts.values()) > 200 / len(names) / 3
 
 
-def test_no_connection_fails_while_endpoints_change(cluster: Cluster) -> None:
-    vip, _ = cluster.serve("churn", both(cluster, ALL), target=UDP, protocol="UDP")
-    load = cluster.client.traffic("udp", vip, 80, rate=300)
+def test_no_connection_fails_while_endpoints_change(cluster: Cluster, client: Netns) -> None:
+    """New ones find an endpoint, those under way keep theirs (the pods themselves all stay)."""
+    name = f"churn-{client.short}"
+    vip, _ = cluster.serve(name, both(cluster, ALL), target=HTTP)
+    load = client.traffic("http", vip, 80, rate=300)
     for gone in sorted(ALL):
-        cluster.serve("churn", both(cluster, ALL - {gone}), target=UDP, protocol="UDP")
-        cluster.serve("churn", both(cluster, ALL), target=UDP, protocol="UDP")
+        cluster.serve(name, both(cluster, ALL - {gone}), target=HTTP)
+        cluster.serve(name, both(cluster, ALL), target=HTTP)
     report = load.stop()
     assert report["sent"] > 0
     assert (report["answered"], report["errors"]) == (report["sent"], {})
