@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from nsxdp.bridge import BridgeError, require_openflow15
+from nsxdp.bridge import BridgeError, gateway, require_openflow15
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client as ApiClient
 from nsxdp.k8s.credentials import Credentials
@@ -80,8 +80,6 @@ async def run(options: Options) -> None:
 
         def committed(commit: Commit) -> None:
             metrics.committed(commit, desired.size.flows, desired.size.groups)
-            if commit.diff is not None:
-                node.look_again()
 
         writer = Writer(
             connection,
@@ -122,10 +120,11 @@ async def cleanup(options: Options) -> None:
     StartError
         The bridge can't be used.
     """
-    async with _bridge(options) as (_, connection):
+    async with _bridge(options) as (view, connection):
         await clean_up(connection.session)
-    if options.host_routes:
-        await HostRoutes(options.bridge).clear()
+        router = gateway(view.bridge) if view.bridge else None
+    if options.host_routes and router is not None:
+        await HostRoutes(router.name).clear()
 
 
 @asynccontextmanager

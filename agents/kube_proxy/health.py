@@ -58,11 +58,9 @@ class Health:
 
     @property
     def healthy(self) -> bool:
-        """Whether no change waits for too long; before the first commit: no."""
+        """Whether no change waits for too long. One that never saw a change is healthy."""
         waiting = self._waiting
-        if waiting is not None:
-            return self._clock() - waiting < self._timeout
-        return self._updated is not None
+        return waiting is None or self._clock() - waiting <= self._timeout
 
     @property
     def _waiting(self) -> float | None:
@@ -80,10 +78,11 @@ class Health:
         if with_node:
             body["nodeEligible"] = self._eligible
         body["healthy"] = healthy
-        body["status"] = {
-            family: {"lastUpdated": _text(self._updated), "healthy": healthy}
-            for family in (Family.IPV4.label, Family.IPV6.label)
-        }
+        if self._updated is not None:
+            body["status"] = {
+                family: {"lastUpdated": _text(self._updated), "healthy": healthy}
+                for family in (Family.IPV4.label, Family.IPV6.label)
+            }
         ok = healthy and (self._eligible or not with_node)
         return 200 if ok else 503, json.dumps(body)
 

@@ -2,15 +2,19 @@
 
 The kernel sends what is for a Service's address to the gateway interface, to a next hop whose MAC
 the bridge knows (`nsxdp.pipeline.registers`). The next hop's neighbor entries are permanent: nobody
-answers for it.
+answers for it. Whenever the interface, its addresses or our routes change, the kernel tells, and
+all is made good again: a restarted switch with a userspace datapath, for one, makes the interface
+anew, and gets its addresses some time later.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
-from collections.abc import Iterable
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -33,21 +37,62 @@ _ONLINK: Final = 4
 _FAMILIES: Final = {4: (socket.AF_INET, NODE_IPV4, 32), 6: (socket.AF_INET6, NODE_IPV6, 128)}
 """IP version -> address family, next hop, bits of an address."""
 
+# From linux/rtnetlink.h: groups of news, and the kinds of message that come.
+_LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x100, 0x400
+_GROUPS: Final = _LINK | _IPV4_ADDRESS | _IPV4_ROUTE | _IPV6_ADDRESS | _IPV6_ROUTE
+_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS, _DELETED_ROUTE = 16, 20, 21, 25
+
+_MESSAGE: Final = struct.Struct("=IHHII")
+"""A netlink message's header: length, kind, flags, sequence, sender."""
+
 
 class HostRoutes:
-    """Keeps the host's routes to Services through 'interface', in this process's namespace.
+    """Keeps the host's routes to Services through the gateway, in this process's namespace.
 
     Netlink's answers come at once; they are waited for in a thread of their own, because uvloop
     has no netlink sockets.
+
+    Parameters
+    ----------
+    interface
+        The gateway's name.
     """
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
-        self._warned = False
+        self._ranges: frozenset[str] | None = None
+        """What `set` was told last; None: nothing yet."""
+        self._problems: list[str] = []
+        self._due = asyncio.Event()
 
     async def set(self, ranges: Iterable[str]) -> None:
-        """Route exactly the Service 'ranges' (such as ``10.96.0.0/12``) to the bridge."""
-        await asyncio.to_thread(self._set, frozenset(ranges))
+        """Route exactly the Service 'ranges' (such as ``10.96.0.0/12``) to the bridge.
+
+        What the kernel refuses is logged: once, until it is something else.
+        """
+        self._ranges = frozenset(ranges)
+        problems = await asyncio.to_thread(self._apply, self._interface, self._ranges)
+        for problem in problems:
+            if problem not in self._problems:
+                log.warning(
+                    "the node's own processes can't reach Services",
+                    interface=self._interface,
+                    reason=problem,
+                )
+        self._problems = problems
+
+    async def use(self, interface: str) -> None:
+        """The gateway is 'interface' from now on."""
+        if interface == self._interface:
+            return
+        before, self._interface = self._interface, interface
+        if self._ranges is not None:
+            await asyncio.to_thread(self._apply, before, frozenset[str]())
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Let `changes` have something to tell."""
+        self._due.set()
 
     async def clear(self) -> None:
         """Remove all that `set` made."""
@@ -57,31 +102,82 @@ class HostRoutes:
         """The interface's addresses, but for link-local ones; none if it isn't here."""
         return await asyncio.to_thread(self._addresses)
 
+    async def changes(self) -> AsyncIterator[None]:
+        """Each change of the interface, its addresses or our routes; the first comes at once.
+
+        What changes while nobody asks for the next becomes one.
+        """
+        loop = asyncio.get_running_loop()
+        self._due.set()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as news:
+            news.setblocking(False)
+            news.bind((0, _GROUPS))
+            loop.add_reader(news, self._hear, news)
+            try:
+                while True:
+                    await self._due.wait()
+                    self._due.clear()
+                    yield
+            finally:
+                loop.remove_reader(news)
+
+    def _hear(self, news: socket.socket) -> None:
+        """Read what the kernel tells; of the many things, a few matter."""
+        try:
+            data = news.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:  # more news than the socket holds: what was in them is lost
+            self.look_again()
+            return
+        at = 0
+        while at + _MESSAGE.size + 8 <= len(data):
+            length, kind = _MESSAGE.unpack_from(data, at)[:2]
+            body = at + _MESSAGE.size
+            if kind in (_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS):
+                # struct ifinfomsg and struct ifaddrmsg have the interface at the same place.
+                (index,) = struct.unpack_from("=I", data, body + 4)
+                matters = index == self._index()
+            else:
+                matters = kind == _DELETED_ROUTE and data[body + 5] == _PROTOCOL
+            if matters:
+                self.look_again()
+            at += max(_MESSAGE.size, length + 3 & ~3)
+
+    def _index(self) -> int:
+        """The interface's number; 0: there is none."""
+        try:
+            return socket.if_nametoindex(self._interface)
+        except OSError:
+            return 0
+
     def _addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        with IPRoute() as netlink:
-            index = self._index(netlink)
-            if index is None:
-                return ()
-            found = [ip_address(a.get("address")) for a in netlink.get_addr(index=index)]
+        index = self._index()
+        if not index:
+            return ()
+        try:
+            with IPRoute() as netlink:
+                found = [ip_address(a.get("address")) for a in netlink.get_addr(index=index)]
+        except NetlinkError:  # it went just now; if another one comes, the kernel tells
+            return ()
         return tuple(address for address in found if not address.is_link_local)
 
-    def _set(self, ranges: frozenset[str]) -> None:
+    @staticmethod
+    def _apply(interface: str, ranges: frozenset[str]) -> list[str]:
+        """Have exactly the routes that 'ranges' need; returns what is wrong."""
+        try:
+            index = socket.if_nametoindex(interface)
+        except OSError:
+            return [f"no interface {interface} in this network namespace"] if ranges else []
+        problems = []
         with IPRoute() as netlink:
-            index = self._index(netlink)
-            if index is not None:
-                for version in _FAMILIES:
-                    own = {cidr for cidr in ranges if ip_network(cidr).version == version}
+            for version in _FAMILIES:
+                own = {cidr for cidr in ranges if ip_network(cidr).version == version}
+                try:
                     _set_family(netlink, index, version, own)
-            elif ranges and not self._warned:
-                log.warning(
-                    f"no interface {self._interface} in this network namespace: the node's own "
-                    "processes get no route to Services"
-                )
-            self._warned = index is None
-
-    def _index(self, netlink: IPRoute) -> int | None:
-        found: list[int] = netlink.link_lookup(ifname=self._interface)
-        return found[0] if found else None
+                except NetlinkError as error:
+                    problems.append(f"IPv{version} route: {os.strerror(error.code)}")
+        return problems
 
 
 def _set_family(netlink: IPRoute, index: int, version: int, ranges: set[str]) -> None:
@@ -105,8 +201,15 @@ def _set_family(netlink: IPRoute, index: int, version: int, ranges: set[str]) ->
     for route in list(netlink.get_routes(**common)):
         destination = f"{route.get('dst')}/{route['dst_len']}"
         if destination not in wanted:
-            try:
-                netlink.route("del", dst=destination, **common)
-            except NetlinkError as error:
-                if error.code != errno.ESRCH:
-                    raise
+            _gone(netlink.route, "del", dst=destination, scope=route["scope"], **common)
+    if not ranges:
+        _gone(netlink.neigh, "del", family=family, ifindex=index, dst=hop, lladdr=VIRTUAL_MAC)
+
+
+def _gone(remove: Callable[..., object], *arguments: object, **attributes: object) -> None:
+    """Remove something that somebody else may have removed already."""
+    try:
+        remove(*arguments, **attributes)
+    except NetlinkError as error:
+        if error.code not in (errno.ESRCH, errno.ENOENT):
+            raise

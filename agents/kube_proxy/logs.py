@@ -46,3 +46,5 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    for chatty in ("asyncio", "pyroute2"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.INFO))

@@ -170,29 +170,30 @@ class Metrics:
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...] = _SYNC_BUCKETS
-    ) -> Histogram:
-        return _from_zero(
+    ) -> tuple[Histogram, ...]:
+        return _by_family(
             Histogram(f"kubeproxy_{name}", text, _FAMILY, buckets=buckets, registry=self.registry)
         )
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return _from_zero(Gauge(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry))
+    def _gauge(self, name: str, text: str) -> tuple[Gauge, ...]:
+        return _by_family(Gauge(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry))
 
-    def _counter(self, name: str, text: str) -> Counter:
-        return _from_zero(Counter(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry))
+    def _counter(self, name: str, text: str) -> tuple[Counter, ...]:
+        return _by_family(Counter(f"kubeproxy_{name}", text, _FAMILY, registry=self.registry))
 
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 
-def _from_zero(metric: _Metric) -> _Metric:
-    """Have the samples from the start: an alert can't tell one that isn't there from silence."""
-    for family in _FAMILIES:
-        metric.labels(family)
-    return metric
+def _by_family(metric: _Metric) -> tuple[_Metric, ...]:
+    """What counts for each value of the label ip_family.
+
+    So they have samples from the start: an alert can't tell one that isn't there from silence.
+    """
+    return tuple(metric.labels(family) for family in _FAMILIES)
 
 
-def _each(metric: _Metric, do: Callable[[_Metric, float], None], value: float) -> None:
+def _each(metrics: tuple[_Metric, ...], do: Callable[[_Metric, float], None], value: float) -> None:
     """Do it for each value of the label ip_family."""
-    for family in _FAMILIES:
-        do(metric.labels(family), value)
+    for metric in metrics:
+        do(metric, value)

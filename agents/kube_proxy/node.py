@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv4Address, IPv6Address
 
 import structlog
-from pyroute2.netlink.exceptions import NetlinkError
 
 from nsxdp.bridge import gateway, local_pods
 from nsxdp.pipeline.node import Gateway, NodeCompiler, NodePlan
@@ -27,20 +27,28 @@ class NodeSide:
         self._host = host
         self._compiler = NodeCompiler()
         self._ranges: dict[str, tuple[str, ...]] = {}
-        self._host_due = asyncio.Event()
+        self._ranges_known = False
+        self._one_at_a_time = asyncio.Lock()
         self._complained: frozenset[str] = frozenset()
 
     def set_range(self, key: str, cidrs: tuple[str, ...]) -> None:
         """The ServiceCIDR 'key' has 'cidrs' now; none where it is gone."""
         self._ranges[key] = cidrs
-        self._host_due.set()
+        if self._host is not None:
+            self._host.look_again()
 
-    def look_again(self) -> None:
-        """The bridge's own interface may be another one: a restarted switch makes it anew."""
-        self._host_due.set()
+    def all_ranges_known(self) -> None:
+        """Every ServiceCIDR that there was at the start has been told."""
+        self._ranges_known = True
+        if self._host is not None:
+            self._host.look_again()
 
     async def compile(self) -> None:
         """Compile what is on the bridge now; ports that are as they were cost nothing."""
+        async with self._one_at_a_time:
+            await self._compile()
+
+    async def _compile(self) -> None:
         bridge = self._view.bridge
         if bridge is None:
             log.error(f"bridge {self._view.name} was deleted: its Services are gone with it")
@@ -50,7 +58,10 @@ class NodeSide:
             log.warning("a port cannot be used", reason=problem)
         self._complained = frozenset(problems)
         router = gateway(bridge)
-        addresses = await self._host.addresses() if self._host else ()
+        addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+        if self._host is not None and router is not None:
+            await self._host.use(router.name)
+            addresses = await self._host.addresses()
         plan = NodePlan(Gateway.of(router, addresses) if router else None, tuple(pods))
         owned = self._compiler.compile(plan)
         if len(owned.owners):
@@ -62,14 +73,15 @@ class NodeSide:
             await self.compile()
 
     async def keep_host(self) -> None:
-        """Keep the host's routes to Services, until cancelled."""
+        """Keep the host's routes to Services, and follow its addresses, until cancelled.
+
+        Routes that an earlier process made stay until all that is wanted is known, and new ones
+        come when there are flows for what they bring.
+        """
         if self._host is None:
             return
-        while True:
-            await self._host_due.wait()
-            self._host_due.clear()
-            try:
+        await self._writer.settled()
+        async for _ in self._host.changes():
+            if self._ranges_known:
                 await self._host.set({cidr for cidrs in self._ranges.values() for cidr in cidrs})
-                await self.compile()
-            except (NetlinkError, OSError) as error:
-                log.warning("the node's own processes may not reach Services", reason=str(error))
+            await self.compile()

@@ -126,6 +126,8 @@ class Proxy:
             self._metrics.services_changed(len(batch.events), tracker.pending_services)
         elif batch.kind == "EndpointSlice":
             self._metrics.endpoints_changed(len(batch.events), tracker.pending_slices)
+        elif batch.kind == "ServiceCIDR" and batch.synced:
+            self._node.all_ranges_known()
         if batch.synced:
             self._missing.discard(batch.kind)
             if not self._missing:

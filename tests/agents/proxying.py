@@ -18,6 +18,7 @@ from nsxdp.lab import LabError, Netns, Node
 __all__ = [
     "COOKIE",
     "NODE",
+    "SERVICE_CIDR",
     "Agent",
     "Manifests",
     "buckets",
@@ -128,7 +129,7 @@ class Agent:
     def await_ready(self) -> None:
         """Wait until the switch has all that it should have."""
         try:
-            until("the agent is ready", lambda: self._alive() and self.get("/healthz")[0] == 200)
+            until("all is on the switch", lambda: self._alive() and self.synced > 0)
         except AssertionError as error:
             raise AssertionError(f"{error}; its log:\n{self.log.read_text()}") from None
 
@@ -175,6 +176,11 @@ class Agent:
     def metric(self, name: str, labels: str = 'ip_family="IPv4"') -> float:
         """One sample of /metrics."""
         return self.metrics()[f"{name}{{{labels}}}" if labels else name]
+
+    @property
+    def synced(self) -> float:
+        """When the switch last had all that it should have (epoch seconds); 0: not yet."""
+        return self.metric("sync_proxy_rules_last_timestamp_seconds")
 
     @property
     def messages(self) -> float:
@@ -251,6 +257,15 @@ def endpoints(
             for address in addresses
         ],
     }
+
+
+SERVICE_CIDR: Object = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "ServiceCIDR",
+    "metadata": {"name": "kubernetes"},
+    "spec": {"cidrs": ["10.96.0.0/12", "fd00:96::/108"]},
+}
+"""What the node's own processes get a route to."""
 
 
 def flows(node: Node) -> list[str]:
