@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ _GROUP = "a Service port's group of ten endpoints"
 
 
 def _against(
-    measure: Measure, group: str, make: Callable[..., bytes], rows: list[tuple], unit: str
+    measure: Measure, group: str, make: Callable[..., bytes], rows: list[tuple[Any, ...]], unit: str
 ) -> None:
     def do() -> None:
         for row in rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,11 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from bench.processes import Usage, usage
 from nsxdp.lab.apiserver import ApiServer
 from nsxdp.lab.kubeclient import tls_context
 from nsxdp.lab.node import Node
@@ -27,7 +26,6 @@ ENDPOINTS: Final = 10
 """Of each Service."""
 
 _DEADLINE: Final = 120.0
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def _address(prefix: int, number: int) -> str:
@@ -113,36 +111,6 @@ class Cluster:
         self.node.ovs.ofctl("del-flows", self.node.mgmt)
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a process has used.
-
-    Attributes
-    ----------
-    cpu
-        Seconds, in user and system mode.
-    resident, peak
-        Bytes of memory: now (VmRSS), and the most ever (VmHWM).
-    """
-
-    cpu: float
-    resident: int
-    peak: int
-
-
-def usage(pid: int) -> Usage:
-    """What the process with that id has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    status = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-    )
-    return Usage(
-        (int(fields[11]) + int(fields[12])) / _TICKS,
-        int(status["VmRSS"].split()[0]) * 1024,
-        int(status["VmHWM"].split()[0]) * 1024,
-    )
-
-
 class Agent:
     """nsx-kube-proxy as a process, and what it says about itself.
 
@@ -214,6 +182,12 @@ class Agent:
                         return event
                 if not self._news.wait(deadline - time.monotonic()):
                     raise TimeoutError(f"the agent says no {name!r}")
+
+    def settle(self) -> None:
+        """Wait until what follows the first round is done, and the process sleeps."""
+        cpu = -1.0
+        while cpu != (cpu := self.usage().cpu):
+            time.sleep(0.2)
 
     def metrics(self) -> dict[str, float]:
         """What it exports to Prometheus, by name and labels."""

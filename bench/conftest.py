@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -108,7 +108,7 @@ def record(request: pytest.FixtureRequest) -> Record:
 
 
 @pytest.fixture
-def measure(benchmark: BenchmarkFixture, record: Record) -> Iterator[Measure]:
+def measure(benchmark: BenchmarkFixture, record: Record) -> Measure:
     """Measures with pytest-benchmark, which chooses how often; or so many rounds."""
 
     def run(
@@ -125,15 +125,15 @@ def measure(benchmark: BenchmarkFixture, record: Record) -> Iterator[Measure]:
     ) -> None:
         benchmark.group = group
         if rounds:
-            benchmark.pedantic(
-                do, setup=(lambda: setup() and None) if setup else None, rounds=rounds
-            )
+            pedantic: Callable[..., object] = benchmark.pedantic
+            pedantic(do, setup=(lambda: setup() and None) if setup else None, rounds=rounds)
         else:
             benchmark(do)
+        assert benchmark.stats is not None
         seconds = benchmark.stats.stats.data
         record(group, who, seconds, items=items, unit=unit, peer=peer, facts=facts)
 
-    yield run
+    return run
 
 
 _console = Console(highlight=False, soft_wrap=True)

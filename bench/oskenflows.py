@@ -93,9 +93,7 @@ def group(number: int, endpoints: list[tuple[int, str, int]]) -> bytes:
         )
         for slot, ip, port in endpoints
     ]
-    message = parser.OFPGroupMod(
-        SWITCH, ofp.OFPGC_ADD, ofp.OFPGT_SELECT, number, buckets=buckets
-    )
+    message = parser.OFPGroupMod(SWITCH, ofp.OFPGC_ADD, ofp.OFPGT_SELECT, number, buckets=buckets)
     message.serialize()
     return bytes(message.buf)
 
@@ -116,39 +114,10 @@ def _padded(length: int) -> int:
     return (length + 7) // 8 * 8
 
 
-def flow_desc_reply(messages: list[bytes]) -> bytes:
-    """The reply of a switch that has the flows of those flow_mods (OFPMP_FLOW_DESC)."""
-    entries = []
-    for message in messages:
-        table, command = message[24:26]
-        assert command == ofp.OFPFC_ADD
-        priority = message[30:32]
-        cookie = message[8:16]
-        rest = message[48:]
-        stats = bytes.fromhex("8002 0008 00000000")
-        match_length = _padded(int.from_bytes(rest[2:4], "big"))
-        body = rest[:match_length] + stats + rest[match_length:]
-        entry = (
-            (24 + 8 + len(body) - 8).to_bytes(2, "big")
-            + bytes(2)
-            + bytes([table, 0])
-            + priority
-            + bytes(4)
-            + bytes(2)
-            + bytes(2)
-            + bytes(0)
-            + cookie
-            + body
-        )
-        entries.append(entry)
-    body = ofp.OFPMP_FLOW_DESC.to_bytes(2, "big") + bytes(6) + b"".join(entries)
-    head = bytes([ofp.OFP_VERSION, ofp.OFPT_MULTIPART_REPLY])
-    return head + (8 + len(body)).to_bytes(2, "big") + bytes(4) + body
-
-
 def decode_reply(reply: bytes) -> list[Any]:
     """The flows of an OFPMP_FLOW_DESC reply, as objects."""
     message = parser.OFPMultipartReply.parser(
         SWITCH, ofp.OFP_VERSION, ofp.OFPT_MULTIPART_REPLY, len(reply), 0, bytearray(reply)
     )
-    return message.body
+    flows: list[Any] = message.body
+    return flows

@@ -7,6 +7,7 @@ from typing import Final
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 
@@ -54,8 +55,9 @@ _PEER: Final = "#bcbcbc"
 
 
 def headings(table: list[Row]) -> list[str]:
-    """The headings of all rows, each once."""
-    return list(dict.fromkeys(heading for row in table for heading in row.columns))
+    """The headings of all rows, each once: those of the row that has most come first."""
+    by_length = sorted(table, key=lambda row: -len(row.columns))
+    return list(dict.fromkeys(heading for row in by_length for heading in row.columns))
 
 
 def to_terminal(run: Run, console: Console) -> None:
@@ -118,8 +120,14 @@ def _markdown(table: list[Row]) -> list[str]:
 
 
 def _plot(run: Run, topic: str, path: Path) -> bool:
-    """A panel of bars for each group of a topic; the latencies as a distribution."""
-    groups = [(group, results) for (part, group), results in run.groups().items() if part == topic]
+    """Draw a panel for each group of a topic; returns whether there was anything to draw."""
+    groups = [
+        (group, timed)
+        for (part, group), results in run.groups().items()
+        if part == topic and (timed := [result for result in results if result.seconds])
+    ]
+    if not groups:
+        return False
     mpl.rcParams |= {"svg.hashsalt": "nsxdp", "svg.fonttype": "none", "font.size": 9}
     heights = [0.6 + 0.32 * max(2, len(results)) for _, results in groups]
     figure, axes = plt.subplots(
@@ -138,7 +146,7 @@ def _plot(run: Run, topic: str, path: Path) -> bool:
     return True
 
 
-def _bars(axis: plt.Axes, results: list[Result]) -> None:
+def _bars(axis: Axes, results: list[Result]) -> None:
     rates = all(result.unit for result in results)
     values = [1 / result.each if rates else result.each for result in results]
     names = [result.who for result in results]
@@ -152,7 +160,7 @@ def _bars(axis: plt.Axes, results: list[Result]) -> None:
     axis.set_xlabel(f"{results[0].unit}/s" if rates else "seconds", fontsize=8)
 
 
-def _distribution(axis: plt.Axes, results: list[Result]) -> None:
+def _distribution(axis: Axes, results: list[Result]) -> None:
     for result in results:
         ordered = sorted(result.seconds)
         share = [100 * (n + 1) / len(ordered) for n in range(len(ordered))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct, field
@@ -21,7 +20,7 @@ class Result(Struct, frozen=True):
     who
         What did it.
     seconds
-        Of each time that it was done.
+        Of each time that it was done; none where only facts were looked at.
     items, unit
         How many of what are in one of these times; a unit of "" for things that take a time, and
         have no rate.
@@ -94,8 +93,10 @@ def rows(results: Iterable[Result]) -> list[Row]:
     peer = next((result for result in results if result.peer), None)
     made = []
     for result in results:
-        columns: dict[str, Any] = {}
-        if result.unit:
+        columns: dict[str, str] = {}
+        if not result.seconds:  # only facts
+            pass
+        elif result.unit:
             columns[f"{result.unit}/s"] = number(1 / result.each)
             if result.items == 1 or result.median >= 1e-3:
                 columns["time"] = duration(result.median)
@@ -106,7 +107,7 @@ def rows(results: Iterable[Result]) -> list[Row]:
         else:
             columns["time"] = duration(result.median)
             columns["least"] = duration(min(result.seconds))
-        if peer is not None:
+        if peer is not None and result.seconds:
             columns[f"x {peer.who}"] = "1" if result is peer else number(peer.each / result.each)
         columns |= result.facts
         made.append(Row(result.who, result.peer, columns))

@@ -1,0 +1,104 @@
+"""The agent with a real API server: cold start, restart, and one endpoint more."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bench.cluster import ENDPOINTS, Agent, Cluster, endpoint_slice, writer
+from bench.conftest import Record
+from bench.processes import usage
+from bench.results import duration, size
+
+STARTS = 5
+CHANGES = 500
+_STRIDE = 37
+"""Between the Services that are changed; no divisor of their number."""
+_PAUSE = 0.01
+"""Seconds between two changes, so that each has a round of its own."""
+
+
+@pytest.fixture(scope="module", params=[1_000, 10_000], ids="{:,}".format)
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with Cluster(request.param) as made:
+        yield made
+
+
+def bench_cold_start(record: Record, cluster: Cluster) -> None:
+    """On an empty bridge: everything has to be read, compiled and sent."""
+    _starts(record, cluster, "cold start, empty bridge", empty=True)
+
+
+def bench_restart(record: Record, cluster: Cluster) -> None:
+    """On a bridge that has all of it: nothing may be sent."""
+    sent = _starts(record, cluster, "restart, all flows are there", empty=False)
+    assert sent == 0, f"{sent} messages at a restart"
+
+
+def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
+    times, used, switch = [], [], []
+    sent = 0
+    for _ in range(STARTS):
+        if empty:
+            cluster.empty_bridge()
+        before = usage(cluster.node.ovs.pid()).cpu
+        with Agent(cluster) as agent:
+            switch.append(usage(cluster.node.ovs.pid()).cpu - before)
+            times.append(agent.to_barrier)
+            agent.settle()
+            used.append(agent.usage())
+            sent = agent.messages()
+    used.sort(key=lambda each: each.cpu)
+    middle = used[len(used) // 2]
+    record(
+        f"{cluster.services:,} Services of {ENDPOINTS} endpoints: start to barrier",
+        who,
+        times,
+        facts={
+            "messages": f"{sent:,}",
+            "CPU": duration(middle.cpu),
+            "CPU of ovs-vswitchd": duration(sorted(switch)[len(switch) // 2]),
+            "resident": size(max(each.resident for each in used)),
+            "peak": size(max(each.peak for each in used)),
+            "load": f"{os.getloadavg()[0]:.1f}",
+        },
+    )
+    return sent
+
+
+def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
+    """One EndpointSlice is replaced by one with an endpoint more, again and again."""
+    inside, outside, acknowledged = [], [], []
+    with Agent(cluster) as agent, writer(cluster) as api:
+        agent.settle()
+        sent = agent.messages()
+        before = agent.usage()
+        for change in range(CHANGES):
+            number = change * _STRIDE % cluster.services
+            put, answered = api.put(endpoint_slice(number, ENDPOINTS + 1))
+            done = agent.await_event("round")
+            inside.append(float(done["seconds"]))
+            outside.append(float(done["confirmed_at"]) - put)
+            acknowledged.append(max(0.0, float(done["confirmed_at"]) - answered))
+            time.sleep(_PAUSE)
+        after = agent.usage()
+        sent = agent.messages() - sent
+        for change in range(CHANGES):
+            api.put(endpoint_slice(change * _STRIDE % cluster.services))
+    assert sent == CHANGES, f"{sent} messages for {CHANGES} changes"
+    group = f"{cluster.services:,} Services of {ENDPOINTS} endpoints: one endpoint more"
+    record(
+        group,
+        "watch event to barrier",
+        inside,
+        facts={
+            "messages a change": f"{sent / CHANGES:g}",
+            "CPU a change": duration((after.cpu - before.cpu) / CHANGES),
+            "resident": size(after.resident),
+        },
+    )
+    record(group, "API write acknowledged to barrier", acknowledged)
+    record(group, "API write sent to barrier", outside)

@@ -1,0 +1,45 @@
+"""What processes use: time of the processor, and memory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has used.
+
+    Attributes
+    ----------
+    cpu
+        Seconds, in user and system mode.
+    resident, peak
+        Bytes of memory: now (VmRSS), and the most ever (VmHWM).
+    """
+
+    cpu: float
+    resident: int
+    peak: int
+
+
+def usage(pid: int) -> Usage:
+    """What the process with that id has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return Usage(
+        (int(fields[11]) + int(fields[12])) / _TICKS,
+        int(status["VmRSS"].split()[0]) * 1024,
+        int(status["VmHWM"].split()[0]) * 1024,
+    )
+
+
+def resident() -> int:
+    """Bytes of memory of this process (VmRSS)."""
+    return usage(os.getpid()).resident
