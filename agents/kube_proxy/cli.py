@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 import nsxdp
+from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.options import LogFormat, LogLevel, Options, OptionsError, read_options
 
 __all__ = ["main"]
@@ -183,6 +184,7 @@ def run(
     except OptionsError as error:
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
+    memory.before_import()
     from nsxdp_agents.kube_proxy import app as process
     from nsxdp_agents.kube_proxy.logs import configure
 

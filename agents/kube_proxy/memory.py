@@ -12,17 +12,22 @@ import ctypes
 import gc
 from typing import Final
 
-__all__ = ["before_load", "loaded"]
+__all__ = ["before_import", "before_load", "loaded"]
 
 _COLLECT_AFTER: Final = 50_000
 """New container objects, more than those that went, before the collector looks at them."""
 
 
+def before_import() -> None:
+    """Of what importing makes hardly anything goes again: the collector would look in vain."""
+    gc.disable()
+
+
 def before_load() -> None:
     """What is there now (modules, classes) stays for ever: the collector needs not look at it."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 100)
+    gc.enable()
 
 
 def loaded() -> None:
