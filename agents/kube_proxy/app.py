@@ -196,14 +196,15 @@ async def _reach(client: ApiClient) -> None:
 async def _make_meter(session: Session) -> None:
     """The meter that keeps packets to Services without endpoints from flooding the proxy.
 
-    A datapath may have no meters: then those Services' flows are refused, and no others.
+    A datapath may have no meters: then those Services' flows are refused, and no others. Mostly
+    it is there already, and the switch logs every refusal: so the first try is to modify it.
     """
-    for command in (MeterCommand.ADD, MeterCommand.MODIFY):
+    for command in (MeterCommand.MODIFY, MeterCommand.ADD):
         meter = MeterMod(command, REJECT_METER, _REJECTS_PER_SECOND, _REJECTS_BURST)
         try:
             await session.perform(meter)
         except RequestError as error:
-            if error.name != "OFPMMFC_METER_EXISTS":
+            if command is MeterCommand.ADD or error.name != "OFPMMFC_UNKNOWN_METER":
                 log.error("the switch refused", error=error.name, refused=error.request)
                 return
         else:
