@@ -15,9 +15,11 @@ reversible without a state: what comes back to the hairpin address is for its se
 back to the node address is for the gateway's address::
 
     table=L3Forwarding, priority=220,ip,nw_src=10.244.0.5,nw_dst=10.244.0.5
-        actions=set_field:169.254.0.252->ip_src,...,IN_PORT
+        actions=set_field:169.254.0.252->ip_src,set_field:GATEWAY->eth_src,
+            set_field:POD->eth_dst,IN_PORT
     table=Conntrack, priority=210,ip,nw_dst=169.254.0.252
-        actions=move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[],set_field:0->in_port,ct(...)
+        actions=move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[],set_field:0->in_port,
+            ct(table=ConntrackState,zone=65312,nat)
 
 ``set_field:0->in_port`` is there because OpenFlow never sends a packet out of the port that
 it came in by, unless it is asked by name.

@@ -4,7 +4,9 @@ A Service port is one select group; each endpoint is one bucket of it::
 
     group_id=G,type=select,selection_method=dp_hash,
         bucket=bucket_id:B,weight:100,actions=ct(commit,table=L3Forwarding,zone=65312,
-            nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
+            nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark)),
+        bucket=bucket_id:B,weight:100,actions=ct(commit,table=L3Forwarding,zone=65312,
+            nat(dst=10.244.1.6:8080),exec(set_field:0x10/0x10->ct_mark))
 
     table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G
 
@@ -16,13 +18,23 @@ explicit.
 With session affinity, the switch itself remembers which endpoint a client had. ServiceLB asks
 ServiceAffinity, whose flows are learned, and then EndpointDNAT, which commits the NAT and learns::
 
+    group_id=G,type=select,selection_method=hash,fields=ip_src,
+        bucket=bucket_id:B,weight:100,actions=set_field:B->reg4,resubmit(,EndpointDNAT)
+
     table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.20,tp_dst=80
         actions=set_field:G->reg7,resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+    table=EndpointDNAT, priority=200,tcp,reg4=B,reg7=G
+        actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
+            cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
+            load:B->NXM_NX_REG4[]),
+        ct(commit,table=L3Forwarding,zone=65312,nat(dst=10.244.0.5:8080),
+            exec(set_field:0x10/0x10->ct_mark))
+    table=EndpointDNAT, priority=100,tcp,reg7=G actions=group:G
+
+What the switch learns of a client::
+
     table=ServiceAffinity, idle_timeout=10800, priority=100,tcp,reg7=G,nw_src=10.244.0.7
-        actions=load:B->NXM_NX_REG4[]
-    table=EndpointDNAT, priority=200,tcp,reg4=B,reg7=G actions=learn(table=ServiceAffinity,...),
-        ct(commit,...,nat(dst=10.244.0.5:8080),...)
-    table=EndpointDNAT, priority=100,reg7=G actions=group:G
+        actions=set_field:B->reg4
 
 An endpoint that is gone has no EndpointDNAT flow, so its clients fall through to the group at once
 and learn anew. A learned flow is only effective after up to half a second; until then

@@ -1,0 +1,104 @@
+"""What is written about the pipeline is what is made: the page, and the modules' own examples."""
+
+from __future__ import annotations
+
+import re
+from inspect import cleandoc
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nsxdp.openflow import Flow, Group
+from nsxdp.openflow.fake import FakeSwitch
+from nsxdp.pipeline import forwarding, service
+from nsxdp.pipeline.tables import TABLES
+from nsxdp.services.document import GATEWAY, POD, example, page
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def switch() -> FakeSwitch:
+    return example()
+
+
+def test_the_page_is_fresh() -> None:
+    stale = "stale; write it anew: python -m nsxdp.services.document > docs/pipeline.md"
+    assert (ROOT / "docs" / "pipeline.md").read_text() == page(), stale
+
+
+def blocks() -> list[str]:
+    """The flows and groups of the page."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page(), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if not language]
+
+
+def test_the_page_is_narrow() -> None:
+    assert len(blocks()) > 5
+    assert all(len(line) <= 100 for text in blocks() for line in text.splitlines())
+
+
+def test_what_the_page_shows_can_be_read_again(switch: FakeSwitch) -> None:
+    found = [text for block in blocks() for text in statements(block)]
+    for text in found:
+        if text.startswith("group_id="):
+            Group.parse(text, TABLES)
+        else:
+            Flow.parse(text, TABLES)
+    assert len(found) == len(switch.flows) + len(switch.groups)
+
+
+def statements(text: str) -> list[str]:
+    """Flows and groups, each joined from its lines: further ones are indented."""
+    found: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(" "):
+            blank = " " if line.strip().startswith("actions=") else ""
+            found[-1] += blank + line.strip()
+        elif line:
+            found.append(line)
+    return found
+
+
+def examples(module: ModuleType) -> list[str]:
+    """The flows and groups that a module's docstring shows."""
+    blocks = re.findall(r"::\n\n((?:    .*\n|\n)+)", cleandoc(module.__doc__ or "") + "\n")
+    return [text for block in blocks for text in statements(re.sub("^    ", "", block, flags=re.M))]
+
+
+def anonymous(text: str, switch: FakeSwitch) -> str:
+    """What the switch has, with the names that the docstrings use, without whitespace."""
+    groups = set(switch.groups)
+    buckets = {bucket for group in switch.groups.values() for bucket in group.buckets}
+
+    def name(match: re.Match[str]) -> str:
+        number = int(match[0], 0)
+        return "G" if number in groups else "B" if number in buckets else match[0]
+
+    text = re.sub(r"\b(0x[0-9a-f]+|[1-9][0-9]*)\b", name, text)
+    return canonical(text.replace(GATEWAY.mac, "GATEWAY").replace(POD.mac, "POD"))
+
+
+def canonical(text: str) -> str:
+    """Without whitespace; buckets, whose order is that of hashes, in the order of their texts."""
+    head, *buckets = "".join(text.split()).split(",bucket=")
+    return ",bucket=".join([head, *sorted(buckets)])
+
+
+@pytest.mark.parametrize("module", [service, forwarding], ids=lambda module: module.__name__)
+def test_examples_of_docstrings_are_what_is_made(module: ModuleType, switch: FakeSwitch) -> None:
+    made = {anonymous(text, switch) for text in (*switch.dump_flows(), *switch.dump_groups())}
+    shown = [canonical(text) for text in examples(module)]
+    assert len(shown) >= 4
+    # The switch makes these by itself; tests/packets has them from one.
+    learned = [text for text in shown if text.startswith("table=ServiceAffinity,")]
+    assert [text for text in shown if text not in made] == learned
+
+
+def test_every_table_has_its_flows_or_learns_them(switch: FakeSwitch) -> None:
+    flows = switch.dump_flows()
+    used = {flow.split(",")[0] for flow in flows}
+    tables = {f"table={name.decode()}" for name in TABLES.by_number if name}
+    assert tables - used == {"table=ServiceAffinity"}
+    assert any("learn(table=ServiceAffinity," in flow for flow in flows)
