@@ -70,6 +70,20 @@ async def run(options: Options) -> None:
     StartError
         The bridge or the credentials can't be used. Nothing was changed on the switch.
     """
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(_run(options))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not running.cancelled():
+            raise
+    log.info("stopped: what is on the switch stays there and goes on working")
+
+
+async def _run(options: Options) -> None:
+    """Run the proxy until cancelled."""
     memory.before_load()
     metrics = Metrics()
     health = Health(2 * options.sync_period, time.time)
@@ -108,8 +122,7 @@ async def run(options: Options) -> None:
         )
         await stack.enter_async_context(serve(options, health, metrics))
         log.info("started", node=options.node_name, bridge=options.bridge)
-        await _until_signal(proxy)
-    log.info("stopped: what is on the switch stays there and goes on working")
+        await proxy.run()
 
 
 async def cleanup(options: Options) -> None:
@@ -173,7 +186,8 @@ async def _source(options: Options, stack: AsyncExitStack) -> Source:
         )
         await _reach(client)
     except KubernetesError as error:
-        raise StartError(str(error)) from error
+        other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
+        raise StartError(f"{error}{other}") from error
     return Reflector(client, wants)
 
 
@@ -209,15 +223,3 @@ async def _make_meter(session: Session) -> None:
                 return
         else:
             return
-
-
-async def _until_signal(proxy: Proxy) -> None:
-    loop = asyncio.get_running_loop()
-    running = asyncio.ensure_future(proxy.run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise

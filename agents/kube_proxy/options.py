@@ -87,10 +87,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 parse_bind_address(address)
             except ValueError as error:
                 raise OptionsError(f"{flag} {address}: {error}") from None
+        _check_remotes("--ovsdb", self.ovsdb.split(","))
+        openflow = self.openflow or _management_socket(self.ovsdb, self.bridge)
+        _check_remotes("--openflow", [openflow])
         return msgspec.structs.replace(
-            self,
-            node_name=self.node_name or socket.gethostname().lower(),
-            openflow=self.openflow or _management_socket(self.ovsdb, self.bridge),
+            self, node_name=self.node_name or socket.gethostname().lower(), openflow=openflow
         )
 
 
@@ -144,6 +145,16 @@ def parse_bind_address(address: str) -> tuple[str, int] | None:
     if not colon or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be HOST:PORT, such as 0.0.0.0:10256")
     return host.strip("[]"), int(port)
+
+
+def _check_remotes(flag: str, remotes: list[str]) -> None:
+    from nsxdp.transport import parse_remote  # takes a while to be imported, and help should not
+
+    for remote in remotes:
+        try:
+            parse_remote(remote.strip(), 1)
+        except ValueError as error:
+            raise OptionsError(f"{flag} {error}") from None
 
 
 def _management_socket(ovsdb: str, bridge: str) -> str:

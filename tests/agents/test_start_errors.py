@@ -1,0 +1,250 @@
+"""What can't work is said in one line, with the way out, and nothing is put on the switch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from proxying import (
+    NODE,
+    PROGRAM,
+    SERVICE_CIDR,
+    Agent,
+    Manifests,
+    endpoints,
+    finished,
+    groups,
+    ours,
+    service,
+    until,
+)
+
+from nsxdp.lab import Node
+
+Start = Callable[..., Agent]
+
+NOBODY = "65534"
+
+
+def refused(node: Node, *flags: str) -> str:
+    """Run the agent with such flags; the one line that it ends with."""
+    done = finished(flags, node.netns)
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("nsx-kube-proxy: ")
+    assert ours(node) == []
+    assert groups(node) == []
+    assert "meter=" not in node.ovs.ofctl("dump-meters", node.mgmt)
+    return lines[0].removeprefix("nsx-kube-proxy: ")
+
+
+@pytest.fixture
+def source(manifests: Manifests) -> str:
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    return f"--manifests={manifests.path}"
+
+
+def test_no_bridge_of_that_name(node: Node, source: str) -> None:
+    assert refused(node, source, f"--ovsdb={node.ovsdb}", "--bridge=br9") == (
+        f"{node.ovsdb}: there is no bridge br9 (there are: br-int): run ovs-vsctl add-br br9"
+    )
+
+
+def test_a_bridge_without_openflow_15(node: Node, source: str) -> None:
+    node.ovs.add_bridge("old", settings=["protocols=OpenFlow10,OpenFlow13"])
+    assert refused(node, source, f"--ovsdb={node.ovsdb}", "--bridge=old") == (
+        "bridge old does not speak OpenFlow 1.5: "
+        "run ovs-vsctl set bridge old protocols=OpenFlow10,OpenFlow13,OpenFlow15"
+    )
+
+
+def test_no_database(node: Node, source: str) -> None:
+    assert refused(node, source, "--ovsdb=unix:/nowhere/db.sock") == (
+        "unix:/nowhere/db.sock: no such socket: is its server running?"
+    )
+
+
+def test_nobody_listens_for_openflow(node: Node, source: str) -> None:
+    """It may be about to start: that is waited for, and said."""
+    argv = (source, f"--ovsdb={node.ovsdb}", "--openflow=unix:/nowhere/br.mgmt")
+    done = finished(argv, node.netns)
+    assert done.returncode == 1
+    *waiting, last = done.stderr.splitlines()
+    assert len(waiting) == 1
+    assert last == (
+        "nsx-kube-proxy: not ready within 10 s: "
+        "unix:/nowhere/br.mgmt: no such socket: is its server running?"
+    )
+
+
+@pytest.mark.parametrize("flag", ["--ovsdb", "--openflow"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("db.sock", "must start with 'unix:', 'tcp:' or 'ssl:'"),
+        ("tcp:10.0.0.1:0", "the port must be a number from 1 to 65535"),
+        ("unix:", "a socket's file must follow 'unix:'"),
+    ],
+)
+def test_an_address_that_is_none(node: Node, source: str, flag: str, value: str, said: str) -> None:
+    flags = {"--ovsdb": node.ovsdb, "--openflow": node.mgmt} | {flag: value}
+    line = refused(node, source, *(f"{name}={text}" for name, text in flags.items()))
+    assert line.startswith(f"{flag} '{value}': ")
+    assert said in line
+
+
+def test_ssl_without_its_files(node: Node, source: str) -> None:
+    line = refused(node, source, "--ovsdb=ssl:127.0.0.1:6640", f"--openflow={node.mgmt}")
+    assert line == "ssl:127.0.0.1:6640: needs a private key, a certificate and a CA certificate"
+
+
+def test_no_permission(node: Node, source: str, manifests: Manifests, tmp_path: Path) -> None:
+    """The sockets are root's."""
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.getuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    assert manifests.path.exists()
+    done = node.netns.run(
+        [
+            *("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"),
+            *(PROGRAM, source, f"--ovsdb={node.ovsdb}"),
+        ],
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"nsx-kube-proxy: {node.ovsdb}: permission denied: run as root\n",
+    )
+    assert ours(node) == []
+
+
+def test_both_sources(node: Node, source: str) -> None:
+    line = refused(node, source, "--kubeconfig=/etc/kubernetes/proxy.conf")
+    assert line.endswith("both name where Services come from: give one of them")
+
+
+def test_no_source(node: Node) -> None:
+    """In a pod there would be credentials."""
+    line = refused(node, f"--ovsdb={node.ovsdb}")
+    assert "--kubeconfig" in line
+    assert "--manifests" in line
+
+
+def test_no_directory(node: Node) -> None:
+    assert refused(node, "--manifests=/nowhere") == "--manifests /nowhere: no such directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "while parsing"),
+        ("[]", "Expected `object`, got `array`"),
+        ("", "Expected `object`, got `null`"),
+        ("kind: KubeProxyConfiguration\n", "missing required field `apiVersion`"),
+        (
+            "apiVersion: v1\nkind: Pod\n",
+            "is Pod of v1, must be KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
+        ),
+        (
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+            "nsxdp: {brdige: br-int}\n",
+            "unknown field `brdige` - at `$.nsxdp`",
+        ),
+        (
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+            "nsxdp: {syncPeriod: soon}\n",
+            "Expected `float | null`, got `str` - at `$.nsxdp.syncPeriod`",
+        ),
+    ],
+)
+def test_a_configuration_file_that_is_none(
+    node: Node, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    line = refused(node, f"--config={file}")
+    assert line.startswith(f"--config {file}: ")
+    assert said in line
+
+
+def test_no_configuration_file(node: Node) -> None:
+    line = refused(node, "--config=/nowhere.yaml")
+    assert line == "--config /nowhere.yaml: No such file or directory"
+
+
+def test_a_kubeconfig_that_is_none(node: Node, tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text("apiVersion: v1\nkind: Config\n")
+    line = refused(node, f"--kubeconfig={file}", f"--ovsdb={node.ovsdb}")
+    assert str(file) in line
+
+
+def test_an_api_server_that_is_not_there_is_waited_for(
+    node: Node, start: Start, tmp_path: Path
+) -> None:
+    """One line, not one every second; and Ctrl-C ends the wait."""
+    file = tmp_path / "kubeconfig"
+    file.write_text(
+        """
+        apiVersion: v1
+        kind: Config
+        current-context: c
+        clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+        users: [{name: u, user: {token: t}}]
+        contexts: [{name: c, context: {cluster: c, user: u}}]
+        """
+    )
+    agent = start(f"--kubeconfig={file}", wait=False)
+    (line,) = agent.await_log("waiting for the API server")
+    assert "127.0.0.1:1" in line
+    assert "onnection refused" in line
+    assert ours(node) == []
+    assert agent.stop() == 0
+    assert len(agent.lines()) <= 3, agent.lines()
+    assert not agent.lines("Traceback")
+
+
+def test_one_wrong_manifest_is_named_and_the_others_are_served(
+    node: Node, manifests: Manifests, start: Start
+) -> None:
+    """A file that is wrong when the agent starts, or becomes wrong, stops no other."""
+    node.add_pod("web", ip="10.244.0.11").serve_http(8080)
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"), SERVICE_CIDR)
+    (manifests.path / "broken.yaml").write_text("kind: Service\n  apiVersion: v1\n")
+    wrong = service("wrong", "10.96.0.300")
+    manifests.put(wrong)
+    agent = start()
+    (line,) = agent.await_log(r"broken\.yaml")
+    assert "broken.yaml:2: not YAML" in line
+    (line,) = agent.await_log(r"10\.96\.0\.300")
+    assert "default/wrong" in line
+    until("web is served", lambda: node.netns.http_get("http://10.96.0.10/") == "web")
+    manifests.put(service("wrong", "10.96.0.30"))
+    until("served when it is right", lambda: any("10.96.0.30" in flow for flow in ours(node)))
+    assert not agent.lines("Traceback")
+
+
+def test_only_wrong_manifests(node: Node, manifests: Manifests, start: Start) -> None:
+    (manifests.path / "broken.yaml").write_text("kind: [Service\n")
+    agent = start(wait=False)
+    agent.await_log(r"broken\.yaml")
+    # Nothing is known to be wanted, so what was there would stay (KP-10).
+    assert not agent.lines("Traceback")
+    assert agent.process.poll() is None
+    assert agent.stop() == 0
+    shutil.rmtree(manifests.path)
+
+
+def test_the_flags_of_the_command_line_say_what_is_wrong(node: Node, source: str) -> None:
+    assert "must be 1 to 3600" in refused(node, source, "--sync-period=0")
+    line = refused(node, source, "--healthz-bind-address=here")
+    assert line == "--healthz-bind-address here: must be HOST:PORT, such as 0.0.0.0:10256"
+    done = finished(["--no-such-flag"], node.netns)
+    assert done.returncode == 2
+    assert "No such option: --no-such-flag" in done.stderr
+    assert NODE
