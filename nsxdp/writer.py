@@ -229,13 +229,15 @@ class Writer:
         # Deltas from here on start from what the difference makes of the switch.
         self._pending = []
         self._in_sync = self._expected = True
-        seconds = await self._commit(session, bytes(delta)) if delta else 0.0
+        n, messages = delta.messages, bytes(delta)
+        del delta  # at the start it is megabytes, and so are its bytes
+        seconds = await self._commit(session, messages) if n else 0.0
         self._compare_at = asyncio.get_running_loop().time() + self._sync_period
         drift = expected and wanted == self._done and not diff.is_empty
         if drift:
             log.warning("somebody else changed the switch: repaired", **diff._asdict())
         taken = time.perf_counter() - started
-        self._committed(Commit(delta.messages, seconds, diff, drift, taken))
+        self._committed(Commit(n, seconds, diff, drift, taken))
         await self._advance(wanted)
 
     async def _commit(self, session: Session, messages: bytes) -> float:

@@ -21,8 +21,9 @@ from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_fl
 from nsxdp.pipeline.registers import ZONE
 from nsxdp.services.addresses import Family
 from nsxdp.services.conntrack import Stale, parse_entries
-from nsxdp.services.planner import Round, ServicePlanner
+from nsxdp.services.planner import ServicePlanner
 from nsxdp.services.reject import reject
+from nsxdp.services.tracker import Changes
 from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.kube_proxy import memory
@@ -44,7 +45,9 @@ _MAX_PROBLEMS: Final = 1000
 
 
 class _Planned(NamedTuple):
-    """A round that was handed to the writer.
+    """What is left to do of a round that was handed to the writer.
+
+    Its flows are not kept: at the start they are megabytes.
 
     Attributes
     ----------
@@ -54,7 +57,8 @@ class _Planned(NamedTuple):
         When the bytes of its oldest change had come in; None where the clock alone asked for it.
     """
 
-    round: Round
+    changes: Changes
+    stale: list[Stale]
     started: float
     received: float | None
 
@@ -165,12 +169,11 @@ class Proxy:
         self._health.started()
         started = time.monotonic()
         received, self._received = self._received, None
-        planned = _Planned(self._planner.round(time.time()), started, received)
-        owned = planned.round.owned
-        if len(owned.owners):
-            self._writer.replace(owned)
-        self._complain(planned.round.changes.problems)
-        return planned
+        planned = self._planner.round(time.time())
+        if len(planned.owned.owners):
+            self._writer.replace(planned.owned)
+        self._complain(planned.changes.problems)
+        return _Planned(planned.changes, planned.stale, started, received)
 
     async def _confirm(self, planned: _Planned) -> None:
         """Wait for the switch, then do what had to wait for it."""
@@ -184,10 +187,10 @@ class Proxy:
             done - planned.started,
             seconds,
             now,
-            planned.round.changes.trigger_times,
+            planned.changes.trigger_times,
             {family.label: self._planner.without_local_endpoints(family) for family in Family},
         )
-        self._forget(planned.round.stale)
+        self._forget(planned.stale)
 
     async def _forget_old(self) -> None:
         """Let conntrack forget what went while no proxy looked."""
