@@ -41,7 +41,7 @@ class Source(Protocol):
     """What tells nsx-kube-proxy."""
 
     patience: str
-    """How long a change waits for further ones, for people; empty: not at all."""
+    """What of a change's time isn't nsx-kube-proxy's work, for people."""
 
     def scale(self, endpoints: int) -> float:
         """Let 'web' have its first so many pods; returns when it was said (epoch seconds)."""
@@ -73,7 +73,7 @@ class Cluster:
     def __init__(self, server: ApiServer) -> None:
         self._server = server
         self.flags = ["--kubeconfig", str(server.kubeconfig)]
-        self.patience = ""
+        self.patience = " (with the API server's own part)"
         objects = [obj for path in sorted(MANIFESTS.glob("*.yaml")) for obj in _read(path.name)]
         # A cluster has its ServiceCIDR by itself.
         objects = [obj for obj in objects if obj["kind"] != "ServiceCIDR"]
