@@ -3,6 +3,8 @@
 
 #include "action_verbs.h"
 
+#include <stdlib.h>
+
 /* Words. */
 
 static const struct word {
@@ -17,27 +19,11 @@ static const struct word {
 #undef NSX_WORD
 };
 
-/* True if 'a' is 'lower' in any case, as Open vSwitch takes actions. */
-static bool
-is_word(struct nsx_slice a, const char *lower)
-{
-    size_t i;
-
-    for (i = 0; i < a.n && lower[i]; i++) {
-        char c = a.s[i];
-
-        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i]) {
-            return false;
-        }
-    }
-    return i == a.n && !lower[i];
-}
-
 static const struct word *
 find_word(struct nsx_slice name)
 {
     for (size_t i = 0; i < NSX_ARRAY_SIZE(words); i++) {
-        if (is_word(name, words[i].name)) {
+        if (nsx_is_word(name, words[i].name)) {
             return &words[i];
         }
     }
@@ -135,12 +121,18 @@ nsx_action_list_init(struct nsx_action_list *list,
         .buf = buf,
         .context = context,
         .start = buf->size,
+        .match = parser->match,
     };
-
-    const struct nsx_match *match = parser->match;
-    if (match && match->fields[NSX_F_VLAN_TCI].value[0] & 0x10) {
+    if (list->match
+        && list->match->fields[NSX_F_VLAN_TCI].value[0] & 0x10) {
         list->n_vlans = 1;
     }
+}
+
+void
+nsx_action_list_uninit(struct nsx_action_list *list)
+{
+    free(list->changed);
 }
 
 /* Fails where a word of 'stage' may not follow what 'list' has, or not be in
@@ -171,9 +163,9 @@ check_stage(const struct nsx_action_list *list, struct nsx_slice word,
 static int
 check_conjunction(struct nsx_action_list *list, struct nsx_slice word)
 {
-    if (is_word(word, "conjunction")) {
+    if (nsx_is_word(word, "conjunction")) {
         list->conjunction = word;
-    } else if (!is_word(word, "note")) {
+    } else if (!nsx_is_word(word, "note")) {
         list->other = word;
     }
     if (list->conjunction.n && list->other.n) {
@@ -189,7 +181,7 @@ static int
 check_places(const struct nsx_action_list *list, struct nsx_slice word,
              size_t start)
 {
-    if (!is_nested(list->context)) {
+    if (list->context != NSX_IN_CT_EXEC) {
         return 0;
     }
     for (size_t i = start; i < list->buf->size; ) {
@@ -212,7 +204,7 @@ parse_word(struct nsx_action_list *list, struct nsx_slice key,
     uint32_t port = 0;
     int error;
 
-    if (is_word(key, "apply_actions")) {
+    if (nsx_is_word(key, "apply_actions")) {
         return nsx_parse_error(list->parser, key,
                                "these are the actions without a word");
     } else if (!word) {
@@ -251,7 +243,7 @@ int
 nsx_action_list_word(struct nsx_action_list *list, struct nsx_slice key,
                      struct nsx_slice value)
 {
-    if (is_word(key, "drop")) {
+    if (nsx_is_word(key, "drop")) {
         list->drop = key;
     } else {
         int error = parse_word(list, key, value);
@@ -296,8 +288,14 @@ nsx_action_list_nested(struct nsx_action_list *outer,
     }
     nsx_action_list_init(&list, outer->parser, context, outer->buf);
     list.depth = outer->depth + 1;
+    list.match = outer->match;
     list.n_vlans = outer->n_vlans;
-    return nsx_action_list_text(&list, text);
+    list.packet_type = outer->packet_type;
+    list.lenient = outer->lenient || context == NSX_IN_WRITE_ACTIONS;
+
+    int error = nsx_action_list_text(&list, text);
+    nsx_action_list_uninit(&list);
+    return error;
 }
 
 int
@@ -309,6 +307,7 @@ nsx_actions_parse(const struct nsx_parser *parser, struct nsx_slice text,
 
     nsx_action_list_init(&list, parser, context, buf);
     int error = nsx_action_list_text(&list, text);
+    nsx_action_list_uninit(&list);
     if (error) {
         buf->size = start;
     }

@@ -26,27 +26,23 @@ parse_zone(struct nsx_action_list *list, struct nsx_slice text, size_t start)
     if (nsx_subfield_parse(&quiet, text, &sf)) {
         return nsx_parse_number_or_hole(list->parser, text, "zone",
                                         UINT16_MAX, list->buf, start + 16, 2);
-    } else if (sf.n_bits != 16 || !nsx_field_nxm_header(sf.field)) {
-        return nsx_parse_error(list->parser, text,
-                               "a zone is 16 bits of a field");
     }
 
     uint8_t *a = list->buf->data + start;
-    nsx_set32(a + 12, nsx_field_nxm_header(sf.field));
-    nsx_set16(a + 16, (uint16_t) (sf.offset << 6 | (sf.n_bits - 1)));
-    return nsx_check_source(list, sf.field, text);
+    int error = nsx_set_subfield(list->parser, text, &sf, a + 16, a + 12);
+    return error ? error : nsx_check_source(list, sf.field, text);
 }
 
 static int
 parse_alg(struct nsx_action_list *list, struct nsx_slice text, size_t start)
 {
-    const struct nsx_match *match = list->parser->match;
+    const struct nsx_match *match = list->match;
     bool ftp = nsx_slice_equals(text, "ftp");
 
     if (!ftp && !nsx_slice_equals(text, "tftp")) {
         return nsx_parse_error(list->parser, text, "alg is ftp or tftp");
     } else if (match
-               && nsx_match_exact(match, NSX_F_IP_PROTO) != (ftp ? 6 : 17)) {
+               && nsx_action_list_ip_proto(list) != (ftp ? 6 : 17)) {
         return nsx_parse_error(list->parser, text, "needs a match on %s",
                                ftp ? "tcp" : "udp");
     }
@@ -54,8 +50,28 @@ parse_alg(struct nsx_action_list *list, struct nsx_slice text, size_t start)
     return 0;
 }
 
+/* Open vSwitch doesn't look at what is in a ct(...) whose zone is a field. */
+static bool
+has_zone_field(struct nsx_slice arg)
+{
+    struct nsx_slice key, value;
+    struct nsx_subfield sf;
+    char delimiter;
+
+    while (nsx_next_key_value(&arg, &key, &value, &delimiter)) {
+        struct nsx_parser quiet = { .text = value.s };
+
+        if (nsx_slice_equals(key, "zone")
+            && !nsx_subfield_parse(&quiet, value, &sf)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int
-parse_ct_argument(struct nsx_action_list *list, struct nsx_slice key,
+parse_ct_argument(struct nsx_action_list *list,
+                  struct nsx_action_list *inner, struct nsx_slice key,
                   struct nsx_slice value, size_t start)
 {
     uint8_t *flags = list->buf->data + start + 11;
@@ -81,12 +97,12 @@ parse_ct_argument(struct nsx_action_list *list, struct nsx_slice key,
     } else if (nsx_slice_equals(key, "alg")) {
         return parse_alg(list, value, start);
     } else if (nsx_slice_equals(key, "nat")) {
-        struct nsx_action_list nested = *list;
+        struct nsx_action_list nested = *inner;
 
         nested.context = NSX_IN_CT_EXEC;
         return nsx_parse_nat(&nested, key, value);
     } else if (nsx_slice_equals(key, "exec")) {
-        return nsx_action_list_nested(list, NSX_IN_CT_EXEC, value);
+        return nsx_action_list_nested(inner, NSX_IN_CT_EXEC, value);
     } else {
         return nsx_parse_error(list->parser, key, "ct takes commit, force, "
                                "table, zone, nat, exec and alg");
@@ -125,35 +141,33 @@ int
 nsx_parse_ct(struct nsx_action_list *list, struct nsx_slice word,
              struct nsx_slice arg)
 {
-    const struct nsx_match *match = list->parser->match;
+    const struct nsx_match *match = list->match;
     const uint32_t inv = 0x10;
 
-    if (match) {
-        uint32_t type = nsx_match_exact(match, NSX_F_ETH_TYPE);
-
-        if (type != 0x800 && type != 0x86dd) {
-            return nsx_parse_error(list->parser, word,
-                                   "needs a match on ip or ipv6");
-        }
+    if (nsx_demand(list, nsx_action_list_is_ip(list), word, "ip or ipv6")) {
+        return EINVAL;
     }
 
     size_t start = nsx_put_nx_action(list->buf, 35, 24);
+    struct nsx_action_list inner = *list;
     struct nsx_slice key, value;
     char delimiter;
     int error = 0;
 
+    if (match && has_zone_field(arg)) {
+        inner.match = NULL;
+    }
     list->buf->data[start + 18] = TABLE_NONE;
     while (!error && nsx_next_key_value(&arg, &key, &value, &delimiter)) {
-        error = parse_ct_argument(list, key, value, start);
+        error = parse_ct_argument(list, &inner, key, value, start);
     }
     if (error) {
         return error;
     }
 
     const uint8_t *a = list->buf->data + start;
-    const char *problem = bad_ct(a, list->buf->size - start);
-    if (problem) {
-        return nsx_parse_error(list->parser, word, "%s", problem);
+    if (a[11] & CT_FORCE && !(a[11] & CT_COMMIT)) {
+        return nsx_parse_error(list->parser, word, "force needs commit");
     } else if (match && a[11] & CT_COMMIT
                && nsx_get32(match->fields[NSX_F_CT_STATE].value) & inv) {
         return nsx_parse_error(list->parser, word, "an invalid connection "
@@ -166,10 +180,7 @@ nsx_parse_ct(struct nsx_action_list *list, struct nsx_slice word,
 static bool
 ct_zone(const uint8_t *a, struct nsx_subfield *sf)
 {
-    uint16_t bits = nsx_get16(a + 16);
-
-    return nsx_subfield_from_header(nsx_get32(a + 12), bits >> 6,
-                                    (bits & 63) + 1u, sf);
+    return nsx_get_subfield(a + 16, a + 12, sf);
 }
 
 int
@@ -258,31 +269,4 @@ nsx_format_ct(struct nsx_buf *buf, const uint8_t *a, size_t n,
         buf->size--;
     }
     nsx_put8(buf, ')');
-}
-
-/* ct_clear: subtype 43. */
-
-int
-nsx_parse_ct_clear(struct nsx_action_list *list,
-                   struct nsx_slice word __attribute__((unused)),
-                   struct nsx_slice arg __attribute__((unused)))
-{
-    nsx_put_nx_action(list->buf, 43, 16);
-    return 0;
-}
-
-int
-nsx_check_ct_clear(const struct nsx_action_check *check, const uint8_t *a,
-                   size_t n, size_t position)
-{
-    return nsx_check_zeros(check, a + 10, n - 10, position + 10);
-}
-
-void
-nsx_format_ct_clear(struct nsx_buf *buf,
-                    const uint8_t *a __attribute__((unused)),
-                    size_t n __attribute__((unused)),
-                    nsx_tables tables __attribute__((unused)))
-{
-    nsx_puts(buf, "ct_clear");
 }

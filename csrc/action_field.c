@@ -79,14 +79,12 @@ put_setting(struct nsx_action_list *list, const struct setting *s,
     if (error) {
         return error;
     } else if (nsx_field_id(s->field) == NSX_F_VLAN_VID && !list->n_vlans
-               && list->parser->match) {
+               && list->match) {
         return nsx_parse_error(list->parser, at, "the packet has no VLAN tag: "
                                "match on one, or push_vlan first");
     } else if (!nsx_field_has_header(s->field)) {
         return nsx_parse_error(list->parser, at,
                                "OpenFlow 1.5 has no such field");
-    } else if (bad_setting(s) && !s->hole.n) {
-        return nsx_parse_error(list->parser, at, "%s", bad_setting(s));
     }
 
     size_t start = nsx_put_action(list->buf, 25, 4);
@@ -120,6 +118,9 @@ parse_setting(struct nsx_action_list *list, const struct nsx_field *field,
         return error;
     } else if (!may_mask && !is_all_ones(s.mask, nsx_field_n_bytes(field))) {
         return nsx_parse_error(list->parser, text, "takes no mask");
+    } else if (nsx_field_id(field) == NSX_F_VLAN_VID && s.value[0] & 0xe0) {
+        return nsx_parse_error(list->parser, text,
+                               "a vlan_vid has 13 bits at most");
     }
     return put_setting(list, &s, at);
 }
@@ -137,8 +138,11 @@ nsx_parse_set_field(struct nsx_action_list *list,
     }
 
     const struct nsx_field *field = nsx_field_from_name(name);
-    return (field ? parse_setting(list, field, value, true, arg)
-            : nsx_parse_error(list->parser, name, "unknown field"));
+    if (!field) {
+        return nsx_parse_error(list->parser, name, "unknown field");
+    }
+    error = nsx_check_read_only(list, field, arg);
+    return error ? error : parse_setting(list, field, value, true, arg);
 }
 
 int
@@ -176,11 +180,7 @@ nsx_parse_load(struct nsx_action_list *list,
 
     uint8_t ones[NSX_FIELD_MAX];
     memset(ones, 0xff, sizeof ones);
-    if (dst.n_bits == nsx_field_n_bits(dst.field)) {
-        memset(s.mask, 0xff, n);
-    } else {
-        nsx_copy_bits(ones, s.mask, n, dst.offset, dst.n_bits);
-    }
+    nsx_copy_bits(ones, s.mask, n, dst.offset, dst.n_bits);
     return put_setting(list, &s, arg);
 }
 
@@ -195,51 +195,22 @@ nsx_parse_load(struct nsx_action_list *list,
 
 DEFINE_MOD(mod_dl_src, ETH_SRC)
 DEFINE_MOD(mod_dl_dst, ETH_DST)
-DEFINE_MOD(mod_nw_src, IPV4_SRC)
-DEFINE_MOD(mod_nw_dst, IPV4_DST)
-
-/* mod_tp_*: the field of the protocol that the flow matches. */
-static int
-parse_mod_tp(struct nsx_action_list *list, struct nsx_slice word,
-             struct nsx_slice arg, enum nsx_field_id tcp,
-             enum nsx_field_id udp, enum nsx_field_id sctp)
-{
-    const struct nsx_match *match = list->parser->match;
-    enum nsx_field_id id;
-
-    switch (match ? nsx_match_exact(match, NSX_F_IP_PROTO) : 0) {
-    case 6:
-        id = tcp;
-        break;
-    case 17:
-        id = udp;
-        break;
-    case 132:
-        id = sctp;
-        break;
-    default:
-        return nsx_parse_error(list->parser, word,
-                               "needs a match on tcp, udp or sctp (elsewhere, "
-                               "use set_field)");
+#define DEFINE_MOD_NW(VERB, FIELD)                                      \
+    int                                                                 \
+    nsx_parse_##VERB(struct nsx_action_list *list, struct nsx_slice word, \
+                     struct nsx_slice arg)                              \
+    {                                                                   \
+        struct nsx_action_list any = *list;                             \
+        int error = nsx_require(                                        \
+            list, nsx_action_list_eth_type(list) == 0x800, word, "ip"); \
+                                                                        \
+        any.match = NULL;                                               \
+        return error ? error : parse_setting(                           \
+            &any, nsx_field_from_id(NSX_F_##FIELD), arg, false, word);  \
     }
-    return parse_setting(list, nsx_field_from_id(id), arg, false, word);
-}
 
-int
-nsx_parse_mod_tp_src(struct nsx_action_list *list, struct nsx_slice word,
-                     struct nsx_slice arg)
-{
-    return parse_mod_tp(list, word, arg, NSX_F_TCP_SRC, NSX_F_UDP_SRC,
-                        NSX_F_SCTP_SRC);
-}
-
-int
-nsx_parse_mod_tp_dst(struct nsx_action_list *list, struct nsx_slice word,
-                     struct nsx_slice arg)
-{
-    return parse_mod_tp(list, word, arg, NSX_F_TCP_DST, NSX_F_UDP_DST,
-                        NSX_F_SCTP_DST);
-}
+DEFINE_MOD_NW(mod_nw_src, IPV4_SRC)
+DEFINE_MOD_NW(mod_nw_dst, IPV4_DST)
 
 /* Reads the header of a setting.  Fields of which a match cannot have a part
  * can be set in part, so that a mask proves nothing about the field. */
@@ -356,6 +327,9 @@ nsx_parse_move(struct nsx_action_list *list,
     }
     if (!error) {
         error = nsx_check_source(list, src.field, src_s);
+    }
+    if (!error && list->match) {
+        error = nsx_check_read_only(list, dst.field, dst_s);
     }
     if (!error) {
         error = nsx_check_destination(list, dst.field, dst_s);

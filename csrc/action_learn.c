@@ -252,11 +252,11 @@ check_spec(struct nsx_action_list *list, struct nsx_slice at,
 
     if (!nsx_field_nxm_header(dst)) {
         return nsx_parse_error(list->parser, at, "learn has no such field");
-    } else if ((spec->kind & DST_MASK) == DST_LOAD
+    } else if (list->match && (spec->kind & DST_MASK) == DST_LOAD
                && !nsx_field_writable(dst)) {
         return nsx_parse_error(list->parser, at, "%s is read-only",
                                nsx_field_name(dst));
-    } else if (list->parser->match) {
+    } else if (list->match) {
         error = nsx_check_prerequisites(list->parser, learned, dst, at);
     }
 

@@ -50,7 +50,8 @@ take_address(struct nsx_slice *rest)
     return address;
 }
 
-/* Appends the address 'text', or the room for its hole, and sets '*af'. */
+/* Appends the address 'text', or the room for its hole, and sets '*af'.  No
+ * address is 0: nothing stands for it. */
 static int
 put_address(struct nsx_action_list *list, struct nsx_slice text, int *af)
 {
@@ -77,14 +78,14 @@ put_address(struct nsx_action_list *list, struct nsx_slice text, int *af)
             *af = AF_INET;
             if (nsx_get32(address)) {
                 nsx_put(list->buf, address, 4);
-                return 0;
             }
+            return 0;
         } else if (inet_pton(AF_INET6, string, address) == 1) {
             *af = AF_INET6;
             if (nsx_get64(address) || nsx_get64(address + 8)) {
                 nsx_put(list->buf, address, 16);
-                return 0;
             }
+            return 0;
         }
     }
     return nsx_parse_error(list->parser, text, "no address for NAT");
@@ -123,32 +124,41 @@ is_descending(const uint8_t *p, size_t n, struct nsx_slice min,
 
 static int
 put_address_range(struct nsx_action_list *list, struct nsx_slice *rest,
-                  uint16_t *present)
+                  uint16_t *present, int *af)
 {
     struct nsx_slice min = take_address(rest);
     struct nsx_slice max;
-    int af = AF_INET, max_af = AF_INET;
-    int error = put_address(list, min, &af);
+    size_t start = list->buf->size;
+    int max_af = AF_INET;
+    int error = put_address(list, min, af);
 
     if (error) {
         return error;
     }
-    *present |= af == AF_INET ? IPV4_MIN : IPV6_MIN;
+    bool has_min = list->buf->size > start;
+    if (has_min) {
+        *present |= *af == AF_INET ? IPV4_MIN : IPV6_MIN;
+    }
     if (!take_char(rest, '-')) {
         return 0;
     }
+    start = list->buf->size;
 
     max = take_address(rest);
     error = put_address(list, max, &max_af);
     if (error) {
         return error;
     }
-    *present |= af == AF_INET ? IPV4_MAX : IPV6_MAX;
+    bool has_max = list->buf->size > start;
+    if (has_max) {
+        *present |= *af == AF_INET ? IPV4_MAX : IPV6_MAX;
+    }
 
-    size_t n = af == AF_INET ? 4 : 16;
-    if (max_af != af
-        || is_descending(list->buf->data + list->buf->size - 2 * n, n, min,
-                         max)) {
+    size_t n = *af == AF_INET ? 4 : 16;
+    if (max_af != *af || (has_min && !has_max)
+        || (has_min
+            && is_descending(list->buf->data + list->buf->size - 2 * n, n,
+                             min, max))) {
         return nsx_parse_error(list->parser, max,
                                "the range ends before it starts");
     }
@@ -171,34 +181,41 @@ put_port_range(struct nsx_action_list *list, struct nsx_slice text,
     if (error) {
         return error;
     }
-    *present |= PROTO_MIN;
-    if (!nsx_is_hole(min, &hole) && !nsx_get16(list->buf->data + start)) {
-        if (!rest.n) {
-            /* Port 0 is no port. */
-            list->buf->size = start;
-            *present &= (uint16_t) ~PROTO_MIN;
-            return 0;
-        }
-        return nsx_parse_error(list->parser, min, "a range of ports starts "
-                               "with 1 at least");
+
+    /* Port 0 is no port. */
+    bool has_min = (nsx_is_hole(min, &hole)
+                    || nsx_get16(list->buf->data + start));
+    if (has_min) {
+        *present |= PROTO_MIN;
+    } else {
+        list->buf->size = start;
     }
     if (!take_char(&rest, '-')) {
-        return 0;
+        return (rest.n
+                ? nsx_parse_error(list->parser, rest, "garbage after port")
+                : 0);
     }
 
+    size_t max = list->buf->size;
     error = put_port(list, rest);
-    if (!error
-        && is_descending(list->buf->data + start, 2, min, rest)) {
-        error = nsx_parse_error(list->parser, rest,
-                                "the range ends before it starts");
+    if (error) {
+        return error;
+    } else if (has_min
+               && is_descending(list->buf->data + start, 2, min, rest)) {
+        return nsx_parse_error(list->parser, rest,
+                               "the range ends before it starts");
+    } else if (!nsx_is_hole(rest, &hole)
+               && !nsx_get16(list->buf->data + max)) {
+        list->buf->size = max;
+    } else {
+        *present |= PROTO_MAX;
     }
-    *present |= PROTO_MAX;
-    return error;
+    return 0;
 }
 
 static int
 parse_nat_range(struct nsx_action_list *list, struct nsx_slice text,
-                uint16_t *present)
+                uint16_t *present, int *af)
 {
     struct nsx_slice rest = text;
 
@@ -208,7 +225,7 @@ parse_nat_range(struct nsx_action_list *list, struct nsx_slice text,
         return nsx_parse_error(list->parser, text, "a second range");
     }
 
-    int error = put_address_range(list, &rest, present);
+    int error = put_address_range(list, &rest, present, af);
     if (!error && take_char(&rest, ':')) {
         return put_port_range(list, rest, present);
     } else if (!error && rest.n) {
@@ -246,8 +263,8 @@ nsx_parse_nat(struct nsx_action_list *list, struct nsx_slice word,
         { "hash", NAT_HASH },
         { "random", NAT_RANDOM },
     };
-    const struct nsx_match *match = list->parser->match;
     uint16_t flags = 0, present = 0;
+    int af = AF_UNSPEC;
     struct nsx_slice key, value;
     char delimiter;
 
@@ -269,7 +286,7 @@ nsx_parse_nat(struct nsx_action_list *list, struct nsx_slice word,
         }
         flags |= names[i].flag;
         if (names[i].flag & (NAT_SRC | NAT_DST)) {
-            int error = parse_nat_range(list, value, &present);
+            int error = parse_nat_range(list, value, &present, &af);
             if (error) {
                 return error;
             }
@@ -278,11 +295,15 @@ nsx_parse_nat(struct nsx_action_list *list, struct nsx_slice word,
     if (bad_nat_flags(flags)) {
         return nsx_parse_error(list->parser, word, "%s",
                                bad_nat_flags(flags));
-    } else if (match && present
-               && nsx_match_exact(match, NSX_F_ETH_TYPE)
-                  != (present & IPV4_MIN ? 0x800u : 0x86ddu)) {
-        return nsx_parse_error(list->parser, word, "needs a match on %s",
-                               present & IPV4_MIN ? "ip" : "ipv6");
+    } else if (af == AF_UNSPEC) {
+        if (nsx_demand(list, nsx_action_list_is_ip(list), word,
+                       "ip or ipv6")) {
+            return EINVAL;
+        }
+    } else if (nsx_demand(list, (nsx_action_list_eth_type(list)
+                                 == (af == AF_INET ? 0x800 : 0x86dd)),
+                          word, af == AF_INET ? "ip" : "ipv6")) {
+        return EINVAL;
     }
     nsx_set16(list->buf->data + start + 12, flags);
     nsx_set16(list->buf->data + start + 14, present);

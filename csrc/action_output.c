@@ -18,13 +18,6 @@ is_output_port(uint32_t port)
     return port < PORT_MAX || (port >= PORT_IN_PORT && port <= PORT_LOCAL);
 }
 
-/* Ports are 16 bits in Nicira's actions. */
-static uint32_t
-port_from_16(uint16_t port)
-{
-    return port < PORT_MAX ? port : port | 0xffff0000u;
-}
-
 static void
 put_output(struct nsx_buf *buf, uint32_t port, uint16_t max_len)
 {
@@ -38,7 +31,7 @@ int
 nsx_parse_output_port(struct nsx_action_list *list, struct nsx_slice word,
                       uint32_t port)
 {
-    if (!is_output_port(port)) {
+    if (list->match && !is_output_port(port)) {
         return nsx_parse_error(list->parser, word, "not an output port");
     }
     put_output(list->buf, port, 0);
@@ -113,12 +106,20 @@ put_output_reg(struct nsx_action_list *list, struct nsx_slice arg,
 {
     uint32_t header = nsx_field_nxm_header(sf->field);
 
-    if (!header || sf->n_bits > 64) {
+    if (sf->n_bits > 64 || !nsx_field_has_header(sf->field)) {
         return nsx_parse_error(list->parser, arg, "output to unknown port");
     }
 
-    size_t start = nsx_put_nx_action(list->buf, 15, 24);
+    size_t start = nsx_put_nx_action(list->buf, header ? 15 : 32, 24);
     uint8_t *a = list->buf->data + start;
+    if (!header) {
+        nsx_set16(a + 10, (uint16_t) (sf->offset << 6 | (sf->n_bits - 1)));
+        nsx_set16(a + 12, UINT16_MAX);
+        list->buf->size = start + 14;
+        nsx_put_nxm_header(list->buf, sf->field);
+        nsx_put_zeros(list->buf, start + 24 - list->buf->size);
+        return nsx_check_source(list, sf->field, arg);
+    }
     nsx_set16(a + 10, (uint16_t) (sf->offset << 6 | (sf->n_bits - 1)));
     nsx_set32(a + 12, header);
     nsx_set16(a + 16, UINT16_MAX);
@@ -142,7 +143,7 @@ nsx_parse_output(struct nsx_action_list *list, struct nsx_slice word,
         return nsx_add_hole(list->parser, hole, list->buf->size - 12, 4, 0,
                             32);
     } else if (!nsx_parse_port(&quiet, arg, &port)) {
-        if (!is_output_port(port)) {
+        if (list->match && !is_output_port(port)) {
             return nsx_parse_error(list->parser, arg, "not an output port");
         }
         put_output(list->buf, port, port == PORT_CONTROLLER ? UINT16_MAX : 0);
@@ -181,6 +182,38 @@ nsx_format_output(struct nsx_buf *buf, const uint8_t *a,
     }
 }
 
+/* enqueue:PORT:QUEUE is three actions: set_queue, output, pop_queue. */
+int
+nsx_parse_enqueue(struct nsx_action_list *list, struct nsx_slice word,
+                  struct nsx_slice arg)
+{
+    struct nsx_slice rest = arg;
+    struct nsx_slice port_s, queue;
+    uint32_t port;
+
+    if (!nsx_next_word(&rest, ":q,", &port_s) || rest.n < 2) {
+        return nsx_parse_error(list->parser, arg.n ? arg : word,
+                               "the syntax is enqueue:PORT:QUEUE");
+    }
+    queue = (struct nsx_slice) { rest.s + 1, rest.n - 1 };
+
+    int error = nsx_parse_port(list->parser, port_s, &port);
+    if (!error && list->match && port >= PORT_MAX && port != PORT_IN_PORT
+        && port != PORT_LOCAL) {
+        error = nsx_parse_error(list->parser, port_s, "no port with queues");
+    }
+    if (error) {
+        return error;
+    }
+
+    size_t start = nsx_put_action(list->buf, 21, 8);
+    error = nsx_parse_number_or_hole(list->parser, queue, "queue", UINT32_MAX,
+                                     list->buf, start + 4, 4);
+    put_output(list->buf, port, UINT16_MAX);
+    nsx_put_nx_action(list->buf, 5, 16);
+    return error;
+}
+
 static bool
 output_reg_subfield(const uint8_t *a, struct nsx_subfield *sf)
 {
@@ -216,11 +249,54 @@ nsx_format_output_reg(struct nsx_buf *buf, const uint8_t *a,
     }
 }
 
+/* Subtype 32, for fields that have an experimenter's header: max_len at 12,
+ * the header at 14. */
+
+static size_t
+pull_output_reg2(const uint8_t *a, size_t n, struct nsx_subfield *sf)
+{
+    uint16_t bits = nsx_get16(a + 10);
+    size_t header_len;
+    bool has_mask;
+
+    sf->field = nsx_oxm_pull_header(a + 14, n - 14, &has_mask, &header_len);
+    sf->offset = bits >> 6;
+    sf->n_bits = (bits & 63) + 1u;
+    return (sf->field && !has_mask
+            && sf->offset + sf->n_bits <= (int) nsx_field_n_bits(sf->field)
+            ? 14 + header_len : 0);
+}
+
+int
+nsx_check_output_reg2(const struct nsx_action_check *check, const uint8_t *a,
+                      size_t n, size_t position)
+{
+    struct nsx_subfield sf;
+    size_t used = pull_output_reg2(a, n, &sf);
+
+    return (used
+            ? nsx_check_zeros(check, a + used, n - used, position + used)
+            : nsx_decode_error(check->error, position + 10,
+                               "bad field of output"));
+}
+
+void
+nsx_format_output_reg2(struct nsx_buf *buf, const uint8_t *a, size_t n,
+                       nsx_tables tables __attribute__((unused)))
+{
+    struct nsx_subfield sf;
+
+    if (pull_output_reg2(a, n, &sf)) {
+        nsx_puts(buf, "output:");
+        nsx_subfield_format(buf, &sf);
+    }
+}
+
 int
 nsx_check_output_trunc(const struct nsx_action_check *check, const uint8_t *a,
                        size_t n __attribute__((unused)), size_t position)
 {
-    if (!is_output_port(port_from_16(nsx_get16(a + 10)))) {
+    if (!is_output_port(nsx_port_from_16(nsx_get16(a + 10)))) {
         return nsx_decode_error(check->error, position + 10,
                                 "bad output port");
     } else if (nsx_get32(a + 12) < 14) {
@@ -235,7 +311,7 @@ nsx_format_output_trunc(struct nsx_buf *buf, const uint8_t *a,
                         nsx_tables tables __attribute__((unused)))
 {
     nsx_puts(buf, "output(port=");
-    nsx_format_port(buf, port_from_16(nsx_get16(a + 10)));
+    nsx_format_port(buf, nsx_port_from_16(nsx_get16(a + 10)));
     nsx_printf(buf, ",max_len=%u)", nsx_get32(a + 12));
 }
 
@@ -286,10 +362,10 @@ nsx_parse_meter(struct nsx_action_list *list,
 {
     size_t start = nsx_put_action(list->buf, 29, 8);
     struct nsx_slice hole;
-    int error = nsx_parse_number_or_hole(list->parser, arg, "meter", METER_MAX,
-                                         list->buf, start + 4, 4);
+    int error = nsx_parse_number_or_hole(list->parser, arg, "meter",
+                                         UINT32_MAX, list->buf, start + 4, 4);
 
-    if (!error && !nsx_is_hole(arg, &hole)
+    if (!error && list->match && !nsx_is_hole(arg, &hole)
         && !is_meter(nsx_get32(list->buf->data + start + 4))) {
         error = nsx_parse_error(list->parser, arg, "no meter has this id");
     }
@@ -297,12 +373,12 @@ nsx_parse_meter(struct nsx_action_list *list,
 }
 
 int
-nsx_check_meter(const struct nsx_action_check *check, const uint8_t *a,
-                size_t n __attribute__((unused)), size_t position)
+nsx_check_meter(const struct nsx_action_check *check __attribute__((unused)),
+                const uint8_t *a __attribute__((unused)),
+                size_t n __attribute__((unused)),
+                size_t position __attribute__((unused)))
 {
-    return (is_meter(nsx_get32(a + 4)) ? 0
-            : nsx_decode_error(check->error, position + 4, "bad meter %u",
-                               nsx_get32(a + 4)));
+    return 0;
 }
 
 void
@@ -334,7 +410,7 @@ next_argument(struct nsx_slice *rest)
 static int
 check_resubmit_ct(const struct nsx_action_list *list, struct nsx_slice at)
 {
-    const struct nsx_match *match = list->parser->match;
+    const struct nsx_match *match = list->match;
     const uint32_t trk = 0x20, inv = 0x10;
 
     if (match
@@ -387,6 +463,36 @@ nsx_parse_resubmit(struct nsx_action_list *list, struct nsx_slice word,
     return 0;
 }
 
+/* Subtype 1 has only the port. */
+
+int
+nsx_check_resubmit_port(
+    const struct nsx_action_check *check __attribute__((unused)),
+    const uint8_t *a __attribute__((unused)),
+    size_t n __attribute__((unused)), size_t position __attribute__((unused)))
+{
+    return 0;
+}
+
+static void
+format_resubmit_port(struct nsx_buf *buf, uint32_t port)
+{
+    if (port == PORT_IN_PORT) {
+        nsx_puts(buf, "resubmit(,)");
+    } else {
+        nsx_puts(buf, "resubmit:");
+        nsx_format_port(buf, port);
+    }
+}
+
+void
+nsx_format_resubmit_port(struct nsx_buf *buf, const uint8_t *a,
+                         size_t n __attribute__((unused)),
+                         nsx_tables tables __attribute__((unused)))
+{
+    format_resubmit_port(buf, nsx_port_from_16(nsx_get16(a + 10)));
+}
+
 int
 nsx_check_resubmit(const struct nsx_action_check *check, const uint8_t *a,
                    size_t n, size_t position)
@@ -398,12 +504,11 @@ void
 nsx_format_resubmit(struct nsx_buf *buf, const uint8_t *a,
                     size_t n __attribute__((unused)), nsx_tables tables)
 {
-    uint32_t port = port_from_16(nsx_get16(a + 10));
+    uint32_t port = nsx_port_from_16(nsx_get16(a + 10));
     uint8_t table = a[12];
 
     if (port != PORT_IN_PORT && table == TABLE_NONE) {
-        nsx_puts(buf, "resubmit:");
-        nsx_format_port(buf, port);
+        format_resubmit_port(buf, port);
         return;
     }
     nsx_puts(buf, "resubmit(");

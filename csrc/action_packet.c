@@ -13,21 +13,6 @@ is_vlan_type(uint16_t type)
     return type == 0x8100 || type == 0x88a8;
 }
 
-static int
-push_vlan(struct nsx_action_list *list, struct nsx_slice at, uint16_t type)
-{
-    if (list->n_vlans >= MAX_VLANS) {
-        return nsx_parse_error(list->parser, at,
-                               "the packet has %d VLAN tags already",
-                               MAX_VLANS);
-    }
-    list->n_vlans++;
-
-    size_t start = nsx_put_action(list->buf, 17, 8);
-    nsx_set16(list->buf->data + start + 4, type);
-    return 0;
-}
-
 int
 nsx_parse_push_vlan(struct nsx_action_list *list,
                     struct nsx_slice word __attribute__((unused)),
@@ -41,7 +26,18 @@ nsx_parse_push_vlan(struct nsx_action_list *list,
         error = nsx_parse_error(list->parser, arg,
                                 "a VLAN's ethertype is 0x8100 or 0x88a8");
     }
-    return error ? error : push_vlan(list, arg, (uint16_t) type);
+    if (!error && list->match && list->n_vlans >= MAX_VLANS) {
+        error = nsx_parse_error(list->parser, arg,
+                                "the packet has %d VLAN tags already",
+                                MAX_VLANS);
+    }
+    if (!error) {
+        size_t start = nsx_put_action(list->buf, 17, 8);
+
+        nsx_set16(list->buf->data + start + 4, (uint16_t) type);
+        list->n_vlans++;
+    }
+    return error;
 }
 
 int
@@ -72,9 +68,8 @@ nsx_parse_pop_vlan(struct nsx_action_list *list, struct nsx_slice word,
 {
     if (list->n_vlans) {
         list->n_vlans--;
-    } else if (list->parser->match) {
-        return nsx_parse_error(list->parser, word,
-                               "the packet has no VLAN tag: match on one");
+    } else if (nsx_require(list, false, word, "a VLAN tag")) {
+        return EINVAL;
     }
     nsx_put_action(list->buf, 18, 8);
     return 0;
@@ -96,31 +91,6 @@ nsx_format_pop_vlan(struct nsx_buf *buf,
     nsx_puts(buf, "pop_vlan");
 }
 
-/* mod_vlan_vid:VID: a tag if there is none yet, then its vlan_vid. */
-
-int
-nsx_parse_mod_vlan_vid(struct nsx_action_list *list,
-                       struct nsx_slice word __attribute__((unused)),
-                       struct nsx_slice arg)
-{
-    const uint8_t present = 0x10;
-    int error = list->n_vlans ? 0 : push_vlan(list, arg, 0x8100);
-
-    if (error) {
-        return error;
-    }
-
-    size_t start = nsx_put_action(list->buf, 25, 4);
-    nsx_oxm_put_header(list->buf, nsx_field_from_id(NSX_F_VLAN_VID), false);
-    size_t vid = list->buf->size;
-    nsx_put16(list->buf, 0);
-    error = nsx_parse_number_or_hole(list->parser, arg, "VLAN VID", 0xfff,
-                                     list->buf, vid, 2);
-    list->buf->data[vid] |= present;
-    nsx_finish_action(list->buf, start);
-    return error;
-}
-
 /* dec_ttl: type 24; with controller ids: subtype 21, their number at 10, they
  * from 16. */
 
@@ -128,16 +98,10 @@ int
 nsx_parse_dec_ttl(struct nsx_action_list *list, struct nsx_slice word,
                   struct nsx_slice arg)
 {
-    const struct nsx_match *match = list->parser->match;
     struct nsx_slice id;
 
-    if (match) {
-        uint32_t type = nsx_match_exact(match, NSX_F_ETH_TYPE);
-
-        if (type != 0x800 && type != 0x86dd) {
-            return nsx_parse_error(list->parser, word,
-                                   "needs a match on ip or ipv6");
-        }
+    if (nsx_require(list, nsx_action_list_is_ip(list), word, "ip or ipv6")) {
+        return EINVAL;
     }
     if (!arg.n) {
         nsx_put_action(list->buf, 24, 8);
@@ -148,8 +112,8 @@ nsx_parse_dec_ttl(struct nsx_action_list *list, struct nsx_slice word,
     size_t n = 0;
     while (nsx_next_word(&arg, ", ", &id)) {
         uint64_t number;
-        int error = nsx_parse_number(list->parser, id, "controller id",
-                                     UINT16_MAX, &number);
+        int error = nsx_parse_decimal(list->parser, id, "controller id",
+                                      UINT16_MAX, &number);
         if (error) {
             return error;
         } else if (n >= UINT16_MAX / 4) {

@@ -2,6 +2,8 @@
 
 #include "action_verbs.h"
 
+#include <stdlib.h>
+
 /* Bytes. */
 
 size_t
@@ -52,6 +54,91 @@ nsx_match_exact(const struct nsx_match *match, enum nsx_field_id id)
     return value;
 }
 
+/* What a packet has by now. */
+
+#define PT_NS_ETHERTYPE 1
+
+uint32_t
+nsx_action_list_eth_type(const struct nsx_action_list *list)
+{
+    return (!list->match ? 0
+            : list->packet_type == 0
+            ? nsx_match_exact(list->match, NSX_F_ETH_TYPE)
+            : list->packet_type >> 16 == PT_NS_ETHERTYPE
+              ? list->packet_type & UINT16_MAX : 0);
+}
+
+uint32_t
+nsx_action_list_ip_proto(const struct nsx_action_list *list)
+{
+    return list->match ? nsx_match_exact(list->match, NSX_F_IP_PROTO) : 0;
+}
+
+bool
+nsx_action_list_is_ip(const struct nsx_action_list *list)
+{
+    uint32_t type = nsx_action_list_eth_type(list);
+
+    return type == 0x800 || type == 0x86dd;
+}
+
+static void
+set_exact(struct nsx_match *match, enum nsx_field_id id, uint64_t value)
+{
+    size_t n = nsx_field_n_bytes(nsx_field_from_id(id));
+
+    match->present[id / 64] |= UINT64_C(1) << id % 64;
+    for (size_t i = n; i-- > 0; value >>= 8) {
+        match->fields[id].value[i] = (uint8_t) value;
+        match->fields[id].mask[i] = 0xff;
+    }
+}
+
+/* Sets 'field' of what a packet has to 'value'. */
+static void
+change(struct nsx_action_list *list, enum nsx_field_id id, uint64_t value)
+{
+    if (!list->match) {
+        return;
+    } else if (!list->changed) {
+        list->changed = malloc(sizeof *list->changed);
+        if (!list->changed) {
+            abort();
+        }
+        *list->changed = *list->match;
+        list->match = list->changed;
+    }
+    set_exact(list->changed, id, value);
+}
+
+void
+nsx_action_list_set_eth_type(struct nsx_action_list *list, uint32_t type)
+{
+    change(list, NSX_F_ETH_TYPE, type);
+}
+
+void
+nsx_action_list_forget_ip_proto(struct nsx_action_list *list)
+{
+    change(list, NSX_F_IP_PROTO, 0);
+}
+
+int
+nsx_demand(const struct nsx_action_list *list, bool ok, struct nsx_slice word,
+           const char *what)
+{
+    return (ok || !list->match ? 0
+            : nsx_parse_error(list->parser, word, "needs a match on %s",
+                              what));
+}
+
+int
+nsx_require(const struct nsx_action_list *list, bool ok, struct nsx_slice word,
+            const char *what)
+{
+    return nsx_demand(list, ok || list->lenient, word, what);
+}
+
 int
 nsx_check_prerequisites(const struct nsx_parser *parser,
                         const struct nsx_match *match_,
@@ -82,14 +169,14 @@ nsx_check_source(const struct nsx_action_list *list,
         return 0;
     case NSX_F_VLAN_PCP:
         /* Tags come and go with the actions before. */
-        if (parser->match && !list->n_vlans) {
+        if (list->match && !list->n_vlans) {
             return nsx_parse_error(parser, at, "the packet has no VLAN tag: "
                                    "match on one, or push_vlan first");
         }
         return 0;
     default:
-        return (parser->match
-                ? nsx_check_prerequisites(parser, parser->match, field, at)
+        return (list->match && !nsx_match_allows(list->match, field)
+                ? nsx_check_prerequisites(parser, list->match, field, at)
                 : 0);
     }
 }
@@ -103,13 +190,19 @@ is_ct_field(const struct nsx_field *field)
 }
 
 int
+nsx_check_read_only(const struct nsx_action_list *list,
+                    const struct nsx_field *field, struct nsx_slice at)
+{
+    return (nsx_field_writable(field) ? 0
+            : nsx_parse_error(list->parser, at, "%s is read-only",
+                              nsx_field_name(field)));
+}
+
+int
 nsx_check_destination(const struct nsx_action_list *list,
                       const struct nsx_field *field, struct nsx_slice at)
 {
-    if (!nsx_field_writable(field)) {
-        return nsx_parse_error(list->parser, at, "%s is read-only",
-                               nsx_field_name(field));
-    } else if (is_ct_field(field) && list->context != NSX_IN_CT_EXEC) {
+    if (is_ct_field(field) && list->context != NSX_IN_CT_EXEC) {
         return nsx_parse_error(list->parser, at,
                                "only ct(commit,exec(...)) can set %s",
                                nsx_field_name(field));
@@ -250,7 +343,112 @@ nsx_copy_bits(const uint8_t *src, uint8_t *dst, size_t n, size_t offset,
     }
 }
 
+/* Wire forms that several actions have. */
+
+void
+nsx_put_set_field(struct nsx_buf *buf, enum nsx_field_id id, uint64_t value)
+{
+    const struct nsx_field *field = nsx_field_from_id(id);
+    size_t start = nsx_put_action(buf, 25, 4);
+
+    nsx_oxm_put_header(buf, field, false);
+    for (size_t i = nsx_field_n_bytes(field); i-- > 0; ) {
+        nsx_put8(buf, i < 8 ? (uint8_t) (value >> 8 * i) : 0);
+    }
+    nsx_finish_action(buf, start);
+}
+
+void
+nsx_put_nxm_header(struct nsx_buf *buf, const struct nsx_field *field)
+{
+    uint32_t header = nsx_field_nxm_header(field);
+
+    if (header) {
+        nsx_put32(buf, header);
+    } else {
+        nsx_oxm_put_header(buf, field, false);
+    }
+}
+
+int
+nsx_set_subfield(const struct nsx_parser *parser, struct nsx_slice at,
+                 const struct nsx_subfield *sf, uint8_t *ofs_nbits,
+                 uint8_t *header)
+{
+    if (!nsx_field_nxm_header(sf->field) || sf->n_bits > 64) {
+        return nsx_parse_error(parser, at, "at most 64 bits of a field with a "
+                               "standard header");
+    }
+    nsx_set16(ofs_nbits, (uint16_t) (sf->offset << 6 | (sf->n_bits - 1)));
+    nsx_set32(header, nsx_field_nxm_header(sf->field));
+    return 0;
+}
+
+bool
+nsx_get_subfield(const uint8_t *ofs_nbits, const uint8_t *header,
+                 struct nsx_subfield *sf)
+{
+    uint16_t bits = nsx_get16(ofs_nbits);
+
+    return nsx_subfield_from_header(nsx_get32(header), bits >> 6,
+                                    (bits & 63) + 1u, sf);
+}
+
+uint32_t
+nsx_port_from_16(uint16_t port)
+{
+    return port < 0xff00 ? port : port | 0xffff0000u;
+}
+
+int
+nsx_parse_port16(const struct nsx_parser *parser, struct nsx_slice text,
+                 uint16_t *port16)
+{
+    uint32_t port;
+    int error = nsx_parse_port(parser, text, &port);
+
+    if (!error) {
+        *port16 = (uint16_t) port;
+    }
+    return error;
+}
+
 /* Text. */
+
+bool
+nsx_is_word(struct nsx_slice a, const char *lower)
+{
+    size_t i;
+
+    for (i = 0; i < a.n && lower[i]; i++) {
+        char c = a.s[i];
+
+        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i]) {
+            return false;
+        }
+    }
+    return i == a.n && !lower[i];
+}
+
+int
+nsx_parse_decimal(const struct nsx_parser *parser, struct nsx_slice text,
+                  const char *what, uint64_t max, uint64_t *number)
+{
+    struct nsx_slice rest = text;
+
+    while (rest.n > 1 && *rest.s == '0' && rest.s[1] >= '0'
+           && rest.s[1] <= '9') {
+        rest.s++;
+        rest.n--;
+    }
+    for (size_t i = 0; i < rest.n; i++) {
+        if (rest.s[i] < '0' || rest.s[i] > '9') {
+            return nsx_parse_error(parser, text, "%s is not a decimal number",
+                                   what);
+        }
+    }
+    return nsx_parse_number(parser, rest, what, max, number);
+}
 
 int
 nsx_split_arrow(const struct nsx_parser *parser, struct nsx_slice text,

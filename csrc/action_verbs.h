@@ -39,7 +39,15 @@ struct nsx_action_list {
     struct nsx_buf *buf;
     enum nsx_action_context context;
     unsigned int depth;
-    unsigned int n_vlans;       /* Tags that a packet has by now. */
+
+    /* What a packet has by now: the flow's match, or, if actions have changed
+     * its headers, a copy of it.  NULL: nobody asks. */
+    const struct nsx_match *match;
+    struct nsx_match *changed;  /* The copy, or NULL. */
+    unsigned int n_vlans;       /* Tags. */
+    uint32_t packet_type;       /* (namespace, type), 0 for Ethernet. */
+    bool lenient;               /* In an action set, whose packets may have
+                                 * other headers by then. */
 
     /* For the rules among the words of a list. */
     enum nsx_stage stage;       /* Of the last word... */
@@ -52,11 +60,22 @@ struct nsx_action_list {
 
 void nsx_action_list_init(struct nsx_action_list *, const struct nsx_parser *,
                           enum nsx_action_context, struct nsx_buf *);
+void nsx_action_list_uninit(struct nsx_action_list *);
 
 /* Parses one word, or a text of any number of them. */
 int nsx_action_list_word(struct nsx_action_list *, struct nsx_slice key,
                          struct nsx_slice value);
 int nsx_action_list_text(struct nsx_action_list *, struct nsx_slice);
+
+/* What a packet's headers are by now; 0 where that isn't known. */
+uint32_t nsx_action_list_eth_type(const struct nsx_action_list *);
+uint32_t nsx_action_list_ip_proto(const struct nsx_action_list *);
+bool nsx_action_list_is_ip(const struct nsx_action_list *);
+
+/* Notes that a packet has another Ethernet type from here on, or no known
+ * protocol over IP. */
+void nsx_action_list_set_eth_type(struct nsx_action_list *, uint32_t type);
+void nsx_action_list_forget_ip_proto(struct nsx_action_list *);
 
 /* Parses 'text' as the actions that are nested in one of 'outer'. */
 int nsx_action_list_nested(struct nsx_action_list *outer,
@@ -71,11 +90,21 @@ size_t nsx_put_nx_action(struct nsx_buf *, uint16_t subtype, size_t len);
 void nsx_finish_action(struct nsx_buf *, size_t start);
 
 /* Fails where the flow's match lacks what 'field' needs ('at' is blamed).
- * nsx_check_destination() also fails where actions may not write it. */
+ * nsx_check_destination() also fails where actions may not write it here;
+ * nsx_check_read_only() where they may nowhere. */
+int nsx_check_read_only(const struct nsx_action_list *,
+                        const struct nsx_field *, struct nsx_slice at);
 int nsx_check_source(const struct nsx_action_list *, const struct nsx_field *,
                      struct nsx_slice at);
 int nsx_check_destination(const struct nsx_action_list *,
                           const struct nsx_field *, struct nsx_slice at);
+
+/* Fails, saying what the flow has to match, unless 'ok', or nobody asks;
+ * nsx_require() doesn't either in an action set. */
+int nsx_demand(const struct nsx_action_list *, bool ok, struct nsx_slice word,
+               const char *what);
+int nsx_require(const struct nsx_action_list *, bool ok, struct nsx_slice word,
+                const char *what);
 
 /* Like nsx_check_source(), against any 'match'. */
 int nsx_check_prerequisites(const struct nsx_parser *,
@@ -101,6 +130,33 @@ void nsx_copy_bits(const uint8_t *src, uint8_t *dst, size_t n, size_t offset,
 /* Splits "a->b".  Fails, blaming all, without an arrow. */
 int nsx_split_arrow(const struct nsx_parser *, struct nsx_slice text,
                     struct nsx_slice *a, struct nsx_slice *b);
+
+/* A decimal number, whatever zeros it starts with, as Open vSwitch takes some
+ * arguments. */
+int nsx_parse_decimal(const struct nsx_parser *, struct nsx_slice,
+                      const char *what, uint64_t max, uint64_t *);
+
+/* A 16-bit port of Nicira's actions. */
+int nsx_parse_port16(const struct nsx_parser *, struct nsx_slice, uint16_t *);
+uint32_t nsx_port_from_16(uint16_t port);
+
+/* An action that sets all of 'field' to 'value'. */
+void nsx_put_set_field(struct nsx_buf *, enum nsx_field_id, uint64_t value);
+
+/* The header that Nicira's actions use for a field: 4 bytes, or 8 where it has
+ * only an experimenter's. */
+void nsx_put_nxm_header(struct nsx_buf *, const struct nsx_field *);
+
+/* Some bits of a field, as (offset << 6 | (n_bits - 1)) and a 4-byte header.
+ * 'at' is blamed for a field that has none. */
+int nsx_set_subfield(const struct nsx_parser *, struct nsx_slice at,
+                     const struct nsx_subfield *, uint8_t *ofs_nbits,
+                     uint8_t *header);
+bool nsx_get_subfield(const uint8_t *ofs_nbits, const uint8_t *header,
+                      struct nsx_subfield *);
+
+/* True if the words are the same but for their case. */
+bool nsx_is_word(struct nsx_slice, const char *lower);
 
 /* Hexadecimal bytes with any number of dots and blanks between them. */
 int nsx_parse_hex(const struct nsx_parser *, struct nsx_slice,

@@ -305,6 +305,7 @@ parse_bucket_words(struct group *g, struct nsx_slice text, struct bucket *b)
             error = nsx_action_list_word(&actions, key, value);
         }
     }
+    nsx_action_list_uninit(&actions);
     if (!error && !has_actions) {
         error = nsx_parse_error(&parser, at, "a bucket without actions=");
     }

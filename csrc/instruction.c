@@ -114,6 +114,7 @@ nsx_instructions_parse(const struct nsx_parser *parser, struct nsx_slice text,
             end = buf->size;
         }
     }
+    nsx_action_list_uninit(&list);
     if (error) {
         buf->size = start;
     } else if (list.has_apply) {

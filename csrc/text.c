@@ -208,12 +208,12 @@ nsx_parse_number(const struct nsx_parser *parser, struct nsx_slice text,
 {
     bool hex = (text.n > 2 && text.s[0] == '0'
                 && (text.s[1] == 'x' || text.s[1] == 'X'));
-    int base = hex ? 16 : 10;
+    /* A leading zero makes octal, as in C: ovs-ofctl takes it so. */
+    bool octal = !hex && text.n > 1 && text.s[0] == '0';
+    int base = hex ? 16 : octal ? 8 : 10;
     uint64_t x = 0;
 
-    /* A leading zero makes octal for ovs-ofctl and decimal for everyone else:
-     * neither is worth a wrong guess. */
-    if (!text.n || (!hex && text.n > 1 && text.s[0] == '0')) {
+    if (!text.n) {
         return nsx_parse_error(parser, text, "%s is not a number", what);
     }
     for (size_t i = hex ? 2 : 0; i < text.n; i++) {

@@ -226,7 +226,6 @@ STRICTER = [
     ("tcp,udp", "udp", "matched twice, differently"),
     ("reg0=1,reg0=2", "2", "matched twice, differently"),
     ("xreg0=1,reg1=2", "2", "matched twice, differently"),
-    ("reg0=010", "010", "reg0 is not a number"),
     ("ip,reg0", "reg0", "reg0 has no value"),
     ("tcp=80", "tcp", "unknown key"),
     ("ip,nw_dst=1.2.3.256", "1.2.3.256", "not an IPv4 address"),
