@@ -244,9 +244,15 @@ class Client:
             There was no connection.
         """
         await self.wait_connected()
-        answer = await self._live().request(
-            "transact", transaction.params(), patience=transaction.patience
-        )
+        session = self._live()
+        try:
+            answer = await session.request(
+                "transact", transaction.params(), patience=transaction.patience
+            )
+        except DisconnectedError:
+            if session.lost and session is self._session:
+                self._lose()  # so that who tries again waits for the next connection
+            raise
         return transaction.results(answer)
 
     async def transact(
@@ -380,8 +386,8 @@ class Client:
         )
         try:
             await self._begin(self._session)
-        except BaseException:
-            if self._replica is not None:
+        except BaseException as error:
+            if self._replica is not None and isinstance(error, ProtocolError):
                 self._replica.forget_position()
             await self._disconnect()
             raise

@@ -117,4 +117,8 @@ class TransactionError(OvsdbError):
 
 
 class TryAgainError(TransactionError):
-    """The transaction met another state than it was made for: make it anew from what holds now."""
+    """The transaction met another state than it was made for: make it anew from what holds now.
+
+    Of a ``cluster error``, when a leader is lost, nobody knows whether it took place after all:
+    operations must look at what is there, as `Transaction.read` does.
+    """

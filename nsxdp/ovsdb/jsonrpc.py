@@ -148,13 +148,19 @@ class Connection:
                     await self._writer.drain()
                     return await pending.answer
                 finally:
-                    if self._pending.pop(number, None) and method == "transact":
+                    if self._pending.pop(number, None) and method == "transact" and not self.lost:
                         self._send({"method": "cancel", "params": [number], "id": None})
                     pending.answer.cancel()
         except TimeoutError:
             raise DisconnectedError(f"{method}: no answer within {timeout:g} s") from None
         except OSError as error:
+            self._end = self._end or error
             raise DisconnectedError(f"{method}: the connection broke: {error}") from error
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is nobody any more to ask."""
+        return self._end is not None
 
     async def _serve(self) -> None:
         probed = False

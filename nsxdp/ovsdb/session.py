@@ -105,6 +105,11 @@ class Session:
     ) -> None:
         await self.close()
 
+    @property
+    def lost(self) -> bool:
+        """Whether there is nobody any more to ask."""
+        return self._connection.lost
+
     async def close(self) -> None:
         """End the connection."""
         await end_task(self.reading)

@@ -104,15 +104,27 @@ def end(pid: int) -> None:
 class OvsdbServer:
     """An ovsdb-server of its own, on a socket below ``directory``."""
 
-    def __init__(self, directory: Path, schema: Path, *, clustered: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        schema: Path,
+        *,
+        clustered: bool = False,
+        join: str = "",
+        name: str = "",
+    ) -> None:
         self.directory = directory
         self.remote = f"unix:{directory}/db.sock"
         self.database = directory / "conf.db"
         self.remotes = [f"--remote=punix:{directory}/db.sock"]
         self.log = directory / "ovsdb-server.log"
         self._pid = 0
-        if clustered:
-            create = ["create-cluster", str(self.database), str(schema), f"unix:{directory}/raft"]
+        self.raft = f"unix:{directory}/raft"
+        """Where other servers of its cluster find it."""
+        if join:
+            create = ["join-cluster", str(self.database), name, self.raft, join]
+        elif clustered:
+            create = ["create-cluster", str(self.database), str(schema), self.raft]
         else:
             create = ["create", str(self.database), str(schema)]
         subprocess.run([program("ovsdb-tool"), *create], check=True, timeout=PATIENCE)
@@ -201,6 +213,11 @@ class Vswitchd:
                 self._process.kill()
                 self._process.wait(PATIENCE)
             self._process = None
+
+
+@pytest.fixture
+def ovsdb_server() -> type[OvsdbServer]:
+    return OvsdbServer
 
 
 @pytest.fixture
