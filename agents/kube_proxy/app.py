@@ -131,10 +131,13 @@ async def cleanup(options: Options) -> None:
     Raises
     ------
     StartError
-        The bridge can't be used.
+        The bridge can't be used, or refuses.
     """
     async with _bridge(options) as (view, connection):
-        await clean_up(connection.session)
+        try:
+            await clean_up(connection.session)
+        except OpenFlowError as error:
+            raise StartError(str(error)) from error
         router = gateway(view.bridge) if view.bridge else None
     if options.host_routes and router is not None:
         await HostRoutes(router.name).clear()

@@ -35,7 +35,8 @@ async def clean_up(session: Session) -> None:
     ]
     async for reply in session.dump_groups():
         messages.extend(
-            group.encode(codec.GROUP_DELETE)
+            # By its id alone: a deletion that names a selection method is refused.
+            Group(group.group_id, group.type, b"").encode(codec.GROUP_DELETE)
             for group in Group.decode_reply(reply)
             if GROUP_FIRST <= group.group_id <= GROUP_LAST
         )
