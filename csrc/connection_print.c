@@ -1,37 +1,56 @@
-/* connection_print.c: messages about the connection, bundles and meters. */
+/* connection_print.c: messages about the connection, and bundles. */
 #include "message_print.h"
 
 /* Connection. */
 
-/* Prints the versions that the hello offers.  Without a bitmap those are all
- * up to the header's. */
+/* Reads the versions that a hello offers into '*versions'.  Without a bitmap
+ * those are all up to the header's.  Returns false if there is more in it. */
+static bool
+hello_versions(struct nsx_print *p, uint32_t *versions)
+{
+    uint8_t version = p->header->version;
+    uint32_t all = ((version < 32 ? UINT32_C(1) << version : 0) - 1) << 1;
+    bool understood = true;
+
+    *versions = all;
+    while (p->n) {
+        size_t len = p->n < 4 ? 0 : nsx_get16(p->p + 2);
+        size_t padded = NSX_ROUND_UP(len, 8);
+
+        if (len < 4 || padded > p->n) {
+            return false;
+        }
+        if (nsx_get16(p->p) == 1 && len > 4 && len % 4 == 0) {
+            *versions = nsx_get32(p->p + 4) & ~UINT32_C(1);
+            if (!*versions) {
+                *versions = all;
+                understood = false;
+            }
+        } else {
+            understood = false;
+        }
+        nsx_print_pull(p, padded);
+    }
+    return understood;
+}
+
 int
 nsx_print_hello(struct nsx_print *p)
 {
-    uint64_t versions = (UINT64_C(2) << (p->header->version & 31)) - 2;
     const char *separator = " ";
-
-    while (p->n >= 4) {
-        uint16_t type = nsx_get16(p->p);
-        size_t len = nsx_get16(p->p + 2);
-
-        if (len < 4 || len > p->n) {
-            return nsx_print_fail(p, "hello's element of %zu bytes", len);
-        }
-        if (type == 1 && len >= 8) {
-            versions = nsx_get32(p->p + 4);
-            break;
-        }
-        len = NSX_ROUND_UP(len, 8);
-        nsx_print_pull(p, len < p->n ? len : p->n);
-    }
+    uint32_t versions;
+    bool understood = hello_versions(p, &versions);
 
     nsx_puts(p->out, "\n version bitmap:");
     for (unsigned int i = 0; i < 32; i++) {
-        if (versions & UINT64_C(1) << i) {
+        if (versions & UINT32_C(1) << i) {
             nsx_printf(p->out, "%s0x%02x", separator, i);
             separator = ", ";
         }
+    }
+    if (!understood) {
+        nsx_puts(p->out, "\n unknown data in hello:\n");
+        nsx_print_hex_dump(p->out, p->msg, p->header->length);
     }
     return 0;
 }
@@ -79,7 +98,10 @@ nsx_print_error(struct nsx_print *p)
 int
 nsx_print_echo(struct nsx_print *p)
 {
-    nsx_printf(p->out, " %zu bytes of payload", p->n);
+    nsx_printf(p->out, " %zu bytes of payload\n", p->n);
+    if (!p->quiet) {
+        nsx_print_hex_dump(p->out, p->p, p->n);
+    }
     return 0;
 }
 
@@ -99,7 +121,7 @@ nsx_print_features(struct nsx_print *p)
         nsx_printf(p->out, ", auxiliary_id:%u", f[13]);
     }
     nsx_puts(p->out, "\ncapabilities: ");
-    nsx_print_bits(p->out, nsx_get32(f + 16), capabilities,
+    nsx_print_bits(p->out, nsx_get32(f + 16) & 0x76f, capabilities,
                NSX_ARRAY_SIZE(capabilities));
     return 0;
 }
@@ -150,54 +172,10 @@ int
 nsx_print_bundle_add(struct nsx_print *p)
 {
     print_bundle(p, nsx_print_pull(p, 8), false);
+    if (p->n && *p->p != NSX_OFP_VERSION) {
+        return nsx_print_fail(p, "message of version %u in a bundle", *p->p);
+    }
     nsx_puts(p->out, "\n");
     nsx_print_inner(p, p->p, p->n);
-    return 0;
-}
-/* Meters. */
-
-int
-nsx_print_meter_mod(struct nsx_print *p)
-{
-    static const char *const commands[] = { "ADD", "MOD", "DEL" };
-    static const char *const flags[] = { "kbps", "pktps", "burst", "stats" };
-    const uint8_t *mm = nsx_print_pull(p, 8);
-    uint16_t command = nsx_get16(mm);
-    uint16_t bits = nsx_get16(mm + 2);
-    uint32_t meter_id = nsx_get32(mm + 4);
-
-    if (command < NSX_ARRAY_SIZE(commands)) {
-        nsx_printf(p->out, " %s ", commands[command]);
-    } else {
-        nsx_printf(p->out, " cmd:%u ", command);
-    }
-    if (meter_id == 0xffffffff) {
-        nsx_puts(p->out, "meter=all ");
-    } else {
-        nsx_printf(p->out, "meter=%u ", meter_id);
-    }
-    if (bits) {
-        nsx_print_bits(p->out, bits, flags, NSX_ARRAY_SIZE(flags));
-        nsx_puts(p->out, " ");
-    }
-    nsx_puts(p->out, "bands=");
-    while (p->n) {
-        const uint8_t *band = p->p;
-
-        if (nsx_get16(band + 2) != 16) {
-            return nsx_print_fail(p, "meter band of %u bytes",
-                                   nsx_get16(band + 2));
-        }
-        nsx_print_pull(p, 16);
-        if (nsx_get16(band) == 1) {
-            nsx_puts(p->out, "\ntype=drop");
-        } else {
-            nsx_printf(p->out, "\ntype=%u", nsx_get16(band));
-        }
-        nsx_printf(p->out, " rate=%u", nsx_get32(band + 4));
-        if (bits & 4) {
-            nsx_printf(p->out, " burst_size=%u", nsx_get32(band + 8));
-        }
-    }
     return 0;
 }

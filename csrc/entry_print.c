@@ -26,16 +26,10 @@ nsx_print_reason(struct nsx_buf *out, uint8_t reason)
     }
 }
 
-int
-nsx_print_packet_in(struct nsx_print *p)
+void
+nsx_print_packet_source(struct nsx_print *p, uint8_t table, uint64_t cookie,
+                        size_t total_len)
 {
-    const uint8_t *pi = nsx_print_pull(p, 16);
-    uint32_t buffer_id = nsx_get32(pi);
-    size_t total_len = nsx_get16(pi + 4);
-    uint8_t table = pi[7];
-    uint64_t cookie = nsx_get64(pi + 8);
-    int retval;
-
     if (table || (p->tables && p->tables[0])) {
         nsx_puts(p->out, " table_id=");
         nsx_format_table(p->out, p->tables, table);
@@ -44,16 +38,13 @@ nsx_print_packet_in(struct nsx_print *p)
         nsx_printf(p->out, " cookie=0x%llx", (unsigned long long) cookie);
     }
     nsx_printf(p->out, " total_len=%zu ", total_len);
-    retval = nsx_print_match(p, true, NSX_DEFAULT_PRIORITY);
-    if (retval) {
-        return retval;
-    }
-    if (p->n < 2) {
-        return nsx_print_fail(p, "packet-in is cut off before the packet");
-    }
-    nsx_print_pull(p, 2);
+}
 
-    nsx_print_reason(p->out, pi[6]);
+void
+nsx_print_packet_data(struct nsx_print *p, uint32_t buffer_id,
+                      size_t total_len, uint8_t reason)
+{
+    nsx_print_reason(p->out, reason);
     nsx_printf(p->out, " data_len=%zu", p->n);
     if (buffer_id == NO_BUFFER) {
         nsx_puts(p->out, " (unbuffered)");
@@ -62,7 +53,30 @@ nsx_print_packet_in(struct nsx_print *p)
         }
     } else {
         nsx_printf(p->out, " buffer=0x%08x", buffer_id);
+        if (total_len < p->n) {
+            nsx_puts(p->out, " (***total_len < data_len***)");
+        }
     }
+    nsx_puts(p->out, "\n");
+    nsx_print_packet(p->out, p->p, p->n);
+}
+
+int
+nsx_print_packet_in(struct nsx_print *p)
+{
+    const uint8_t *pi = nsx_print_pull(p, 16);
+    int retval;
+
+    nsx_print_packet_source(p, pi[7], nsx_get64(pi + 8), nsx_get16(pi + 4));
+    retval = nsx_print_match(p, true, NSX_DEFAULT_PRIORITY);
+    if (retval) {
+        return retval;
+    }
+    if (p->n < 2) {
+        return nsx_print_fail(p, "packet-in is cut off before the packet");
+    }
+    nsx_print_pull(p, 2);
+    nsx_print_packet_data(p, nsx_get32(pi), nsx_get16(pi + 4), pi[6]);
     return 0;
 }
 
@@ -93,6 +107,10 @@ nsx_print_packet_out(struct nsx_print *p)
                        p->tables);
     if (buffer_id == NO_BUFFER) {
         nsx_printf(p->out, " data_len=%zu", p->n);
+        if (p->n) {
+            nsx_puts(p->out, "\n");
+            nsx_print_packet(p->out, p->p, p->n);
+        }
     } else {
         nsx_printf(p->out, " buffer=0x%08x", buffer_id);
     }
@@ -192,7 +210,6 @@ nsx_print_flow_request(struct nsx_print *p)
 {
     const uint8_t *request = nsx_print_pull(p, 32);
 
-    nsx_print_multipart_flags(p);
     if (request[0] != 0xff) {
         nsx_puts(p->out, " table=");
         nsx_format_table(p->out, p->tables, request[0]);
@@ -212,7 +229,6 @@ nsx_print_flow_reply(struct nsx_print *p)
     size_t offset = 0;
     int retval;
 
-    nsx_print_multipart_flags(p);
     while (!(retval = nsx_flow_stats_next(p->msg, p->header->length, &offset,
                                           &flow, p->error))) {
         nsx_puts(p->out, "\n ");
@@ -286,7 +302,6 @@ nsx_print_group_request(struct nsx_print *p)
 {
     uint32_t group_id = nsx_get32(p->p);
 
-    nsx_print_multipart_flags(p);
     if (group_id == OFPG_ALL) {
         nsx_puts(p->out, " group_id=ALL");
     } else if (group_id == OFPG_ANY) {
@@ -304,7 +319,6 @@ nsx_print_group_reply(struct nsx_print *p)
     size_t offset = 0;
     int retval;
 
-    nsx_print_multipart_flags(p);
     while (!(retval = nsx_group_desc_next(p->msg, p->header->length, &offset,
                                           &group, p->error))) {
         nsx_puts(p->out, "\n ");

@@ -1,6 +1,4 @@
-/* message_print.c: messages as ovs-ofctl ofp-print prints them.
- *
- * Where that prints a packet, too, we don't: its length has to do. */
+/* message_print.c: messages as ovs-ofctl ofp-print prints them. */
 #include "message_print.h"
 
 #include <stdio.h>
@@ -13,6 +11,7 @@
 #define MAX_DEPTH 2
 
 #define MULTIPART_MORE 1
+#define MULTIPART_EXPERIMENTER 0xffff
 
 typedef int printer(struct nsx_print *);
 
@@ -24,6 +23,7 @@ struct shape {
 };
 
 static int print_message(struct nsx_print *, const uint8_t *, size_t);
+static void print_multipart_flags(struct nsx_print *);
 
 int
 nsx_message_format(const void *msg, size_t len, nsx_tables tables,
@@ -140,6 +140,28 @@ nsx_print_match(struct nsx_print *p, bool loose, int priority)
     return 0;
 }
 
+int
+nsx_print_fields(struct nsx_print *p, const uint8_t *fields, size_t n,
+                 int priority)
+{
+    struct nsx_buf match = NSX_BUF_INITIALIZER;
+    struct nsx_print q = *p;
+    int retval;
+
+    nsx_put16(&match, 1);
+    nsx_put16(&match, (uint16_t) (4 + n));
+    nsx_put(&match, fields, n);
+    nsx_pad(&match, 0, 8);
+    q.msg = q.p = match.data;
+    q.n = match.size;
+    retval = nsx_print_match(&q, true, priority);
+    nsx_buf_uninit(&match);
+    if (retval) {
+        p->error->position = (size_t) (fields - p->msg);
+    }
+    return retval;
+}
+
 void
 nsx_print_inner(struct nsx_print *outer, const uint8_t *msg, size_t len)
 {
@@ -148,6 +170,7 @@ nsx_print_inner(struct nsx_print *outer, const uint8_t *msg, size_t len)
         .tables = outer->tables,
         .out = outer->out,
         .depth = outer->depth + 1,
+        .quiet = outer->quiet || outer->header->type == NSX_OFPT_ERROR,
         .error = &error,
     };
 
@@ -161,29 +184,6 @@ nsx_print_inner(struct nsx_print *outer, const uint8_t *msg, size_t len)
         p.out->size = size;
         nsx_printf(p.out, "(%zu bytes that can't be decoded: %s)", len,
                    error.message);
-    }
-}
-
-/* Prints the names of the 'bits', which 'names' has from bit 0 on, and what
- * has no name as a number. */
-void
-nsx_print_bits(struct nsx_buf *out, uint32_t bits, const char *const *names,
-           size_t n_names)
-{
-    const char *separator = "";
-
-    if (!bits) {
-        nsx_puts(out, "0");
-    }
-    for (size_t i = 0; i < n_names; i++) {
-        if (bits & UINT32_C(1) << i && names[i]) {
-            nsx_printf(out, "%s%s", separator, names[i]);
-            separator = " ";
-            bits &= ~(UINT32_C(1) << i);
-        }
-    }
-    if (bits) {
-        nsx_printf(out, "%s0x%x", separator, bits);
     }
 }
 
@@ -218,6 +218,23 @@ multipart_shape(uint8_t message, uint16_t type)
     }
 #include "messages.def"
 #undef NSX_MULTIPART
+    default:
+        return NULL;
+    }
+}
+
+static const struct shape *
+nicira_multipart_shape(uint8_t message, uint32_t type)
+{
+    switch ((uint64_t) message << 32 | type) {
+#define NSX_NX_MULTIPART(MESSAGE, TYPE, ID, WHAT, BODY, UNIT, PRINT)    \
+    case (uint64_t) MESSAGE << 32 | TYPE: {                             \
+        static const struct shape shape                                 \
+            = { "NXST_" #ID " " WHAT, BODY, UNIT, nsx_print_##PRINT };  \
+        return &shape;                                                  \
+    }
+#include "messages.def"
+#undef NSX_NX_MULTIPART
     default:
         return NULL;
     }
@@ -277,6 +294,10 @@ print_shape(struct nsx_print *p, const struct shape *shape)
             ? (p->n - shape->body) % shape->unit : p->n != shape->body)) {
         return nsx_print_fail(p, "%s: wrong length", shape->name);
     }
+    if (p->header->type == NSX_OFPT_MULTIPART_REQUEST
+        || p->header->type == NSX_OFPT_MULTIPART_REPLY) {
+        print_multipart_flags(p);
+    }
     return shape->print(p);
 }
 
@@ -312,8 +333,9 @@ print_message(struct nsx_print *p, const uint8_t *msg, size_t len)
                                    shape->name, header.length, len);
         }
         print_header(p, shape->name);
-        nsx_printf(p->out, "\n(***truncated to %zu bytes from %u***)", len,
+        nsx_printf(p->out, "\n(***truncated to %zu bytes from %u***)\n", len,
                    header.length);
+        nsx_print_hex_dump(p->out, msg, len);
         return 0;
     }
     if (header.length < len && !p->depth) {
@@ -358,24 +380,8 @@ nsx_print_experimenter(struct nsx_print *p)
     return print_shape(p, shape);
 }
 
-int
-nsx_print_multipart(struct nsx_print *p)
-{
-    uint16_t type = nsx_get16(p->p);
-    const struct shape *shape = multipart_shape(p->header->type, type);
-
-    if (!shape) {
-        nsx_printf(p->out, "%s (xid=0x%x): type %u, %zu bytes",
-                   message_shape(p->header->type)->name, p->header->xid, type,
-                   p->n - 8);
-        return 0;
-    }
-    nsx_print_pull(p, 8);
-    return print_shape(p, shape);
-}
-
-void
-nsx_print_multipart_flags(struct nsx_print *p)
+static void
+print_multipart_flags(struct nsx_print *p)
 {
     uint16_t flags = nsx_get16(p->msg + NSX_OFP_HEADER_LEN + 2);
 
@@ -389,6 +395,29 @@ nsx_print_multipart_flags(struct nsx_print *p)
                        flags & ~MULTIPART_MORE);
         }
     }
+}
+
+int
+nsx_print_multipart(struct nsx_print *p)
+{
+    uint16_t type = nsx_get16(p->p);
+    const struct shape *shape = multipart_shape(p->header->type, type);
+
+    nsx_print_pull(p, 8);
+    if (type == MULTIPART_EXPERIMENTER && p->n >= 8
+        && nsx_get32(p->p) == NSX_NICIRA) {
+        shape = nicira_multipart_shape(p->header->type, nsx_get32(p->p + 4));
+        if (shape) {
+            nsx_print_pull(p, 8);
+        }
+    }
+    if (!shape) {
+        nsx_printf(p->out, "%s (xid=0x%x): type %u, %zu bytes",
+                   message_shape(p->header->type)->name, p->header->xid, type,
+                   p->n);
+        return 0;
+    }
+    return print_shape(p, shape);
 }
 
 int

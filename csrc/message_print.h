@@ -14,6 +14,7 @@ struct nsx_print {
     const struct nsx_header *header;
     nsx_tables tables;
     unsigned int depth;         /* Messages that this one is in. */
+    bool quiet;                 /* One of these is an error. */
     struct nsx_buf *out;
     struct nsx_error *error;
 };
@@ -38,7 +39,70 @@ void nsx_print_inner(struct nsx_print *, const uint8_t *, size_t);
 void nsx_print_bits(struct nsx_buf *, uint32_t bits,
                     const char *const *names, size_t n_names);
 
-void nsx_print_multipart_flags(struct nsx_print *);
+/* As nsx_print_bits(), with another separator. */
+void nsx_print_bits_by(struct nsx_buf *, uint32_t bits,
+                       const char *const *names, size_t n_names,
+                       char separator);
+
+/* Prints bare fields, which have no header of a match, as a match.  'p' is for
+ * errors and where to print. */
+int nsx_print_fields(struct nsx_print *p, const uint8_t *, size_t n,
+                     int priority);
+
+/* Removes an entry of a list from the front: 'entry' is it, all of it.  It has
+ * its length, of at least 'min', 'length_at' bytes from its start. */
+int nsx_print_entry(struct nsx_print *, size_t length_at, size_t min,
+                    struct nsx_print *entry);
+
+/* Properties: type, length, value; padded to 8 bytes. */
+struct nsx_property {
+    uint16_t type;
+    const uint8_t *value;
+    size_t n;
+};
+
+/* Removes a property from the front of the '*n' bytes at '*p'.  Returns false
+ * where there is none that ends within them. */
+bool nsx_property_pull(const uint8_t **p, size_t *n, struct nsx_property *);
+
+/* Blames the property at 'at'; returns EPROTO. */
+int nsx_property_fail(struct nsx_print *, const uint8_t *at);
+
+/* Statistics (struct ofp_oxs_stat); all ones where the switch gave none. */
+struct nsx_oxs {
+    uint32_t duration_sec, duration_nsec, flow_count;
+    uint64_t n_packets, n_bytes;
+};
+
+/* Removes statistics from the front. */
+int nsx_print_oxs(struct nsx_print *, struct nsx_oxs *);
+
+/* Small things: "1.5s"; a name and a count, "?" where that is all ones; a MAC
+ * address; text up to a null; bytes as Open vSwitch dumps them. */
+void nsx_print_duration(struct nsx_buf *, uint32_t sec, uint32_t nsec);
+void nsx_print_count(struct nsx_buf *, const char *name, uint64_t);
+void nsx_print_mac(struct nsx_buf *, const uint8_t *);
+void nsx_print_text(struct nsx_buf *, const uint8_t *, size_t);
+void nsx_print_hex_dump(struct nsx_buf *, const uint8_t *, size_t);
+
+/* The names of a bitmap of OFPAT_*, "<none>" for none; and those of its bits
+ * that have one. */
+void nsx_print_action_names(struct nsx_buf *, uint32_t bits);
+uint32_t nsx_print_known_actions(uint32_t bits);
+
+/* Prints that tables 'first' to 'last' are like the one before; 'first' may be
+ * -1: none is. */
+void nsx_print_ditto(struct nsx_buf *, int first, int last);
+
+/* A packet-in: what comes before its fields, and what after them, where the
+ * packet is what is left. */
+void nsx_print_packet_source(struct nsx_print *, uint8_t table,
+                             uint64_t cookie, size_t total_len);
+void nsx_print_packet_data(struct nsx_print *, uint32_t buffer_id,
+                           size_t total_len, uint8_t reason);
+
+/* Prints what an Ethernet frame is, as a flow, and its checksum. */
+void nsx_print_packet(struct nsx_buf *, const uint8_t *, size_t);
 
 /* Prints why a packet was sent to the controller. */
 void nsx_print_reason(struct nsx_buf *, uint8_t reason);
@@ -51,9 +115,12 @@ void nsx_print_reason(struct nsx_buf *, uint8_t reason);
     int nsx_print_##PRINT(struct nsx_print *);
 #define NSX_EXPERIMENTER(TYPE, ID, BODY, UNIT, PRINT) \
     int nsx_print_##PRINT(struct nsx_print *);
+#define NSX_NX_MULTIPART(MESSAGE, TYPE, ID, WHAT, BODY, UNIT, PRINT) \
+    int nsx_print_##PRINT(struct nsx_print *);
 #include "messages.def"
 #undef NSX_MESSAGE
 #undef NSX_MULTIPART
 #undef NSX_EXPERIMENTER
+#undef NSX_NX_MULTIPART
 
 #endif /* message_print.h */

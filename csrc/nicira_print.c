@@ -3,41 +3,6 @@
 
 #include <arpa/inet.h>
 
-/* Properties (type, length, value; padded to 8 bytes). */
-
-struct property {
-    uint16_t type;
-    const uint8_t *value;
-    size_t n;
-};
-
-/* Removes a property from the front of the '*n' bytes at '*p'.  Returns false
- * where there is none that ends within them. */
-static bool
-pull_property(const uint8_t **p, size_t *n, struct property *property)
-{
-    if (*n < 4) {
-        return false;
-    }
-
-    size_t len = nsx_get16(*p + 2);
-    size_t padded = NSX_ROUND_UP(len, 8);
-    if (len < 4 || len > *n) {
-        return false;
-    }
-    *property = (struct property) { nsx_get16(*p), *p + 4, len - 4 };
-    *p += padded < *n ? padded : *n;
-    *n -= padded < *n ? padded : *n;
-    return true;
-}
-
-static int
-property_error(struct nsx_print *p, const uint8_t *at)
-{
-    p->p = at;
-    return nsx_print_fail(p, "property with a wrong length");
-}
-
 /* NXT_SET_PACKET_IN_FORMAT. */
 
 int
@@ -74,17 +39,17 @@ nsx_print_packet_in2(struct nsx_print *p)
     };
     const uint8_t *at[PIN_N] = { NULL };
     size_t n[PIN_N] = { 0 };
-    struct property property;
+    struct nsx_property property;
 
     while (p->n) {
         const uint8_t *start = p->p;
 
-        if (!pull_property(&p->p, &p->n, &property)) {
-            return property_error(p, start);
+        if (!nsx_property_pull(&p->p, &p->n, &property)) {
+            return nsx_property_fail(p, start);
         }
         if (property.type < PIN_N) {
             if (property.n < min_len[property.type]) {
-                return property_error(p, start);
+                return nsx_property_fail(p, start);
             }
             at[property.type] = property.value;
             n[property.type] = property.n;
@@ -103,20 +68,10 @@ nsx_print_packet_in2(struct nsx_print *p)
     nsx_printf(p->out, " total_len=%zu ",
                at[PIN_FULL_LEN] ? nsx_get32(at[PIN_FULL_LEN]) : n[PIN_PACKET]);
     if (at[PIN_METADATA]) {
-        /* Bare fields: a match without its header. */
-        struct nsx_buf match = NSX_BUF_INITIALIZER;
-        struct nsx_print q = *p;
+        int retval = nsx_print_fields(p, at[PIN_METADATA], n[PIN_METADATA],
+                                      NSX_DEFAULT_PRIORITY);
 
-        nsx_put16(&match, 1);
-        nsx_put16(&match, (uint16_t) (4 + n[PIN_METADATA]));
-        nsx_put(&match, at[PIN_METADATA], n[PIN_METADATA]);
-        nsx_pad(&match, 0, 8);
-        q.msg = q.p = match.data;
-        q.n = match.size;
-        int retval = nsx_print_match(&q, true, NSX_DEFAULT_PRIORITY);
-        nsx_buf_uninit(&match);
         if (retval) {
-            p->error->position = (size_t) (at[PIN_METADATA] - p->msg);
             return retval;
         }
     }
@@ -127,13 +82,128 @@ nsx_print_packet_in2(struct nsx_print *p)
     } else {
         nsx_puts(p->out, " (unbuffered)");
     }
+    nsx_puts(p->out, "\n");
     if (n[PIN_USERDATA]) {
-        nsx_puts(p->out, "\n userdata=");
+        nsx_puts(p->out, " userdata=");
         for (size_t i = 0; i < n[PIN_USERDATA]; i++) {
             nsx_printf(p->out, i ? ".%02x" : "%02x", at[PIN_USERDATA][i]);
         }
+        nsx_puts(p->out, "\n");
+    }
+    nsx_print_packet(p->out, at[PIN_PACKET], n[PIN_PACKET]);
+    return 0;
+}
+
+/* NXT_PACKET_IN. */
+int
+nsx_print_nx_packet_in(struct nsx_print *p)
+{
+    const uint8_t *pi = nsx_print_pull(p, 24);
+    size_t match_len = nsx_get16(pi + 16);
+    size_t padded = NSX_ROUND_UP(match_len, 8) + 2;
+    int retval;
+
+    if (padded > p->n) {
+        return nsx_print_fail(p, "packet-in is cut off before the packet");
+    }
+    nsx_print_packet_source(p, pi[7], nsx_get64(pi + 8), nsx_get16(pi + 4));
+    retval = nsx_print_fields(p, p->p, match_len, NSX_DEFAULT_PRIORITY);
+    if (!retval) {
+        nsx_print_pull(p, padded);
+        nsx_print_packet_data(p, nsx_get32(pi), nsx_get16(pi + 4), pi[6]);
+    }
+    return retval;
+}
+
+/* Options of the connection. */
+
+int
+nsx_print_flow_mod_table_id(struct nsx_print *p)
+{
+    nsx_puts(p->out, *p->p ? " enable" : " disable");
+    return 0;
+}
+
+int
+nsx_print_controller_id(struct nsx_print *p)
+{
+    nsx_printf(p->out, " id=%u", nsx_get16(p->p + 6));
+    return 0;
+}
+
+/* NXT_TLV_TABLE_*: which tunnel options are which fields. */
+
+enum { MAX_TLV_LEN = 124, N_TUN_METADATA = 64 };
+
+/* Checks the mappings that are left, and adds up their lengths. */
+static int
+check_mappings(struct nsx_print *p, unsigned int n_fields,
+               unsigned int *allocated)
+{
+    *allocated = 0;
+    for (const uint8_t *m = p->p; m < p->p + p->n; m += 8) {
+        if (m[3] % 4 || m[3] > MAX_TLV_LEN || nsx_get16(m + 4) >= n_fields) {
+            p->p = m;
+            return nsx_print_fail(p, "tunnel option of %u bytes for "
+                                  "tun_metadata%u", m[3], nsx_get16(m + 4));
+        }
+        *allocated += m[3];
     }
     return 0;
+}
+
+static void
+print_mappings(struct nsx_print *p)
+{
+    nsx_puts(p->out, " mapping table:\n"
+             "  class  type  length  match field\n"
+             " ------  ----  ------  --------------");
+    while (p->n) {
+        const uint8_t *m = nsx_print_pull(p, 8);
+
+        nsx_printf(p->out, "\n %#6x  %#4x  %6u  tun_metadata%u",
+                   nsx_get16(m), m[2], m[3], nsx_get16(m + 4));
+    }
+}
+
+int
+nsx_print_tlv_table_mod(struct nsx_print *p)
+{
+    static const char *const commands[] = { "ADD", "DEL", "CLEAR" };
+    enum { CLEAR = 2 };
+    uint16_t command = nsx_get16(p->p);
+    unsigned int allocated;
+    int retval;
+
+    if (command >= NSX_ARRAY_SIZE(commands)) {
+        return nsx_print_fail(p, "unknown command %u", command);
+    }
+    nsx_print_pull(p, 8);
+    retval = check_mappings(p, N_TUN_METADATA, &allocated);
+    if (retval) {
+        return retval;
+    }
+    nsx_printf(p->out, "\n %s", commands[command]);
+    if (command != CLEAR) {
+        print_mappings(p);
+    }
+    return 0;
+}
+
+int
+nsx_print_tlv_table_reply(struct nsx_print *p)
+{
+    const uint8_t *reply = nsx_print_pull(p, 16);
+    unsigned int allocated;
+    int retval = check_mappings(p, nsx_get16(reply + 4), &allocated);
+
+    if (!retval) {
+        nsx_printf(p->out, "\n max option space=%u max fields=%u\n"
+                   " allocated option space=%u\n\n", nsx_get32(reply),
+                   nsx_get16(reply + 4), allocated);
+        print_mappings(p);
+    }
+    return retval;
 }
 
 /* NXT_CT_FLUSH and NXT_CT_FLUSH_ZONE. */
@@ -167,11 +237,11 @@ nsx_print_ct_flush_zone(struct nsx_print *p)
 
 /* Reads the properties of 'outer', after its own header and padding. */
 static bool
-tuple_decode(const struct property *outer, struct tuple *tuple)
+tuple_decode(const struct nsx_property *outer, struct tuple *tuple)
 {
     static const uint8_t lengths[TUPLE_N] = { 16, 16, 2, 2, 2, 1, 1 };
     const uint8_t *p = outer->value + 4;
-    struct property property;
+    struct nsx_property property;
     size_t n;
 
     if (outer->n < 4) {
@@ -179,11 +249,14 @@ tuple_decode(const struct property *outer, struct tuple *tuple)
     }
     n = outer->n - 4;
     while (n) {
-        if (!pull_property(&p, &n, &property) || property.type >= TUPLE_N
-            || property.n < lengths[property.type]) {
+        if (!nsx_property_pull(&p, &n, &property)
+            || (property.type < TUPLE_N
+                && property.n < lengths[property.type])) {
             return false;
         }
-        if (property.type <= TUPLE_DST) {
+        if (property.type >= TUPLE_N) {
+            continue;
+        } else if (property.type <= TUPLE_DST) {
             memcpy(tuple->address[property.type], property.value, 16);
         } else {
             tuple->number[property.type]
@@ -233,16 +306,16 @@ nsx_print_ct_flush(struct nsx_print *p)
     struct tuple tuples[2] = { 0 };
     uint8_t protocol = *nsx_print_pull(p, 8);
     uint16_t zone = 0;
-    struct property property;
+    struct nsx_property property;
 
     while (p->n) {
         const uint8_t *start = p->p;
 
-        if (!pull_property(&p->p, &p->n, &property)
+        if (!nsx_property_pull(&p->p, &p->n, &property)
             || (property.type <= CT_REPLY_TUPLE
                 && !tuple_decode(&property, &tuples[property.type]))
             || (property.type == CT_ZONE_ID && property.n < 2)) {
-            return property_error(p, start);
+            return nsx_property_fail(p, start);
         }
         if (property.type == CT_ZONE_ID) {
             zone = nsx_get16(property.value);

@@ -1,0 +1,198 @@
+"""Messages that a real switch sends, and others, printed as ovs-ofctl ofp-print prints them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+from oracle import Oracle
+
+from nsxdp.lab import OVS
+from nsxdp.openflow import Session
+from nsxdp.openflow.codec import message_format
+from nsxdp.openflow.errors import DecodeError
+from nsxdp.openflow.messages import HEADER, MORE, Message, MultipartRequest, Other, decode
+from nsxdp.transport import parse_remote
+
+ANY = 0xFFFFFFFF
+ALL_METERS = 0xFFFFFFFF
+ALL_GROUPS = 0xFFFFFFFC
+NO_MATCH = bytes.fromhex("0001000400000000")
+FLOWS = struct.pack("!B3xII4xQQ", 0xFF, ANY, ANY, 0, 0) + NO_MATCH
+
+REQUESTS = {
+    "desc": (0, b""),
+    "flow": (1, FLOWS),
+    "aggregate": (2, FLOWS),
+    "table": (3, b""),
+    "port": (4, struct.pack("!I4x", ANY)),
+    "queue": (5, struct.pack("!II", ANY, ANY)),
+    "group": (6, struct.pack("!I4x", ALL_GROUPS)),
+    "group_desc": (7, struct.pack("!I4x", ALL_GROUPS)),
+    "group_features": (8, b""),
+    "meter": (9, struct.pack("!I4x", ALL_METERS)),
+    "meter_config": (10, struct.pack("!I4x", ALL_METERS)),
+    "meter_features": (11, b""),
+    "table_features": (12, b""),
+    "port_desc": (13, struct.pack("!I4x", ANY)),
+    "table_desc": (14, b""),
+    "queue_desc": (15, struct.pack("!II", ANY, ANY)),
+    "monitor": (16, struct.pack("!IIIHBB", 7, ANY, ANY, 0x0F | 0x10, 0xFF, 0) + NO_MATCH),
+}
+
+
+def printed(oracle: Oracle, message: bytes) -> str:
+    return oracle.print(message).rstrip()
+
+
+@pytest.fixture
+async def session(ovs: OVS) -> AsyncIterator[Session]:
+    remote = parse_remote(ovs.add_bridge("br0"))
+    for flow in ("table=1,ip,nw_dst=10.0.0.1,actions=output:1", "cookie=5,actions=group:7"):
+        if "group" in flow:
+            ovs.ofctl("add-group", "br0", "group_id=7,type=select,bucket=output:1,bucket=output:2")
+        ovs.ofctl("add-flow", "br0", flow)
+    ovs.ofctl("add-meter", "br0", "meter=3,pktps,burst,stats,bands=type=drop,rate=7,burst_size=2")
+    session = await Session.open(remote)
+    try:
+        yield session
+    finally:
+        session.close()
+        ovs.reset()
+
+
+async def replies(session: Session, request: Message) -> list[bytes]:
+    return [part async for part in session._dump(request)]
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_what_a_switch_answers(name: str, session: Session, oracle: Oracle) -> None:
+    kind, data = REQUESTS[name]
+    request = MultipartRequest(kind, 0, data)
+    assert str(request) == printed(oracle, request.encode())
+    parts = await replies(session, request)
+    for part in parts[:4]:
+        if len(part) < 50_000:  # what fits on a command line
+            assert message_format(part) == printed(oracle, part)
+        assert decode(part).encode() == part
+    assert not parts[-1][HEADER.size + 3] & MORE
+
+
+async def test_settings(session: Session, oracle: Oracle) -> None:
+    for kind, body in ((7, b""), (24, bytes(16)), (26, b"")):
+        reply = await session.request(Other(kind, body))
+        assert str(reply) == printed(oracle, reply.encode())
+
+
+def frame(kind: int, body: str) -> bytes:
+    data = bytes.fromhex(body)
+    return HEADER.pack(6, kind, HEADER.size + len(data), 5) + data
+
+
+PORT = "00000003 0048 0000 525400000001 0000" + b"eth1".hex() + "00" * 12 + "00000001 00000004"
+ETHERNET = "0000 0020 00000000 00000040 0000a800 0000002f 00000000 000f4240 00989680"
+TLV = "0102 81 04 0000 0000  ffff 02 10 0005 0000"
+UPDATE = "0020 0001 02 00 0005 0006 0007 00000000 0000000000000009"
+
+MESSAGES = {
+    "flow_removed": "11 0203 0004 0005 0006 0000000000000007 0001000c 80000004 00000003 00000000"
+    " 0000001c 80020008 0000000500000006 80020808 0000000000000009 00000000",
+    "port_status": f"12 02 {'00' * 7} {PORT} {ETHERNET}",
+    "port_mod": "16 00000003 00000000 525400000001 0000 00000065 00000001 0000 0008 00000003",
+    "port_mod_bare": "16 fffffffe 00000000 525400000001 0000 00000000 00000001",
+    "table_mod": "17 ff 000000 0000000c 0003 0008 0a 14 00 00",
+    "table_mod_plain": "17 05 000000 00000000",
+    "role_request": "24 00000002 00000000 0000000000000003",
+    "role_reply": "25 00000003 00000000 ffffffffffffffff",
+    "set_async": "28 0000 0008 00000001 0001 0008 0000003f 0009 0008 00000018",
+    "get_async_reply": "27 0003 0008 ffffffff",
+    "role_status": "30 00000003 02 000000 0000000000000004",
+    "table_status": "31 03 00000000000000 0010 05 00 00000008 0003 0008 0a 14 1e 00",
+    "requestforward": "32 06 1d 0020 00000009 0000 0005 00000001 0001 0010 00000064 0000000a"
+    " 00000000",
+    "meter_mod_remark": "29 0000 000d 00000005 0002 0010 00000064 0000000a 03 000000",
+    "monitor_reply": f"19 0010 0000 00000000 {UPDATE} 00010004 00000000"
+    " 0008 0004 00000009 0008 0005 00000000",
+    "queue_desc": "19 000f 0000 00000000 00000001 00000005 0020 000000000000"
+    " 0001 0006 01f4 0000 0002 0006 ffff 0000",
+    "queue_stats": "19 0005 0000 00000000 0030 000000000000 00000001 00000005"
+    " 0000000000000001 ffffffffffffffff 0000000000000003 00000004 1dcd6500",
+    "port_stats": "19 0004 0001 00000000 0050 0000 00000001 00000002 00000003" + "00" * 64,
+    "ipfix": "19 ffff 0000 00000000 00002320 00000003" + "00" * 87 + "01",
+    "nx_role": "04 00002320 0000000a 00000001",
+    "nx_async": "04 00002320 00000013 00000007 00000003 00000007 00000000 00000007 00000000",
+    "nx_controller_id": "04 00002320 00000014 000000000000 007b",
+    "nx_flow_age": "04 00002320 00000012",
+    "nx_table_id": "04 00002320 0000000f 01 00000000000000",
+    "tlv_mod": f"04 00002320 00000018 0000 000000000000 {TLV}",
+    "tlv_clear": "04 00002320 00000018 0002 000000000000",
+    "tlv_reply": f"04 00002320 0000001a 000000f8 0040 {'00' * 10} {TLV}",
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_prints_as_ofp_print(name: str, oracle: Oracle) -> None:
+    kind, _, body = MESSAGES[name].partition(" ")
+    message = frame(int(kind), body)
+    assert message_format(message) == printed(oracle, message)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_truncated_and_changed(name: str) -> None:
+    kind, _, body = MESSAGES[name].partition(" ")
+    message = frame(int(kind), body)
+    for length in range(HEADER.size, len(message)):
+        _survives(message[:2] + struct.pack("!H", length) + message[4:length])
+    for at in range(len(message)):
+        for wrong in (0x00, 0xFF, message[at] ^ 0x80):
+            _survives(message[:at] + bytes([wrong]) + message[at + 1 :])
+
+
+def _survives(message: bytes) -> None:
+    with suppress(DecodeError):
+        assert message_format(message)
+
+
+ETH = "ffffffffffff00163e000001"
+IP = "4500{:04x}0001000040{:02x}0000 0a000001 0a000002"
+IP6 = "60112345 {:04x} {:02x} 40" + "fd" + "00" * 14 + "01" + "fd" + "00" * 14 + "02"
+
+PACKETS = {
+    "short": "0102",
+    "empty": ETH + "0000",
+    "llc": ETH + "0010" + "424203" + "00" * 13,
+    "snap": ETH + "0026" + "aaaa03000000 0806 0001",
+    "tcp": ETH + "0800" + IP.format(40, 6) + "0050 0051 00000000 00000000 5012 0000 1234 0000",
+    "udp": ETH + "0800" + IP.format(28, 17) + "0035 1234 0008 abcd",
+    "sctp": ETH + "0800" + IP.format(32, 132) + "0035 1234 00000000 abcdef01",
+    "icmp": ETH + "0800" + IP.format(28, 1) + "08 00 abcd 0001 0002",
+    "igmp": ETH + "0800" + IP.format(20, 2),
+    "short tcp": ETH + "0800" + IP.format(24, 6) + "0050 0051",
+    "short ip": ETH + "0800" + IP.format(60, 6) + "0050 0051",
+    "fragment": ETH + "0800" + IP.format(28, 17).replace("00010000", "00010010") + "00" * 8,
+    "arp": ETH + "0806" + "0001080006040001 00163e000001 0a000001 000000000000 0a000002",
+    "bad arp": ETH + "0806" + "0002080006040001 00163e000001 0a000001 000000000000 0a000002",
+    "udp6": ETH + "86dd" + IP6.format(8, 17) + "0035 1234 0008 abcd",
+    "hop6": ETH + "86dd" + IP6.format(16, 0) + "1100000000000000 0035 1234 0008 abcd",
+    "frag6": ETH + "86dd" + IP6.format(16, 44) + "1100000100000001 0035 1234 0008 abcd",
+    "later6": ETH + "86dd" + IP6.format(16, 44) + "1100000900000001 0035 1234 0008 abcd",
+    "cut6": ETH + "86dd" + IP6.format(4, 0) + "11000000",
+    "icmp6": ETH + "86dd" + IP6.format(8, 58) + "80 00 abcd 00000000",
+    "solicit": ETH + "86dd" + IP6.format(32, 58) + "87 00 abcd 00000000" + "fe80" + "00" * 13 + "09"
+    "0101 00163e000009",
+    "mpls": ETH + "8847" + "00012340",
+    "vlan": ETH + "81002005" + "0800" + IP.format(28, 17) + "0035 1234 0008 abcd",
+    "qinq": ETH + "88a82005" + "81000006" + "0800" + IP.format(28, 17) + "0035 1234 0008 abcd",
+    "vlan of nothing": ETH + "8100",
+}
+
+
+@pytest.mark.parametrize("name", PACKETS)
+def test_packets(name: str, oracle: Oracle) -> None:
+    packet = bytes.fromhex(PACKETS[name])
+    head = struct.pack("!IHBBQHH", ANY, len(packet), 1, 0, 5, 1, 12)
+    body = head + bytes.fromhex("8000000400000003 00000000 0000") + packet
+    message = frame(10, body.hex())
+    assert message_format(message) == printed(oracle, message)
