@@ -1,0 +1,200 @@
+"""Health and metrics as those who watch kube-proxy expect them."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from proxying import NODE, Agent, Manifests, endpoints, service, until
+
+from nsxdp.k8s.objects import Node as NodeObject
+from nsxdp.lab import Node
+from nsxdp_agents.kube_proxy.health import Health
+
+Start = Callable[..., Agent]
+
+CASES = json.loads((Path(__file__).parents[1] / "data" / "kube-proxy" / "health.json").read_text())[
+    "cases"
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["test"])
+def test_kp63_kp64_kube_proxy_s_own_cases(case: dict[str, Any]) -> None:
+    """One commit serves both families here: their 'updated' counts once both have come."""
+    now = 0.0
+    first = case["ops"][0]
+    health = Health(first["healthTimeoutSeconds"], lambda: now)
+    waiting: set[str] = set()
+    for op in case["ops"]:
+        now = op.get("now", now)
+        if "node" in op:
+            value = op["node"]
+            if value["metadata"].get("deletionTimestamp"):
+                value["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            health.set_node(msgspec.convert(value, NodeObject))
+        if op["op"] == "queued":
+            waiting.add(op["ipFamily"])
+            health.queued()
+            health.started()
+        elif op["op"] == "updated":
+            waiting.discard(op["ipFamily"])
+            if not waiting:
+                health.updated()
+        elif op["op"] == "get":
+            status, text = health.answer(with_node=first["url"] == "/healthz")
+            body, wanted = json.loads(text), op["body"]
+            assert (status, body["healthy"]) == (op["status"], wanted["healthy"]), op
+            assert body.get("nodeEligible") == wanted.get("nodeEligible"), op
+            assert set(body) == set(wanted), op
+
+
+def test_bodies_codes_and_modes(manifests: Manifests, start: Start) -> None:
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    agent = start()
+    for path, port in (("/healthz", 10256), ("/livez", 10256), ("/healthz", 10249)):
+        status, text = agent.get(path, port)
+        body = json.loads(text)
+        assert status == 200
+        assert body["healthy"] is True
+        assert body["lastUpdated"] <= body["currentTime"]
+        assert set(body["status"]) == {"IPv4", "IPv6"}
+        assert ("nodeEligible" in body) == (path == "/healthz")
+    assert agent.get("/proxyMode", 10249) == (200, "openvswitch")
+    assert agent.get("/nothing", 10249)[0] == 404
+    assert agent.metric("proxy_healthz_total", 'code="200"') == 2
+    assert agent.metric("proxy_livez_total", 'code="200"') == 1
+
+
+def test_kp63_a_change_that_waits_too_long(node: Node, manifests: Manifests, start: Start) -> None:
+    """Twice the sync period. The switch is gone meanwhile."""
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    agent = start()
+    node.ovs.kill_vswitchd()
+    # A switch that is gone is no fault of a proxy that has nothing to tell it.
+    agent.await_log("br-int.mgmt")
+    assert agent.get("/healthz")[0] == 200
+    manifests.put(endpoints("web", "10.244.0.12"))
+    until("unhealthy", lambda: agent.get("/healthz")[0] == 503)
+    status, text = agent.get("/livez")
+    body = json.loads(text)
+    assert (status, body["healthy"]) == (503, False)
+    assert body["lastUpdated"] < body["currentTime"]
+    assert [body["status"][family]["healthy"] for family in ("IPv4", "IPv6")] == [False, False]
+    assert agent.metric("proxy_livez_total", 'code="503"') == 1
+    node.ovs.start_vswitchd()
+    until("healthy again", lambda: agent.get("/healthz")[0] == 200)
+
+
+NAMES = {
+    "sync_proxy_rules_duration_seconds_count",
+    "sync_full_proxy_rules_duration_seconds_count",
+    "sync_partial_proxy_rules_duration_seconds_count",
+    "sync_proxy_rules_last_timestamp_seconds",
+    "sync_proxy_rules_last_queued_timestamp_seconds",
+    "network_programming_duration_seconds_count",
+    "sync_proxy_rules_endpoint_changes_pending",
+    "sync_proxy_rules_endpoint_changes_total",
+    "sync_proxy_rules_service_changes_pending",
+    "sync_proxy_rules_service_changes_total",
+    "sync_proxy_rules_openflow_sync_failures_total",
+    "sync_proxy_rules_openflow_flows_total",
+    "sync_proxy_rules_openflow_groups_total",
+    "sync_proxy_rules_openflow_messages_total",
+    "sync_proxy_rules_openflow_drift_total",
+}
+
+
+def test_kp68_metrics(manifests: Manifests, start: Start) -> None:
+    manifests.put(
+        service("web", "10.96.0.10"),
+        endpoints("web", "10.244.0.11"),
+        service("local", "10.96.0.11", internalTrafficPolicy="Local"),
+        endpoints("local", "10.244.9.1", nodeName="elsewhere"),
+    )
+    agent = start()
+    seen = agent.metrics()
+    for family in ("IPv4", "IPv6"):
+        missing = {name for name in NAMES if f'{name}{{ip_family="{family}"}}' not in seen}
+        assert not missing
+    assert agent.metric("sync_proxy_rules_service_changes_total") == 2
+    assert agent.metric("sync_proxy_rules_endpoint_changes_total") == 2
+    assert agent.metric("sync_proxy_rules_service_changes_pending") == 0
+    assert agent.metric("sync_proxy_rules_openflow_groups_total") == 1
+    without = 'ip_family="IPv4",traffic_policy="internal"'
+    assert agent.metric("sync_proxy_rules_no_local_endpoints_total", without) == 1
+    assert agent.metric("process_resident_memory_bytes", "") < 150e6
+    changed = endpoints("web", "10.244.0.12")
+    stamp = "2100-01-01T00:00:00Z"  # later than the agent's start
+    changed["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": stamp}
+    manifests.put(changed)
+    name = "network_programming_duration_seconds_count"
+    until("a change is timed", lambda: agent.metric(name) == 1)
+
+
+def test_an_address_in_use_is_logged_and_services_go_on(
+    node: Node, manifests: Manifests, start: Start
+) -> None:
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    with node.netns.enter():
+        taken = socket.create_server(("0.0.0.0", 10256))
+    with taken:
+        agent = start()
+        (line,) = agent.lines("can't be served")
+        assert "--healthz-bind-address 0.0.0.0:10256" in line
+        assert "ddress already in use" in line
+        assert agent.synced > 0
+
+
+def test_no_http_servers_at_all(manifests: Manifests, start: Start) -> None:
+    manifests.put(service("web", "10.96.0.10"))
+    agent = start("--healthz-bind-address=", "--metrics-bind-address=[::1]:9000", wait=False)
+    until("metrics", lambda: b"kubeproxy_" in metrics(agent))
+    with pytest.raises(ConnectionRefusedError):
+        agent.get("/healthz")
+
+
+def metrics(agent: Agent) -> bytes:
+    with agent.netns.enter():
+        connection = socket.create_connection(("::1", 9000), timeout=5)
+    with connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_the_configuration_file_and_flags_that_override_it(
+    node: Node, manifests: Manifests, start: Start, tmp_path: Path
+) -> None:
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        json.dumps(
+            {
+                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+                "kind": "KubeProxyConfiguration",
+                "hostnameOverride": NODE,
+                "clientConnection": {"kubeconfig": ""},
+                "healthzBindAddress": "127.0.0.1:11256",
+                "metricsBindAddress": "127.0.0.1:11249",
+                "nsxdp": {
+                    "manifests": str(manifests.path),
+                    "ovsdb": node.ovsdb,
+                    "bridge": "no-such-bridge",
+                    "syncPeriod": 5,
+                    "hostRoutes": False,
+                    "logFormat": "json",
+                },
+            }
+        )
+    )
+    flags = (f"--config={file}", "--bridge=br-int", "--metrics-bind-address=127.0.0.1:10249")
+    agent = start(*flags)
+    assert agent.get("/healthz", 11256)[0] == 200
+    (line,) = agent.lines("started")
+    told = json.loads(line)
+    assert (told["event"], told["node"], told["bridge"]) == ("started", NODE, "br-int")
+    assert told["level"] == "info"
