@@ -18,8 +18,7 @@ N = 1_000
 FEW = 200
 LINES = 10_000
 
-_PARSE = "a flow's text to bytes"
-_OBJECT = "a flow's object to bytes"
+_MAKE = "a flow made of what a program knows, to bytes"
 _DECODE = "a flow_mod to an object"
 _PRINT = "a flow_mod to text (os-ken: of its own syntax)"
 _STATS = "a dump of flows, decoded"
@@ -43,7 +42,7 @@ def bench_parse(measure: Measure, lines: list[str]) -> None:
         for line in lines:
             codec.flow_parse(line)
 
-    measure(_PARSE, "codec.flow_parse", do, items=N, unit="flows")
+    measure(_MAKE, "codec.flow_parse, from text", do, items=N, unit="flows")
 
 
 def bench_parse_to_object(measure: Measure, lines: list[str]) -> None:
@@ -51,17 +50,7 @@ def bench_parse_to_object(measure: Measure, lines: list[str]) -> None:
         for line in lines:
             Flow.parse(line).encode()
 
-    measure(_PARSE, "Flow.parse(...).encode()", do, items=N, unit="flows")
-
-
-def bench_encode(measure: Measure, messages: list[bytes]) -> None:
-    flows = [Flow.decode(message) for message in messages]
-
-    def do() -> None:
-        for flow in flows:
-            flow.encode()
-
-    measure(_OBJECT, "Flow.encode", do, items=N, unit="flows")
+    measure(_MAKE, "Flow.parse and encode, from text", do, items=N, unit="flows")
 
 
 def bench_encode_with_os_ken(measure: Measure) -> None:
@@ -81,7 +70,7 @@ def bench_encode_with_os_ken(measure: Measure) -> None:
         for row in rows:
             oskenflows.endpoint(*row)
 
-    measure(_OBJECT, "os-ken", do, items=FEW, unit="flows", peer=True)
+    measure(_MAKE, "os-ken", do, items=FEW, unit="flows", peer=True)
 
 
 def bench_decode(measure: Measure, messages: list[bytes]) -> None:
