@@ -3,7 +3,7 @@
 #include "action_verbs.h"
 
 #define PORT_CONTROLLER 0xfffffffdu
-#define NO_METER 0xffffffffu
+#define NO_METER 0
 
 /* Types of controller2's properties. */
 enum property {

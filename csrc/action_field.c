@@ -111,9 +111,18 @@ parse_setting(struct nsx_action_list *list, const struct nsx_field *field,
         .field = field,
         .hole_bits = nsx_field_n_bits(field),
     };
+    const char *slash = memchr(text.s, '/', text.n);
     int error = nsx_field_parse_value(list->parser, field, text, s.value,
                                       s.mask, &s.hole);
 
+    if (!error && slash && !s.hole.n) {
+        /* Open vSwitch sends bits that the mask hasn't, too. */
+        struct nsx_slice value = { text.s, (size_t) (slash - text.s) };
+        uint8_t ones[NSX_FIELD_MAX];
+
+        error = nsx_field_parse_value(list->parser, field, value, s.value,
+                                      ones, &s.hole);
+    }
     if (error) {
         return error;
     } else if (!may_mask && !is_all_ones(s.mask, nsx_field_n_bytes(field))) {
@@ -184,33 +193,54 @@ nsx_parse_load(struct nsx_action_list *list,
     return put_setting(list, &s, arg);
 }
 
-#define DEFINE_MOD(VERB, FIELD)                                         \
-    int                                                                 \
-    nsx_parse_##VERB(struct nsx_action_list *list, struct nsx_slice word, \
-                     struct nsx_slice arg)                              \
-    {                                                                   \
-        return parse_setting(list, nsx_field_from_id(NSX_F_##FIELD), arg, \
-                             false, word);                              \
-    }
+/* These ask for less than set_field. */
+static int
+parse_mod(struct nsx_action_list *list, enum nsx_field_id id,
+          struct nsx_slice word, struct nsx_slice arg)
+{
+    struct nsx_action_list any = *list;
 
-DEFINE_MOD(mod_dl_src, ETH_SRC)
-DEFINE_MOD(mod_dl_dst, ETH_DST)
-#define DEFINE_MOD_NW(VERB, FIELD)                                      \
-    int                                                                 \
-    nsx_parse_##VERB(struct nsx_action_list *list, struct nsx_slice word, \
-                     struct nsx_slice arg)                              \
-    {                                                                   \
-        struct nsx_action_list any = *list;                             \
-        int error = nsx_require(                                        \
-            list, nsx_action_list_eth_type(list) == 0x800, word, "ip"); \
-                                                                        \
-        any.match = NULL;                                               \
-        return error ? error : parse_setting(                           \
-            &any, nsx_field_from_id(NSX_F_##FIELD), arg, false, word);  \
-    }
+    any.match = NULL;
+    return parse_setting(&any, nsx_field_from_id(id), arg, false, word);
+}
 
-DEFINE_MOD_NW(mod_nw_src, IPV4_SRC)
-DEFINE_MOD_NW(mod_nw_dst, IPV4_DST)
+int
+nsx_parse_mod_dl_src(struct nsx_action_list *list, struct nsx_slice word,
+                     struct nsx_slice arg)
+{
+    return parse_mod(list, NSX_F_ETH_SRC, word, arg);
+}
+
+int
+nsx_parse_mod_dl_dst(struct nsx_action_list *list, struct nsx_slice word,
+                     struct nsx_slice arg)
+{
+    return parse_mod(list, NSX_F_ETH_DST, word, arg);
+}
+
+static int
+parse_mod_nw(struct nsx_action_list *list, enum nsx_field_id id,
+             struct nsx_slice word, struct nsx_slice arg)
+{
+    int error = nsx_require(list, nsx_action_list_eth_type(list) == 0x800,
+                            word, "ip");
+
+    return error ? error : parse_mod(list, id, word, arg);
+}
+
+int
+nsx_parse_mod_nw_src(struct nsx_action_list *list, struct nsx_slice word,
+                     struct nsx_slice arg)
+{
+    return parse_mod_nw(list, NSX_F_IPV4_SRC, word, arg);
+}
+
+int
+nsx_parse_mod_nw_dst(struct nsx_action_list *list, struct nsx_slice word,
+                     struct nsx_slice arg)
+{
+    return parse_mod_nw(list, NSX_F_IPV4_DST, word, arg);
+}
 
 /* Reads the header of a setting.  Fields of which a match cannot have a part
  * can be set in part, so that a mask proves nothing about the field. */

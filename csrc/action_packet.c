@@ -220,7 +220,8 @@ nsx_parse_conjunction(struct nsx_action_list *list, struct nsx_slice word,
     uint64_t k, n;
 
     if (!nsx_next_word(&rest, ", ", &id) || !nsx_next_word(&rest, ", /", &k_s)
-        || !nsx_next_word(&rest, " /", &n_s) || rest.n) {
+        || !nsx_next_word(&rest, " /", &n_s)
+        || nsx_slice_trim(rest).n) {
         return nsx_parse_error(parser, arg.n ? arg : word,
                                "the syntax is conjunction(id,k/n)");
     }

@@ -157,12 +157,30 @@ nsx_check_prerequisites(const struct nsx_parser *parser,
     return nsx_match_check(parser, &match, at);
 }
 
+static bool
+is_ethernet_field(const struct nsx_field *field)
+{
+    switch (nsx_field_id(field)) {
+    case NSX_F_ETH_SRC:
+    case NSX_F_ETH_DST:
+    case NSX_F_VLAN_TCI:
+    case NSX_F_VLAN_VID:
+    case NSX_F_VLAN_PCP:
+        return true;
+    default:
+        return false;
+    }
+}
+
 int
 nsx_check_source(const struct nsx_action_list *list,
                  const struct nsx_field *field, struct nsx_slice at)
 {
     const struct nsx_parser *parser = list->parser;
 
+    if (list->match && list->packet_type && is_ethernet_field(field)) {
+        return nsx_parse_error(parser, at, "the packet isn't Ethernet's");
+    }
     switch (nsx_field_id(field)) {
     case NSX_F_VLAN_TCI:
     case NSX_F_VLAN_VID:
