@@ -106,9 +106,7 @@ def test_a_restarted_agent_sends_nothing_and_breaks_nothing(
     for end in (Agent.kill, Agent.stop):
         end(agent)
         agent = start()
-        agent.await_comparison()
         assert agent.messages == 0
-        assert agent.drift == 0
     assert (flows(node), groups(node)) == before
     assert buckets(node) == endpoint_ids
     assert next(reports)["failed"] == 0
