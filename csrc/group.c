@@ -67,7 +67,12 @@ check_buckets(const uint8_t *p, size_t n, size_t position,
             return retval;
         }
     }
-    return 0;
+
+    uint32_t id;
+    return (nsx_group_repeats_id(p, n, &id)
+            ? nsx_decode_error(error, position,
+                               "two buckets with bucket_id %u", id)
+            : 0);
 }
 
 static bool
@@ -168,6 +173,47 @@ check_group(const struct nsx_group_view *view, const uint8_t *msg,
                                (enum nsx_group_type) view->type, error));
 }
 
+/* Checks the rules of a new or changed group, as Open vSwitch does for a
+ * group_mod and for no other message. */
+static int
+check_new_group(const struct nsx_group_view *view, const uint8_t *msg,
+                struct nsx_error *error)
+{
+    bool select = view->type == NSX_GROUP_TYPE_SELECT;
+    bool ff = view->type == NSX_GROUP_TYPE_FF;
+    size_t n_buckets = 0;
+
+    for (size_t i = 0; i < view->buckets_len;
+         i += nsx_get16(view->buckets + i)) {
+        const uint8_t *p = view->buckets + i;
+        size_t position = (size_t) (p - msg);
+        bool watches = false, weighs = false;
+
+        for (size_t j = NSX_BUCKET_LEN + nsx_get16(p + 2); j < nsx_get16(p);
+             j += 8) {
+            bool weight = nsx_get16(p + j) == NSX_BUCKET_WEIGHT;
+
+            weighs = weighs || (weight && nsx_get16(p + j + 4));
+            watches = watches || (!weight && nsx_get32(p + j + 4) != PORT_ANY);
+        }
+        if (weighs && !select) {
+            return nsx_decode_error(error, position, "only buckets of "
+                                    "type=select have a weight");
+        } else if (watches && !select && !ff) {
+            return nsx_decode_error(error, position, "buckets of this type of "
+                                    "group watch nothing");
+        } else if (!watches && ff) {
+            return nsx_decode_error(error, position, "a bucket of type=ff "
+                                    "needs watch_port or watch_group");
+        }
+        n_buckets++;
+    }
+    return (view->type == NSX_GROUP_TYPE_INDIRECT && n_buckets != 1
+            ? nsx_decode_error(error, 10,
+                               "a group of type=indirect has one bucket")
+            : 0);
+}
+
 /* Reading messages. */
 
 static bool
@@ -235,7 +281,13 @@ nsx_group_mod_decode(const void *msg_, size_t len,
     }
     view->properties = view->buckets + buckets_len;
     view->properties_len = len - NSX_GROUP_MOD_LEN - buckets_len;
-    return check_group(view, msg, error);
+
+    int retval = check_group(view, msg, error);
+    bool makes_group = (view->command == NSX_GROUP_ADD
+                        || view->command == NSX_GROUP_MODIFY
+                        || view->command == NSX_GROUP_ADD_OR_MOD);
+    return (retval || !makes_group ? retval
+            : check_new_group(view, msg, error));
 }
 
 int

@@ -63,15 +63,18 @@ enum nsx_bucket_property {
 int nsx_group_parse__(const struct nsx_parser *, struct nsx_slice text,
                       enum nsx_group_command, struct nsx_buf *);
 
-/* For group_text.c: the group_mod at offset 'start' of a buffer, which ends
- * with it; 'at' is blamed. */
+/* What group_message.c does with the group_mod at offset 'start' of a buffer,
+ * which ends with it; 'at' is blamed. */
 
 #define NSX_MESSAGE_MAX 65535
 
 /* Gives the buckets with the id NSX_BUCKET_ALL the least ids that no other
- * has.  Fails where two have the same. */
-int nsx_group_number_buckets(const struct nsx_parser *, struct nsx_slice at,
-                             struct nsx_buf *, size_t start);
+ * has. */
+void nsx_group_number_buckets(struct nsx_buf *, size_t start);
+
+/* True, with the id, if two of the 'len' bytes of checked buckets have the
+ * same. */
+bool nsx_group_repeats_id(const uint8_t *buckets, size_t len, uint32_t *id);
 
 /* Sets the lengths of the group_mod, whose properties are at 'tail'; one that
  * is too long becomes one with its first buckets, and insertions of the

@@ -17,54 +17,74 @@ compare_ids(const void *a_, const void *b_)
     return a < b ? -1 : a > b;
 }
 
-int
-nsx_group_number_buckets(const struct nsx_parser *parser, struct nsx_slice at,
-                         struct nsx_buf *buf, size_t start)
+/* Appends the ids of the buckets at 'start'...'end' that have one, sorted. */
+static size_t
+sort_ids(const uint8_t *start, const uint8_t *end, struct nsx_buf *ids)
 {
-    struct nsx_buf ids = NSX_BUF_INITIALIZER;   /* Sorted uint32_t. */
-    size_t end = buf->size;
-    int error = 0;
-
-    for (size_t i = start + NSX_GROUP_MOD_LEN; i < end;
-         i += nsx_get16(buf->data + i)) {
-        uint32_t id = nsx_get32(buf->data + i + 4);
+    for (const uint8_t *p = start; p < end; p += nsx_get16(p)) {
+        uint32_t id = nsx_get32(p + 4);
 
         if (id != NSX_BUCKET_ALL) {
-            nsx_put(&ids, &id, sizeof id);
+            nsx_put(ids, &id, sizeof id);
         }
     }
 
-    size_t n = ids.size / sizeof(uint32_t);
+    size_t n = ids->size / sizeof(uint32_t);
     if (n) {
-        qsort(ids.data, n, sizeof(uint32_t), compare_ids);
+        qsort(ids->data, n, sizeof(uint32_t), compare_ids);
     }
-    for (size_t i = 1; !error && i < n; i++) {
-        const uint8_t *id = ids.data + i * sizeof(uint32_t);
+    return n;
+}
 
-        if (!compare_ids(id - sizeof(uint32_t), id)) {
-            uint32_t x;
+bool
+nsx_group_repeats_id(const uint8_t *buckets, size_t len, uint32_t *id)
+{
+    const uint8_t *end = buckets + len;
+    struct nsx_buf ids = NSX_BUF_INITIALIZER;
+    const uint8_t *last = NULL;
+    bool ascending = true;
+    bool repeats = false;
 
-            memcpy(&x, id, sizeof x);
-            error = nsx_parse_error(parser, at,
-                                    "two buckets with bucket_id %u", x);
-        }
+    for (const uint8_t *p = buckets; p < end && ascending; p += nsx_get16(p)) {
+        ascending = !last || nsx_get32(last + 4) < nsx_get32(p + 4);
+        last = p;
+    }
+    if (ascending) {
+        return false;
     }
 
-    uint32_t next = 0;
-    size_t used = 0;
-    for (size_t i = start + NSX_GROUP_MOD_LEN; !error && i < end;
-         i += nsx_get16(buf->data + i)) {
-        if (nsx_get32(buf->data + i + 4) == NSX_BUCKET_ALL) {
-            while (used < n
-                   && !compare_ids(ids.data + used * sizeof next, &next)) {
-                used++;
-                next++;
-            }
-            nsx_set32(buf->data + i + 4, next++);
-        }
+    size_t n = sort_ids(buckets, end, &ids);
+    for (size_t i = 1; !repeats && i < n; i++) {
+        const uint8_t *p = ids.data + i * sizeof *id;
+
+        repeats = !compare_ids(p - sizeof *id, p);
+        memcpy(id, p, sizeof *id);
     }
     nsx_buf_uninit(&ids);
-    return error;
+    return repeats;
+}
+
+void
+nsx_group_number_buckets(struct nsx_buf *buf, size_t start)
+{
+    struct nsx_buf ids = NSX_BUF_INITIALIZER;   /* Sorted uint32_t. */
+    size_t first = start + NSX_GROUP_MOD_LEN;
+    size_t n = sort_ids(buf->data + first, buf->data + buf->size, &ids);
+    uint32_t next = 0;
+    size_t used = 0;
+
+    for (size_t i = first; i < buf->size; i += nsx_get16(buf->data + i)) {
+        if (nsx_get32(buf->data + i + 4) != NSX_BUCKET_ALL) {
+            continue;
+        }
+        while (used < n
+               && compare_ids(ids.data + used * sizeof next, &next) <= 0) {
+            next += !compare_ids(ids.data + used * sizeof next, &next);
+            used++;
+        }
+        nsx_set32(buf->data + i + 4, next++);
+    }
+    nsx_buf_uninit(&ids);
 }
 
 /* Messages. */

@@ -164,20 +164,23 @@ check_head(const struct group *g, struct nsx_slice at)
     } else if (g->command == NSX_GROUP_INSERT_BUCKET
                && !g->command_bucket.n) {
         return nsx_parse_error(g->parser, at, "missing command_bucket_id");
-    } else if (g->method.n && !hash
-               && !nsx_slice_equals(g->method, "dp_hash")) {
+    } else if (g->method.n >= NSX_SELECTION_METHOD_LEN) {
         return nsx_parse_error(g->parser, g->method,
-                               "selection_method is hash or dp_hash");
-    } else if (g->method.n && g->type != NSX_GROUP_TYPE_SELECT) {
-        return nsx_parse_error(g->parser, g->method,
-                               "selection_method is for type=select");
+                               "selection_method has at most %d bytes",
+                               NSX_SELECTION_METHOD_LEN - 1);
     } else if (g->fields.n && !hash) {
         return nsx_parse_error(g->parser, g->fields,
                                "fields are for selection_method=hash");
     } else if (g->param.n && !g->method.n) {
-        return nsx_parse_error(g->parser, g->param,
-                               "selection_method_param needs "
-                               "selection_method");
+        uint64_t param;
+        int error = nsx_parse_number(g->parser, g->param,
+                                     "selection_method_param", UINT64_MAX,
+                                     &param);
+
+        return (error || !param ? error
+                : nsx_parse_error(g->parser, g->param,
+                                  "selection_method_param needs "
+                                  "selection_method"));
     }
     return 0;
 }
@@ -256,11 +259,6 @@ put_bucket_properties(struct group *g, const struct bucket *b,
     } else if (g->type == NSX_GROUP_TYPE_FF && !watches) {
         return nsx_parse_error(g->parser, at, "a bucket of type=ff needs "
                                "watch_port or watch_group");
-    } else if (watches && makes_group(g->command)
-               && g->type != NSX_GROUP_TYPE_FF
-               && g->type != NSX_GROUP_TYPE_SELECT) {
-        return nsx_parse_error(g->parser, at, "buckets of this type of group "
-                               "watch nothing");
     }
     if (b->watch_port.n) {
         error = put_watch_port(g, b->watch_port);
@@ -288,16 +286,16 @@ parse_bucket_words(struct group *g, struct nsx_slice text, struct bucket *b)
     parser.match = NULL;
     nsx_action_list_init(&actions, &parser, NSX_IN_BUCKET, g->buf);
     while (!error && nsx_next_key_value(&text, &key, &value, &delimiter)) {
-        if (nsx_slice_equals(key, "bucket_id")) {
+        if (nsx_is_word(key, "bucket_id")) {
             b->id = value;
-        } else if (nsx_slice_equals(key, "weight")) {
+        } else if (nsx_is_word(key, "weight")) {
             b->weight = value;
-        } else if (nsx_slice_equals(key, "watch_port")) {
+        } else if (nsx_is_word(key, "watch_port")) {
             b->watch_port = value;
-        } else if (nsx_slice_equals(key, "watch_group")) {
+        } else if (nsx_is_word(key, "watch_group")) {
             b->watch_group = value;
-        } else if (nsx_slice_equals(key, "actions")
-                   || nsx_slice_equals(key, "action")) {
+        } else if (nsx_is_word(key, "actions")
+                   || nsx_is_word(key, "action")) {
             has_actions = true;
             error = nsx_action_list_text(&actions, value);
         } else {
@@ -382,11 +380,12 @@ parse_buckets(struct group *g, struct nsx_slice text)
         n++;
     }
     if (makes_group(g->command) && g->type == NSX_GROUP_TYPE_INDIRECT
-        && n != 1) {
+        && n > 1) {
         return nsx_parse_error(g->parser, text,
                                "a group of type=indirect has one bucket");
     }
-    return nsx_group_number_buckets(g->parser, text, g->buf, g->start);
+    nsx_group_number_buckets(g->buf, g->start);
+    return 0;
 }
 
 /* Properties. */

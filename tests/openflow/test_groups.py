@@ -10,8 +10,10 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import Oracle
+from library import CodecError
+from oracle import Oracle, messages
 from stamping import stamp
+from vocabulary import FORMS, fill
 
 ADD, MODIFY, DELETE, INSERT, REMOVE, ADD_OR_MOD = 0, 1, 2, 3, 5, 0x8000
 FIRST, LAST, ALL = 0xFFFFFFFD, 0xFFFFFFFE, 0xFFFFFFFF
@@ -80,11 +82,18 @@ REJECTED = [
     ("group_id=1,type=select,bucket=load:1->NXM_NX_CT_MARK[]", "1->", "ct(commit,exec"),
 ]
 
+IN_BUCKETS = [
+    "group_id=1,type=ff,bucket=WEIGHT:0,Watch_Port:controller,ACTIONS=output:1",
+    "group_id=010,type=select,selection_method_param=0,bucket=meter:0,output:any",
+    "group_id=1,type=select,bucket=load:1->NXM_NX_CT_STATE[],move:reg0->ct_state",
+]
+"""What only a flow's actions have to be: nobody knows the packets of a bucket."""
+
 REFUSED_BY_SWITCHES = [
     ("group_id=1,type=indirect", "one bucket"),
     ("group_id=1,type=all,bucket=watch_port:3,actions=1", "watch nothing"),
-    ("group_id=1,type=select,selection_method=foo", "hash or dp_hash"),
-    ("group_id=1,type=all,selection_method=hash", "type=select"),
+    ("group_id=1,type=select,selection_method=foo", "selection method"),
+    ("group_id=1,type=all,selection_method=hash", "selection method"),
     (
         "group_id=1,type=all,bucket=bucket_id:1,actions=1,bucket=bucket_id:1,actions=2",
         "two buckets with bucket_id 1",
@@ -199,14 +208,33 @@ def test_a_wrong_group_is_blamed(
     assert text[position:].startswith(word)
 
 
+def test_every_action_in_a_bucket(codec: Any, oracle: Oracle) -> None:
+    rng = random.Random(2)
+    for form in [form for forms in FORMS.values() for form in forms]:
+        text = f"group_id=1,type=all,bucket=actions={fill(rng, form)}"
+        done = oracle.run("-mmmmm", "parse-group", text, check=False)
+        if done.returncode:
+            with pytest.raises(CodecError):
+                add(codec, text)
+        else:
+            assert add(codec, text).hex() == messages(done.stdout)[0].hex(), text
+
+
+@pytest.mark.parametrize("text", IN_BUCKETS)
+def test_a_bucket_asks_for_no_match(codec: Any, oracle: Oracle, text: str) -> None:
+    (group_mod,) = oracle.group_mods(text)
+    assert add(codec, text).hex() == group_mod.hex()
+
+
 @pytest.mark.parametrize(("text", "message"), REFUSED_BY_SWITCHES)
-def test_what_a_switch_would_refuse_is_refused_first(
+def test_what_a_switch_would_refuse_is_sent_and_not_read(
     codec: Any, oracle: Oracle, text: str, message: str
 ) -> None:
     (group_mod,) = oracle.group_mods(text)
+    assert add(codec, text).hex() == group_mod.hex()
     assert "decode error" in oracle.print(group_mod)
     with pytest.raises(Exception, match=re.escape(message)):
-        add(codec, text)
+        view(codec, group_mod)
 
 
 COMMANDS = [
