@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     {"nsxdp.bridge", "nsxdp.transport"},
-    {"nsxdp.openflow", "nsxdp.ovsdb", "nsxdp.unixctl"},
+    {"nsxdp.unixctl"},
+    {"nsxdp.openflow", "nsxdp.ovsdb"},
     {"nsxdp.switch", "nsxdp.writer"},
     {"nsxdp.k8s", "nsxdp.nsx", "nsxdp.pipeline"},
     {"nsxdp.policy", "nsxdp.services"},

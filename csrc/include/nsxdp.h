@@ -108,6 +108,31 @@ NSX_API int nsx_flow_format(const struct nsx_flow_view *, nsx_tables,
                             bool with_cookie, bool with_stats,
                             struct nsx_buf *, struct nsx_error *);
 
+/* A flow as a row of numbers.  'match' and 'instructions' are where those of
+ * their bytes start in what the caller keeps the replies in. */
+struct nsx_flow_row {
+    uint64_t cookie, n_packets, n_bytes;
+    uint64_t match, instructions;
+    uint32_t match_len, instructions_len;
+    uint32_t duration_sec, duration_nsec;
+    int32_t idle_age;                   /* In seconds; -1: unknown. */
+    uint16_t idle_timeout, hard_timeout, importance, flags, priority;
+    uint8_t table_id;
+    uint8_t pad;
+};
+
+/* Appends a 'struct nsx_flow_row' for each flow of the OFPMP_FLOW_DESC reply
+ * of 'len' bytes at 'msg', which the caller keeps 'origin' bytes from the
+ * start of all replies. */
+NSX_API int nsx_flow_rows(const void *msg, size_t len, uint64_t origin,
+                          struct nsx_buf *rows, struct nsx_error *);
+
+/* As nsx_flow_format(), a row of the 'len' bytes of replies at 'data'. */
+NSX_API int nsx_flow_row_format(const void *data, size_t len,
+                                const struct nsx_flow_row *, nsx_tables,
+                                bool with_cookie, bool with_stats,
+                                struct nsx_buf *, struct nsx_error *);
+
 /* Groups. */
 
 enum nsx_group_command {        /* As OpenFlow 1.5's OFPGC15_*. */

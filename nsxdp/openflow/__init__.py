@@ -1,9 +1,11 @@
 """OpenFlow 1.5 with Open vSwitch's extensions: text, bytes, and a connection to a bridge.
 
 For one flow at a time, `Flow` and `Group`; for any number of them, `Template` (columns to bytes)
-and `DesiredSet` (bytes to what has to be sent); to a switch, `Connection`.
+and `DesiredSet` (bytes to what has to be sent); to a switch, `Connection`, which lasts, and
+`Switch`, which has all at hand.
 """
 
+from nsxdp.openflow.changes import Changes
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult
 from nsxdp.openflow.connection import Connection, Phase, State
@@ -21,12 +23,17 @@ from nsxdp.openflow.errors import (
 )
 from nsxdp.openflow.flow import Flow, FlowStats, Group
 from nsxdp.openflow.messages import Message, MeterCommand, MeterMod, PacketIn, PacketOut, decode
+from nsxdp.openflow.monitor import Event, FlowUpdate, MonitorFlags
 from nsxdp.openflow.requests import CtTuple, ct_flush, delete_flows
 from nsxdp.openflow.session import Options as SessionOptions
 from nsxdp.openflow.session import Session
+from nsxdp.openflow.stats import FlowTable
+from nsxdp.openflow.switch import Switch
 from nsxdp.openflow.template import Hole, Stamped, Template, gather
+from nsxdp.openflow.trace import Trace, TraceStep
 
 __all__ = [
+    "Changes",
     "CommitError",
     "CommitResult",
     "Connection",
@@ -36,13 +43,17 @@ __all__ = [
     "Delta",
     "DesiredSet",
     "Diff",
+    "Event",
     "Flow",
     "FlowStats",
+    "FlowTable",
+    "FlowUpdate",
     "Group",
     "Hole",
     "Message",
     "MeterCommand",
     "MeterMod",
+    "MonitorFlags",
     "OpenFlowError",
     "PacketIn",
     "PacketOut",
@@ -55,8 +66,11 @@ __all__ = [
     "SessionOptions",
     "Stamped",
     "State",
+    "Switch",
     "Tables",
     "Template",
+    "Trace",
+    "TraceStep",
     "VersionError",
     "ct_flush",
     "decode",

@@ -41,6 +41,13 @@ cdef extern from "nsxdp.h" nogil:
     int nsx_flow_stats_next(const void *, size_t, size_t *, nsx_flow_view *, nsx_error *)
     int nsx_flow_format(const nsx_flow_view *, nsx_tables, bint, bint, nsx_buf *, nsx_error *)
 
+    struct nsx_flow_row:
+        pass
+
+    int nsx_flow_rows(const void *, size_t, uint64_t, nsx_buf *, nsx_error *)
+    int nsx_flow_row_format(const void *, size_t, const nsx_flow_row *, nsx_tables, bint, bint,
+                            nsx_buf *, nsx_error *)
+
     int nsx_group_parse(const char *, size_t, nsx_group_command, nsx_tables, nsx_buf *, nsx_error *)
     int nsx_group_mod_decode(const void *, size_t, nsx_group_view *, nsx_error *)
     int nsx_group_desc_next(const void *, size_t, size_t *, nsx_group_view *, nsx_error *)
@@ -226,6 +233,50 @@ def flow_format(const uint8_t[::1] message not None, Tables tables=None, bint co
     nsx_buf_init(&buf)
     if (nsx_flow_mod_decode(start(message), message.shape[0], &command, &flow, &error)
             or nsx_flow_format(&flow, tables_pointer(tables), cookie, False, &buf, &error)):
+        nsx_buf_uninit(&buf)
+        raise_decode_error(&error)
+    return take_text(&buf)
+
+
+FLOW_ROW_SIZE = sizeof(nsx_flow_row)
+
+
+def flow_rows(const uint8_t[::1] reply not None, uint64_t origin):
+    """Read an OFPMP_FLOW_DESC reply: a ``struct nsx_flow_row`` for each flow.
+
+    Raises
+    ------
+    DecodeError
+    """
+    cdef nsx_buf buf
+    cdef nsx_error error
+    cdef const void *data = start(reply)
+    cdef size_t size = reply.shape[0]
+    cdef int retval
+    nsx_buf_init(&buf)
+    with nogil:
+        retval = nsx_flow_rows(data, size, origin, &buf, &error)
+    if retval:
+        nsx_buf_uninit(&buf)
+        raise_decode_error(&error)
+    return take(&buf)
+
+
+def flow_row_format(const uint8_t[::1] replies not None, const uint8_t[::1] row not None,
+                    Tables tables=None, bint cookie=True, bint stats=True):
+    """Print a ``struct nsx_flow_row`` of some replies as ``ovs-ofctl dump-flows`` does.
+
+    Raises
+    ------
+    DecodeError
+    """
+    cdef nsx_buf buf
+    cdef nsx_error error
+    if row.shape[0] != FLOW_ROW_SIZE:
+        raise ValueError(f"a row of {row.shape[0]} bytes")
+    nsx_buf_init(&buf)
+    if nsx_flow_row_format(start(replies), replies.shape[0], <const nsx_flow_row *> start(row),
+                           tables_pointer(tables), cookie, stats, &buf, &error):
         nsx_buf_uninit(&buf)
         raise_decode_error(&error)
     return take_text(&buf)

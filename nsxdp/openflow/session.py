@@ -80,6 +80,7 @@ class Session:
         tables: Tables | None,
         options: Options,
         on_packet: Callable[[bytes], None] | None,
+        on_news: Callable[[bytes], None] | None = None,
     ) -> None:
         self.remote = remote
         self.tables = tables
@@ -89,6 +90,7 @@ class Session:
         self._wire = Wire(str(remote), self._received)
         self._commits = Commits(self._wire, tables)
         self._on_packet = on_packet
+        self._on_news = on_news
         self._hello: asyncio.Future[Hello] = self._wire.loop.create_future()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -103,6 +105,7 @@ class Session:
         tables: Tables | None = None,
         options: Options | None = None,
         on_packet: Callable[[bytes], None] | None = None,
+        on_news: Callable[[bytes], None] | None = None,
     ) -> Self:
         """Connect, and agree on OpenFlow 1.5.
 
@@ -112,6 +115,9 @@ class Session:
             Names for what is printed.
         on_packet
             Called with each OFPT_PACKET_IN or NXT_PACKET_IN2.
+        on_news
+            Called with anything else that the switch says unasked: a port's status, or an update
+            of a flow monitor.
 
         Raises
         ------
@@ -123,7 +129,7 @@ class Session:
             The handshake failed in another way.
         """
         options = options or Options()
-        session = cls(remote, tables, options, on_packet)
+        session = cls(remote, tables, options, on_packet, on_news)
         await open_protocol(remote, lambda: session._wire, tls, options.connect_timeout)
         try:
             await session._handshake()
@@ -192,7 +198,9 @@ class Session:
             self._wire.write(frame(EchoReply.type, xid, message[HEADER.size :]))
         elif kind == Hello.type:
             self._greeted(message)
-        # Anything else is news (a port's status, say), or an answer to somebody who has gone.
+        elif self._on_news is not None:
+            # News (a port's status, say), or an answer to somebody who has gone.
+            self._on_news(message)
 
     def _greeted(self, message: bytes) -> None:
         hello = decode(message)
@@ -303,6 +311,16 @@ class Session:
         RequestError, ConnectionLost
         """
         return self._dump(requests.group_desc_request(group_id))
+
+    async def multipart(self, message: Message) -> AsyncIterator[bytes]:
+        """The raw replies to an OFPT_MULTIPART_REQUEST.
+
+        Raises
+        ------
+        RequestError, ConnectionLost
+        """
+        async for part in self._dump(message):
+            yield part
 
     async def _dump(self, message: Message) -> AsyncIterator[bytes]:
         xid = self._wire.xids()

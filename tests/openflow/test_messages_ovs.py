@@ -64,7 +64,7 @@ async def session(ovs: OVS) -> AsyncIterator[Session]:
 
 
 async def replies(session: Session, request: Message) -> list[bytes]:
-    return [part async for part in session._dump(request)]
+    return [part async for part in session.multipart(request)]
 
 
 @pytest.mark.parametrize("name", REQUESTS)

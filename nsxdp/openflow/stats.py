@@ -1,0 +1,297 @@
+"""What flows, ports, groups and meters have done, as columns.
+
+A million flows are a million rows of one numpy array, and objects only where somebody asks for one:
+
+    flows = await switch.dump("table=3")
+    busy = flows[flows.packets > 1000]
+    for flow, stats in busy.top(10): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from nsxdp.openflow import codec
+from nsxdp.openflow.codec import Tables
+from nsxdp.openflow.errors import DecodeError
+from nsxdp.openflow.flow import Flow, FlowStats
+from nsxdp.openflow.messages import HEADER, NO_BUFFER, FlowMod, frame
+
+__all__ = [
+    "FLOW_ROW",
+    "GROUP_STATS",
+    "METER_STATS",
+    "PORT_STATS",
+    "QUEUE_STATS",
+    "TABLE_STATS",
+    "FlowTable",
+    "read_stats",
+]
+
+_ANY: Final = 0xFFFFFFFF
+_MULTIPART: Final = HEADER.size + 8
+"""Bytes before the body of a multipart reply."""
+
+FLOW_ROW: Final = np.dtype(
+    [
+        ("cookie", np.uint64),
+        ("packets", np.uint64),
+        ("bytes", np.uint64),
+        ("match", np.uint64),
+        ("instructions", np.uint64),
+        ("match_len", np.uint32),
+        ("instructions_len", np.uint32),
+        ("duration_sec", np.uint32),
+        ("duration_nsec", np.uint32),
+        ("idle_age", np.int32),
+        ("idle_timeout", np.uint16),
+        ("hard_timeout", np.uint16),
+        ("importance", np.uint16),
+        ("flags", np.uint16),
+        ("priority", np.uint16),
+        ("table", np.uint8),
+        ("pad", np.uint8),
+    ],
+    align=True,
+)
+"""``struct nsx_flow_row``.  A count is all ones where the switch doesn't know it."""
+assert FLOW_ROW.itemsize == codec.FLOW_ROW_SIZE
+
+TABLE_STATS: Final = np.dtype(
+    [("table", "u1"), ("pad", "V3"), ("active", ">u4"), ("lookups", ">u8"), ("matched", ">u8")]
+)
+"""An entry of an OFPMP_TABLE_STATS reply."""
+PORT_STATS: Final = np.dtype(
+    [
+        ("length", ">u2"),
+        ("pad", "V2"),
+        ("port", ">u4"),
+        ("duration_sec", ">u4"),
+        ("duration_nsec", ">u4"),
+        ("rx_packets", ">u8"),
+        ("tx_packets", ">u8"),
+        ("rx_bytes", ">u8"),
+        ("tx_bytes", ">u8"),
+        ("rx_dropped", ">u8"),
+        ("tx_dropped", ">u8"),
+        ("rx_errors", ">u8"),
+        ("tx_errors", ">u8"),
+    ]
+)
+"""An entry of an OFPMP_PORT_STATS reply, without its properties."""
+QUEUE_STATS: Final = np.dtype(
+    [
+        ("length", ">u2"),
+        ("pad", "V6"),
+        ("port", ">u4"),
+        ("queue", ">u4"),
+        ("bytes", ">u8"),
+        ("packets", ">u8"),
+        ("errors", ">u8"),
+        ("duration_sec", ">u4"),
+        ("duration_nsec", ">u4"),
+    ]
+)
+"""An entry of an OFPMP_QUEUE_STATS reply."""
+GROUP_STATS: Final = np.dtype(
+    [
+        ("length", ">u2"),
+        ("pad", "V2"),
+        ("group", ">u4"),
+        ("references", ">u4"),
+        ("pad2", "V4"),
+        ("packets", ">u8"),
+        ("bytes", ">u8"),
+        ("duration_sec", ">u4"),
+        ("duration_nsec", ">u4"),
+    ]
+)
+"""An entry of an OFPMP_GROUP_STATS reply, without its buckets."""
+METER_STATS: Final = np.dtype(
+    [
+        ("meter", ">u4"),
+        ("length", ">u2"),
+        ("pad", "V6"),
+        ("flows", ">u4"),
+        ("packets", ">u8"),
+        ("bytes", ">u8"),
+        ("duration_sec", ">u4"),
+        ("duration_nsec", ">u4"),
+    ]
+)
+"""An entry of an OFPMP_METER_STATS reply, without its bands."""
+
+
+def read_stats(replies: Sequence[bytes], entry: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The entries of multipart replies, each of which starts as ``entry`` says.
+
+    Parameters
+    ----------
+    entry
+        With a ``length``, it is that of the entry with what follows; else all have the same.
+
+    Raises
+    ------
+    DecodeError
+    """
+    parts = []
+    for reply in replies:
+        body = reply[_MULTIPART:]
+        at = 0
+        while at < len(body):
+            if at + entry.itemsize > len(body):
+                raise DecodeError("an entry is cut off", _MULTIPART + at)
+            row = np.frombuffer(body, entry, 1, at)
+            parts.append(row)
+            names = entry.names or ()
+            length = int(row["length"][0]) if "length" in names else entry.itemsize
+            if length < entry.itemsize:
+                raise DecodeError(f"an entry of {length} bytes", _MULTIPART + at)
+            at += length
+    native = entry.newbyteorder("=")
+    return np.concatenate(parts).astype(native) if parts else np.empty(0, native)
+
+
+class FlowTable:
+    """Flows with their statistics: rows of numbers, with the bytes they speak of.
+
+    ``len()`` counts them, an index gives one as a `Flow`, and a slice, a mask or an array of
+    indexes gives a table with some.  All columns of `FLOW_ROW` are attributes.
+
+    Attributes
+    ----------
+    rows
+        A structured array of dtype `FLOW_ROW`.
+    data
+        The replies; ``match`` and ``instructions`` count from its start.
+    """
+
+    __slots__ = ("data", "rows", "tables")
+
+    def __init__(self, rows: npt.NDArray[Any], data: bytes, tables: Tables | None = None) -> None:
+        self.rows = rows
+        self.data = data
+        self.tables = tables
+
+    @classmethod
+    def read(cls, replies: Sequence[bytes], tables: Tables | None = None) -> FlowTable:
+        """Read OFPMP_FLOW_DESC replies.
+
+        Raises
+        ------
+        DecodeError
+        """
+        rows, origin = [], 0
+        for reply in replies:
+            rows.append(codec.flow_rows(reply, origin))
+            origin += len(reply)
+        return cls(np.frombuffer(b"".join(rows), FLOW_ROW), b"".join(replies), tables)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getattr__(self, name: str) -> npt.NDArray[Any]:
+        if name in (FLOW_ROW.names or ()):
+            column: npt.NDArray[Any] = self.rows[name]
+            return column
+        raise AttributeError(f"flows have no column {name!r}")
+
+    @property
+    def duration(self) -> npt.NDArray[np.float64]:
+        """Seconds since each was added."""
+        seconds: npt.NDArray[np.float64] = self.duration_sec + self.duration_nsec * 1e-9
+        return seconds
+
+    @overload
+    def __getitem__(self, which: int) -> Flow: ...
+    @overload
+    def __getitem__(self, which: slice | npt.NDArray[Any] | Sequence[int]) -> FlowTable: ...
+    def __getitem__(
+        self, which: int | slice | npt.NDArray[Any] | Sequence[int]
+    ) -> Flow | FlowTable:
+        if isinstance(which, int | np.integer):
+            return self.flow(int(which))
+        return FlowTable(self.rows[which], self.data, self.tables)
+
+    def __iter__(self) -> Iterator[Flow]:
+        return map(self.flow, range(len(self)))
+
+    def key(self, i: int) -> tuple[int, int, bytes]:
+        """What tells it from the others: table, priority, match."""
+        row = self.rows[i]
+        return int(row["table"]), int(row["priority"]), self._piece(row, "match")
+
+    def content(self, i: int) -> tuple[int, int, int, int, bytes]:
+        """What a change can change: cookie, timeouts, importance, instructions."""
+        row = self.rows[i]
+        return (
+            int(row["cookie"]),
+            int(row["idle_timeout"]),
+            int(row["hard_timeout"]),
+            int(row["importance"]),
+            self._piece(row, "instructions"),
+        )
+
+    def flow(self, i: int) -> Flow:
+        """The i-th flow."""
+        return Flow.decode(self.flow_mod(i))
+
+    def flow_mod(self, i: int, command: int = codec.FLOW_ADD) -> bytes:
+        """The OFPT_FLOW_MOD that does ``command`` with it."""
+        row = self.rows[i]
+        delete = command in (codec.FLOW_DELETE, codec.FLOW_DELETE_STRICT)
+        head = b"".join(
+            (
+                int(0 if delete else row["cookie"]).to_bytes(8, "big"),
+                bytes(8),
+                bytes((int(row["table"]), command)),
+                *(
+                    int(0 if delete and name.endswith("timeout") else row[name]).to_bytes(2, "big")
+                    for name in ("idle_timeout", "hard_timeout", "priority")
+                ),
+                NO_BUFFER.to_bytes(4, "big"),
+                _ANY.to_bytes(4, "big") * 2,
+                int(0 if delete else row["flags"]).to_bytes(2, "big"),
+                int(0 if delete else row["importance"]).to_bytes(2, "big"),
+            )
+        )
+        instructions = b"" if delete else self._piece(row, "instructions")
+        return frame(FlowMod.type, 0, head + self._piece(row, "match") + instructions)
+
+    def stats(self, i: int) -> FlowStats:
+        """What the i-th has done."""
+        row = self.rows[i]
+        seconds = int(row["duration_sec"]) + int(row["duration_nsec"]) * 1e-9
+        return FlowStats(int(row["packets"]), int(row["bytes"]), seconds)
+
+    def format(self, i: int, *, stats: bool = True, cookie: bool = True) -> str:
+        """The i-th as ``ovs-ofctl dump-flows`` prints it."""
+        row = self.rows[i : i + 1].tobytes() if i >= 0 else self.rows[i:][:1].tobytes()
+        return codec.flow_row_format(self.data, row, self.tables, cookie, stats)
+
+    def lines(self, *, stats: bool = True, cookie: bool = True) -> Iterator[str]:
+        """All, as ``ovs-ofctl dump-flows`` prints them."""
+        size, data, tables = FLOW_ROW.itemsize, self.data, self.tables
+        view = memoryview(self.rows.tobytes())
+        for at in range(0, len(view), size):
+            yield codec.flow_row_format(data, view[at : at + size], tables, cookie, stats)
+
+    def sorted(self) -> FlowTable:
+        """By table, then by priority, the highest first."""
+        order = np.lexsort((-self.priority.astype(np.int32), self.table))
+        return self[order]
+
+    def top(self, n: int, by: str = "packets") -> FlowTable:
+        """The ``n`` with the highest numbers in a column."""
+        return self[np.argsort(self.rows[by], kind="stable")[::-1][:n]]
+
+    def _piece(self, row: Any, name: str) -> bytes:
+        at = int(row[name])
+        return self.data[at : at + int(row[name + "_len"])]
+
+    def __repr__(self) -> str:
+        return f"<FlowTable of {len(self)} flows>"

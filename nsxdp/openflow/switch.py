@@ -1,0 +1,406 @@
+"""One switch, at hand: its flows, groups, statistics, packets, and what becomes of a packet.
+
+    async with Switch("br0") as switch:
+        await switch.add("table=1,ip,nw_dst=10.0.0.1 actions=output:2")
+        flows = await switch.dump("table=1")
+        print(flows[flows.packets > 0].rows["bytes"].sum())
+        print((await switch.trace("in_port=1,tcp,nw_dst=10.0.0.1")).datapath_actions)
+
+A `Switch` is one connection: when it breaks, calls fail with `ConnectionLost`.  One that lasts is a
+`nsxdp.openflow.Connection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from nsxdp.openflow import codec, requests, stats
+from nsxdp.openflow.changes import Changes, FlowLike, compare, flow_desc_body, flow_mods
+from nsxdp.openflow.codec import Tables
+from nsxdp.openflow.commit import CommitResult
+from nsxdp.openflow.errors import ConnectionLost, OpenFlowError
+from nsxdp.openflow.flow import Group
+from nsxdp.openflow.messages import (
+    HEADER,
+    MultipartReply,
+    MultipartRequest,
+    PacketIn,
+    PacketOut,
+    decode,
+)
+from nsxdp.openflow.monitor import (
+    FLOW_MONITOR,
+    FlowUpdate,
+    MonitorFlags,
+    cancel_request,
+    monitor_request,
+    read_updates,
+)
+from nsxdp.openflow.session import Options, Session
+from nsxdp.openflow.stats import FlowTable, read_stats
+from nsxdp.openflow.trace import Trace, read_trace
+from nsxdp.transport import Remote, Tls, parse_remote
+from nsxdp.unixctl import call, control_socket
+
+__all__ = ["Switch", "bridge_remote", "run_directory"]
+
+_T = TypeVar("_T")
+
+QUEUE_BOUND: Final = 4096
+"""Packets, or parts of a monitor's news, that wait for their reader; of more, the oldest go."""
+_ANY: Final = 0xFFFFFFFF
+_FLOW_DESC: Final = 1
+_TABLE_STATS, _PORT_STATS, _QUEUE_STATS, _GROUP_STATS, _METER_STATS = 3, 4, 5, 6, 9
+
+
+def run_directory() -> Path:
+    """Where Open vSwitch's daemons have their sockets: ``OVS_RUNDIR``, or its usual place."""
+    return Path(os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch")
+
+
+def bridge_remote(bridge: str) -> Remote:
+    """Where a bridge listens: a name is its management socket, as ovs-ofctl has it.
+
+    Raises
+    ------
+    ValueError
+        It is neither a name nor a remote (``unix:FILE``, ``tcp:HOST:PORT``, ``ssl:HOST:PORT``).
+    """
+    if bridge.startswith(("unix:", "tcp:", "ssl:")):
+        return parse_remote(bridge)
+    if "/" in bridge:
+        return Remote("unix", path=bridge)
+    return Remote("unix", path=str(run_directory() / f"{bridge}.mgmt"))
+
+
+class _Queue(Generic[_T]):
+    """A bounded queue that somebody reads, and that ends with the session."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[_T | OpenFlowError] = asyncio.Queue(QUEUE_BOUND)
+        self.dropped = 0
+
+    def put(self, item: _T | OpenFlowError) -> None:
+        if self.queue.full():
+            self.queue.get_nowait()
+            self.dropped += 1
+        self.queue.put_nowait(item)
+
+    async def get(self) -> _T:
+        item = await self.queue.get()
+        if isinstance(item, OpenFlowError):
+            self.put(item)
+            raise item
+        return item
+
+
+class Switch:
+    """See the module.
+
+    Parameters
+    ----------
+    bridge
+        A bridge's name, or where it listens: see `bridge_remote`.
+    tables
+        Names of its tables, for what is read and printed.
+    packets
+        Whether it shall send packets here: `packet_ins` needs that.
+    control
+        The control socket of its ovs-vswitchd, for `trace`; None: the one in `run_directory`, or
+        beside the bridge's management socket.
+    """
+
+    def __init__(
+        self,
+        bridge: str,
+        *,
+        tables: Tables | None = None,
+        tls: Tls | None = None,
+        options: Options | None = None,
+        packets: bool = False,
+        control: Path | None = None,
+    ) -> None:
+        self.remote = bridge_remote(bridge)
+        self.name = bridge
+        if self.remote.kind == "unix":
+            self.name = Path(self.remote.path).name.removesuffix(".mgmt")
+        self.tables = tables
+        self._tls = tls
+        self._options = options or Options(receive_packets=packets)
+        self._control = control
+        self._session: Session | None = None
+        self._end: asyncio.Task[None] | None = None
+        self._packets: _Queue[bytes] = _Queue()
+        self._news: list[Callable[[bytes | OpenFlowError], None]] = []
+        self._monitors = 0
+
+    # Life.
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises
+        ------
+        RemoteError
+            There is no such bridge, or it can't be reached.
+        OpenFlowError
+        """
+        self._session = await Session.open(
+            self.remote,
+            self._tls,
+            tables=self.tables,
+            options=self._options,
+            on_packet=self._packets.put,
+            on_news=self._received,
+        )
+        self._end = asyncio.get_running_loop().create_task(self._await_end(self._session))
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._session is not None:
+            self._session.close()
+        if self._end is not None:
+            await asyncio.wait([self._end])
+
+    async def _await_end(self, session: Session) -> None:
+        error = await session.wait_closed()
+        self._packets.put(error)
+        for put in self._news:
+            put(error)
+
+    def _received(self, message: bytes) -> None:
+        for put in self._news:
+            put(message)
+
+    @property
+    def session(self) -> Session:
+        """The session, for whatever has no method here.
+
+        Raises
+        ------
+        ConnectionLost
+            It isn't open.
+        """
+        if self._session is None:
+            raise ConnectionLost(f"{self.remote}: not connected")
+        return self._session
+
+    # Flows and groups.
+
+    async def add(self, *flows: FlowLike) -> CommitResult:
+        """Add flows, all or none; one that is there already is replaced.
+
+        Raises
+        ------
+        ParseError, CommitError, ConnectionLost
+        """
+        return await self.session.commit(b"".join(flow_mods(flows, self.tables)))
+
+    async def delete(self, filter_: str = "", *, strict: bool = False) -> CommitResult:
+        """Delete the flows that a text selects (``table=1,ip,cookie=5/-1``); all without one.
+
+        Raises
+        ------
+        ParseError, CommitError, ConnectionLost
+        """
+        command = codec.FLOW_DELETE_STRICT if strict else codec.FLOW_DELETE
+        return await self.session.commit(codec.flow_parse(filter_, command, self.tables))
+
+    async def replace(self, flows: Iterable[FlowLike], filter_: str = "") -> Changes:
+        """Make these the only flows among those that a text selects, all at once.
+
+        Those that are there already are not touched: they keep their statistics.
+
+        Raises
+        ------
+        ParseError, CommitError, ConnectionLost
+        """
+        changes = await self.diff(flows, filter_)
+        if changes:
+            await self.session.commit(changes.messages())
+        return changes
+
+    async def diff(self, flows: Iterable[FlowLike], filter_: str = "") -> Changes:
+        """What `replace` would change.
+
+        Raises
+        ------
+        ParseError, RequestError, ConnectionLost
+        """
+        wanted = flow_mods(flows, self.tables)
+        return compare(await self.dump(filter_), wanted)
+
+    async def dump(self, filter_: str = "") -> FlowTable:
+        """The flows that a text selects, with their statistics.
+
+        Raises
+        ------
+        ParseError, RequestError, ConnectionLost
+        """
+        body = flow_desc_body(filter_, self.tables)
+        request = MultipartRequest(_FLOW_DESC, 0, body)
+        replies = [part async for part in self.session.multipart(request)]
+        return FlowTable.read(replies, self.tables)
+
+    async def add_groups(self, *groups: Group | str) -> CommitResult:
+        """Add groups, all or none; one that is there already is replaced.
+
+        Raises
+        ------
+        ParseError, CommitError, ConnectionLost
+        """
+        command = codec.GROUP_ADD_OR_MOD
+        mods = [
+            codec.group_parse(group, command, self.tables)
+            if isinstance(group, str)
+            else group.encode(command)
+            for group in groups
+        ]
+        return await self.session.commit(b"".join(mods))
+
+    async def groups(self) -> list[Group]:
+        """The groups.
+
+        Raises
+        ------
+        RequestError, ConnectionLost
+        """
+        groups: list[Group] = []
+        async for part in self.session.dump_groups():
+            groups += Group.decode_reply(part)
+        return groups
+
+    # Statistics.
+
+    async def _stats(self, kind: int, body: bytes, entry: np.dtype[Any]) -> npt.NDArray[Any]:
+        request = MultipartRequest(kind, 0, body)
+        return read_stats([part async for part in self.session.multipart(request)], entry)
+
+    async def table_stats(self) -> npt.NDArray[Any]:
+        """All tables' statistics: rows of `nsxdp.openflow.stats.TABLE_STATS`."""
+        return await self._stats(_TABLE_STATS, b"", stats.TABLE_STATS)
+
+    async def port_stats(self, port: int = _ANY) -> npt.NDArray[Any]:
+        """Ports' statistics: rows of `nsxdp.openflow.stats.PORT_STATS`."""
+        return await self._stats(_PORT_STATS, port.to_bytes(4, "big") + bytes(4), stats.PORT_STATS)
+
+    async def queue_stats(self, port: int = _ANY) -> npt.NDArray[Any]:
+        """Queues' statistics: rows of `nsxdp.openflow.stats.QUEUE_STATS`."""
+        body = port.to_bytes(4, "big") + _ANY.to_bytes(4, "big")
+        return await self._stats(_QUEUE_STATS, body, stats.QUEUE_STATS)
+
+    async def group_stats(self, group: int = requests.ALL_GROUPS) -> npt.NDArray[Any]:
+        """Groups' statistics: rows of `nsxdp.openflow.stats.GROUP_STATS`."""
+        body = group.to_bytes(4, "big") + bytes(4)
+        return await self._stats(_GROUP_STATS, body, stats.GROUP_STATS)
+
+    async def meter_stats(self, meter: int = _ANY) -> npt.NDArray[Any]:
+        """Meters' statistics: rows of `nsxdp.openflow.stats.METER_STATS`."""
+        body = meter.to_bytes(4, "big") + bytes(4)
+        return await self._stats(_METER_STATS, body, stats.METER_STATS)
+
+    # What happens.
+
+    async def monitor(
+        self, filter_: str = "", flags: int = MonitorFlags.EVERYTHING
+    ) -> AsyncIterator[FlowUpdate]:
+        """Each change of the flows that a text selects; first, those that are there.
+
+        Where one reads too slowly, the switch says `nsxdp.openflow.monitor.Event.PAUSED`.
+
+        Raises
+        ------
+        ParseError, RequestError, ConnectionLost
+        """
+        self._monitors += 1
+        monitor = self._monitors
+        request = monitor_request(monitor, filter_, flags, self.tables)
+        news: _Queue[bytes] = _Queue()
+        self._news.append(news.put)
+        try:
+            async for part in self.session.multipart(request):
+                for update in read_updates(part):
+                    yield update
+            while True:
+                message = await news.get()
+                if _is_monitor(message):
+                    for update in read_updates(message):
+                        yield update
+        finally:
+            self._news.remove(news.put)
+            with suppress(ConnectionLost):
+                self.session.send(cancel_request(monitor))
+
+    async def packet_ins(self) -> AsyncIterator[PacketIn]:
+        """The packets that flows send to the controller; needs ``packets=True``.
+
+        Raises
+        ------
+        ConnectionLost
+        """
+        while True:
+            message = decode(await self._packets.get())
+            if isinstance(message, PacketIn):
+                yield message
+
+    def send_packet(
+        self, data: bytes, actions: str = "resubmit(,0)", in_port: int = 0xFFFFFFFE
+    ) -> None:
+        """Have the switch treat a packet.
+
+        Raises
+        ------
+        ParseError, ConnectionLost
+        """
+        self.session.send(PacketOut.parse(data, actions, in_port, self.tables))
+
+    async def trace(self, flow: str, *arguments: str, seconds: float = 10.0) -> Trace:
+        """What would become of a packet.
+
+        Parameters
+        ----------
+        flow
+            The packet: ``in_port=1,tcp,nw_dst=10.0.0.1``.
+        arguments
+            More of ``ovs-appctl ofproto/trace``'s: ``--ct-next=trk,est``, say.
+
+        Raises
+        ------
+        UnixctlError
+            There is no ovs-vswitchd here, or it doesn't understand the packet.
+        """
+        control = self._control
+        if control is None:
+            beside = Path(self.remote.path).parent if self.remote.kind == "unix" else None
+            control = control_socket(beside or run_directory())
+        text = await call(control, "ofproto/trace", *arguments, self.name, flow, seconds=seconds)
+        return read_trace(text)
+
+
+def _is_monitor(message: bytes) -> bool:
+    return (
+        message[1] == MultipartReply.type
+        and len(message) >= HEADER.size + 8
+        and int.from_bytes(message[8:10], "big") == FLOW_MONITOR
+    )
