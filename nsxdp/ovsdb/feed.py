@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from nsxdp.ovsdb.row import Row
 from nsxdp.ovsdb.schema import Uuid
@@ -13,8 +14,7 @@ from nsxdp.ovsdb.schema import Uuid
 __all__ = ["Batch", "Change", "Feed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What happened to one row; ``old`` is None where it was inserted, ``new`` where deleted."""
 
     table: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -18,6 +20,10 @@ _CHUNK = 1 << 18
 
 _IN_FLIGHT = 1024
 """Requests that may wait for their answers; a further one waits to be sent."""
+
+_LARGE = 1 << 20
+"""Bytes of a message that makes so many objects that the garbage collector shall wait for its end:
+it would look at all of them again and again, and find that they are all needed."""
 
 _SHOWN = 200
 """Characters of a peer's error that an exception shows."""
@@ -180,7 +186,11 @@ class Connection:
                 raise DisconnectedError("the server closed the connection")
             probed = False
             for text in self._framer.feed(data):
-                await self._receive(text)
+                if len(text) < _LARGE:
+                    await self._receive(text)
+                else:
+                    with _uncollected():
+                        await self._receive(text)
 
     async def _receive(self, text: bytes) -> None:
         try:
@@ -242,6 +252,18 @@ class Connection:
     def _lost(self, method: str) -> DisconnectedError:
         why = str(self._end) or type(self._end).__name__
         return DisconnectedError(f"{method}: the connection was lost: {why}")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _request_error(method: str, error: Any) -> RequestError:

@@ -18,7 +18,7 @@ from nsxdp.ovsdb.errors import ProtocolError, SchemaError
 from nsxdp.ovsdb.feed import Batch, Change, Feed
 from nsxdp.ovsdb.index import Index
 from nsxdp.ovsdb.row import Layout, Row
-from nsxdp.ovsdb.schema import Column, Json, Schema, TableSchema, Uuid
+from nsxdp.ovsdb.schema import Json, Schema, TableSchema, Uuid
 
 __all__ = ["Monitor", "Replica", "Table", "Watch"]
 
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 Monitor = Literal["monitor_cond_since", "monitor_cond", "monitor"]
 """The ways to follow a database, the best one first."""
+
+_Staged = list[tuple[Uuid, Row | None, Row | None]]
+"""Rows: their UUIDs, what they were, what they become."""
 
 _NO_TRANSACTION = "00000000-0000-0000-0000-000000000000"
 
@@ -124,13 +127,16 @@ class Table:
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
 
-    def _put(self, uuid: Uuid, old: Row | None, new: Row | None) -> None:
-        for index in self._indexes.values():
-            index.move(old, new)
-        if new is None:
-            del self._rows[uuid]
-        else:
-            self._rows[uuid] = new
+    def _put(self, staged: _Staged) -> None:
+        indexes = tuple(self._indexes.values())
+        rows = self._rows
+        for uuid, old, new in staged:
+            for index in indexes:
+                index.move(old, new)
+            if new is None:
+                del rows[uuid]
+            else:
+                rows[uuid] = new
 
 
 class Replica:
@@ -353,28 +359,25 @@ class Replica:
 
     def _apply(self, updates: Json, *, diffs: bool, snapshot: bool) -> None:
         """All of 'updates' or, where a part of it is wrong, nothing."""
-        changes: list[Change] = []
-        stage = _stage_diff if diffs else _stage_whole
-        for name, rows in _items(updates, "table updates"):
+        if not isinstance(updates, dict):
+            raise ProtocolError("table updates are no object")
+        staged: list[tuple[Table, _Staged]] = []
+        for name, rows in updates.items():
             table = self._tables.get(name)
             if table is None:
                 raise ProtocolError(f"an update of table {name}, which isn't monitored")
-            for uuid, update in _items(rows, f"updates of table {name}"):
-                old = table._rows.get(uuid)
-                new = stage(table.layout, uuid, None if snapshot else old, update)
-                if old is None or new is None or old._values != new._values:
-                    changes.append(Change(name, uuid, old, new))
+            staged.append((table, table.layout.reader.stage(table._rows, rows, diffs, snapshot)))
         if snapshot:
             for name, table in self._tables.items():
                 present = updates.get(name, {})
-                changes += [
-                    Change(name, uuid, row, None)
-                    for uuid, row in table._rows.items()
-                    if uuid not in present
+                gone: _Staged = [
+                    (u, row, None) for u, row in table._rows.items() if u not in present
                 ]
-        for change in changes:
-            self._tables[change.table]._put(change.uuid, change.old, change.new)
-        self._report(changes)
+                staged.append((table, gone))
+        for table, rows in staged:
+            table._put(rows)
+        if self._observers or self._feeds:
+            self._report([Change(table.name, *row) for table, rows in staged for row in rows])
 
     def _report(self, changes: list[Change]) -> None:
         if not changes:
@@ -391,80 +394,3 @@ class Replica:
 
 def _all_columns(table: TableSchema) -> tuple[str, ...]:
     return tuple(name for name in table.columns if name not in ("_uuid", "_version"))
-
-
-def _items(value: Json, what: str) -> Any:
-    if not isinstance(value, dict):
-        raise ProtocolError(f"{what} are no object")
-    return value.items()
-
-
-def _stage_diff(layout: Layout, uuid: Uuid, old: Row | None, update: Json) -> Row | None:
-    """The row that <row-update2> makes of 'old'."""
-    if isinstance(update, dict) and len(update) == 1:
-        [(kind, content)] = update.items()
-        if kind in ("initial", "insert"):
-            return _row(layout, uuid, layout.defaults, content, _replace)
-        if old is None:
-            raise ProtocolError(f"{layout.table}: {kind} of row {uuid}, which isn't there")
-        if kind == "delete":
-            return None
-        if kind == "modify":
-            return _row(layout, uuid, old._values, content, _patch)
-    raise ProtocolError(f"{layout.table}: row {uuid}: not an update of a row")
-
-
-def _stage_whole(layout: Layout, uuid: Uuid, old: Row | None, update: Json) -> Row | None:
-    """The row that RFC 7047's <row-update> makes of 'old'; its ``old`` member isn't needed."""
-    if not isinstance(update, dict) or not update.keys() & {"old", "new"}:
-        raise ProtocolError(f"{layout.table}: row {uuid}: not an update of a row")
-    if "new" in update:
-        values = layout.defaults if old is None else old._values
-        return _row(layout, uuid, values, update["new"], _replace)
-    if old is None:
-        raise ProtocolError(f"{layout.table}: delete of row {uuid}, which isn't there")
-    return None
-
-
-def _row(
-    layout: Layout,
-    uuid: Uuid,
-    base: tuple[Any, ...],
-    content: Json,
-    combine: Callable[[Column, Any, Any], Any],
-) -> Row:
-    values = list(base)
-    name = ""
-    try:
-        for name, text in content.items():
-            position = layout.position[name]
-            column = layout.columns[position]
-            values[position] = combine(column, values[position], column.decode(text))
-    except KeyError:
-        raise ProtocolError(f"an update of {layout.table}.{name}, which isn't monitored") from None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ProtocolError(f"{layout.table}.{name} of row {uuid}: {error}") from error
-    return Row(layout, uuid, tuple(values))
-
-
-def _replace(_column: Column, _old: Any, new: Any) -> Any:
-    return new
-
-
-def _patch(column: Column, old: Any, difference: Any) -> Any:
-    """'old' changed by what ``modify`` gives: a difference only where several members may be."""
-    if column.type.max == 1:
-        return difference
-    if not column.type.is_map:
-        return old ^ difference
-    return _patch_map(old, difference)
-
-
-def _patch_map(old: Mapping[Any, Any], difference: Mapping[Any, Any]) -> dict[Any, Any]:
-    new = dict(old)
-    for key, value in difference.items():
-        if key in new and new[key] == value:
-            del new[key]
-        else:
-            new[key] = value
-    return new

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from nsxdp.ovsdb.reader import RowReader
 from nsxdp.ovsdb.schema import Column, TableSchema, Uuid
 
 __all__ = ["Layout", "Row"]
@@ -23,15 +24,18 @@ class Layout:
         From a column's name to its place.
     defaults
         What a column holds that an insertion didn't mention.
+    reader
+        From updates to rows.
     """
 
-    __slots__ = ("columns", "defaults", "position", "table")
+    __slots__ = ("columns", "defaults", "position", "reader", "table")
 
     def __init__(self, table: TableSchema, names: tuple[str, ...]) -> None:
         self.table = table.name
         self.columns: tuple[Column, ...] = tuple(table.column(name) for name in names)
         self.position = {name: index for index, name in enumerate(names)}
         self.defaults: tuple[Any, ...] = tuple(column.default for column in self.columns)
+        self.reader = RowReader(self, Row)
 
     def like(self, other: Layout) -> bool:
         """Whether values of one layout mean the same in the other."""

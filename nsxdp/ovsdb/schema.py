@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, cast
 
 from nsxdp.ovsdb.errors import SchemaError
+from nsxdp.ovsdb.reader import Decoder
 
 __all__ = [
     "AtomType",
@@ -85,12 +86,6 @@ class BaseType:
     enum: frozenset[Any] = frozenset()
     ref_table: str = ""
     ref_type: Literal["strong", "weak"] = "strong"
-
-    def decoder(self) -> Callable[[Json], Any]:
-        """A function from an atom's JSON to its value; it raises ValueError."""
-        if self.type == "uuid":
-            return _decode_uuid
-        return _DECODERS[self.type]
 
     def encode(self, value: Any) -> Json:
         """An atom's JSON.
@@ -164,13 +159,10 @@ class ColumnType:
             return self.key.default if self.min else None
         return frozenset((self.key.default,)) if self.min else frozenset()
 
-    def decoder(self) -> Callable[[Json], Any]:
+    def decoder(self) -> Decoder:
         """A function from a value's JSON to the value; it raises ValueError."""
-        if self.value is not None:
-            return _map_decoder(self.key.decoder(), self.value.decoder())
-        if self.max != 1:
-            return _set_decoder(self.key.decoder())
-        return _scalar_decoder(self.key.decoder(), optional=self.min == 0)
+        value = None if self.value is None else self.value.type
+        return Decoder(self.key.type, value, self.max != 1, self.min == 0)
 
     def encode(self, value: Any) -> Json:
         """A value's JSON.
@@ -225,7 +217,7 @@ class Column:
     type: ColumnType
     ephemeral: bool = False
     mutable: bool = True
-    decode: Callable[[Json], Any] = field(init=False, repr=False, compare=False)
+    decode: Decoder = field(init=False, repr=False, compare=False)
     default: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -368,7 +360,7 @@ def _base_type(text: Json) -> BaseType:
     )
     if "enum" not in text:
         return base
-    atoms = _set_decoder(base.decoder())(text["enum"])
+    atoms = Decoder(kind, None, True, True)(text["enum"])
     return BaseType(base.type, base.minimum, base.maximum, atoms, base.ref_table, base.ref_type)
 
 
@@ -376,44 +368,6 @@ def _typed(value: Json, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{value!r} is no {kind.__name__}")
     return value
-
-
-def _decode_integer(text: Json) -> int:
-    if type(text) is not int:
-        raise ValueError(f"{text!r} is no integer")
-    return text
-
-
-def _decode_real(text: Json) -> float:
-    if type(text) is not float and type(text) is not int:
-        raise ValueError(f"{text!r} is no real number")
-    return float(text)
-
-
-def _decode_boolean(text: Json) -> bool:
-    if type(text) is not bool:
-        raise ValueError(f"{text!r} is no boolean")
-    return text
-
-
-def _decode_string(text: Json) -> str:
-    if type(text) is not str:
-        raise ValueError(f"{text!r} is no string")
-    return text
-
-
-def _decode_uuid(text: Json) -> Uuid:
-    if type(text) is list and len(text) == 2 and text[0] == "uuid" and type(text[1]) is str:
-        return Uuid(text[1])
-    raise ValueError(f"{text!r} is no UUID")
-
-
-_DECODERS: dict[AtomType, Callable[[Json], Any]] = {
-    "integer": _decode_integer,
-    "real": _decode_real,
-    "boolean": _decode_boolean,
-    "string": _decode_string,
-}
 
 
 def _check_text(value: str) -> None:
@@ -432,48 +386,3 @@ def _encode_uuid(value: Any) -> Json:
     if not isinstance(uuid, str) or not _UUID.fullmatch(uuid):
         raise ValueError(f"{value!r} is no UUID")
     return ["uuid", uuid]
-
-
-def _members(text: Json, kind: str) -> list[Json] | None:
-    """The members of ["set", [...]] or ["map", [...]]; None where 'text' isn't one."""
-    if type(text) is list and len(text) == 2 and text[0] == kind:
-        if type(text[1]) is not list:
-            raise ValueError(f"{text!r} is no {kind}")
-        return text[1]
-    return None
-
-
-def _scalar_decoder(atom: Callable[[Json], Any], *, optional: bool) -> Callable[[Json], Any]:
-    def decode(text: Json) -> Any:
-        if type(text) is not list:
-            return atom(text)
-        members = _members(text, "set")
-        if members is None:
-            return atom(text)
-        if len(members) == 1:
-            return atom(members[0])
-        if not members and optional:
-            return None
-        raise ValueError(f"{len(members)} members, where there can be only one")
-
-    return decode
-
-
-def _set_decoder(atom: Callable[[Json], Any]) -> Callable[[Json], frozenset[Any]]:
-    def decode(text: Json) -> frozenset[Any]:
-        members = _members(text, "set")
-        return frozenset((atom(text),) if members is None else map(atom, members))
-
-    return decode
-
-
-def _map_decoder(
-    key: Callable[[Json], Any], value: Callable[[Json], Any]
-) -> Callable[[Json], dict[Any, Any]]:
-    def decode(text: Json) -> dict[Any, Any]:
-        members = _members(text, "map")
-        if members is None:
-            raise ValueError(f"{text!r} is no map")
-        return {key(k): value(v) for k, v in members}
-
-    return decode
