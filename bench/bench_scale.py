@@ -29,12 +29,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 def bench_cold_start(record: Record, cluster: Cluster) -> None:
     """On an empty bridge: everything has to be read, compiled and sent."""
-    _starts(record, cluster, "cold start, empty bridge", empty=True)
+    _starts(record, cluster, "cold start", empty=True)
 
 
 def bench_restart(record: Record, cluster: Cluster) -> None:
     """On a bridge that has all of it: nothing may be sent."""
-    sent = _starts(record, cluster, "restart, all flows are there", empty=False)
+    sent = _starts(record, cluster, "restart", empty=False)
     assert sent == 0, f"{sent} messages at a restart"
 
 
@@ -60,7 +60,7 @@ def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
         facts={
             "messages": f"{sent:,}",
             "CPU": duration(middle.cpu),
-            "CPU of ovs-vswitchd": duration(sorted(switch)[len(switch) // 2]),
+            "CPU of OVS": duration(sorted(switch)[len(switch) // 2]),
             "resident": size(max(each.resident for each in used)),
             "peak": size(max(each.peak for each in used)),
             "load": f"{os.getloadavg()[0]:.1f}",

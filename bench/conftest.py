@@ -72,8 +72,9 @@ def pytest_runtest_logstart(nodeid: str) -> None:
 
 def pytest_terminal_summary(config: pytest.Config) -> None:
     run = config.stash[_RUN]
+    run.machine["Load at the end"] = f"{os.getloadavg()[0]:.2f}"
     report.to_terminal(run, _console)
-    _console.print(f"[dim]load now: {os.getloadavg()[0]:.2f}")
+    _console.print(f"[dim]load now: {run.machine['Load at the end']}")
     if path := config.getoption("--results"):
         run.save(path)
         _console.print(f"[dim]{path}")

@@ -43,8 +43,9 @@ TOPICS: Final = {
     "scale": (
         "The agent on a real API server",
         "Services of ten endpoints each, read from kube-apiserver and etcd that run on the same "
-        "cores. The start is from fork to the barrier's answer for all flows; a change is an "
-        "endpoint added to one Service, and is exactly one OpenFlow message.",
+        "cores. The start is from fork to the barrier's answer for all flows: a cold one with an "
+        "empty bridge, a restart with one that has all flows, to which nothing is sent. A change "
+        "is an endpoint added to one Service, and is exactly one OpenFlow message.",
     ),
     "imports": (
         "Import",
