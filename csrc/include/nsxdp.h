@@ -182,6 +182,52 @@ NSX_API int nsx_bucket_next(const struct nsx_group_view *, size_t *offset,
 NSX_API int nsx_group_format(const struct nsx_group_view *, nsx_tables,
                              struct nsx_buf *, struct nsx_error *);
 
+/* Meters. */
+
+enum nsx_meter_command {        /* As OpenFlow's OFPMC_*. */
+    NSX_METER_ADD = 0,
+    NSX_METER_MODIFY = 1,
+    NSX_METER_DELETE = 2,
+};
+
+/* Parses one meter in ovs-ofctl's syntax
+ * ("meter=1,pktps,burst,band=type=drop,rate=100,burst_size=10"; "meter=1" to
+ * delete) and appends the OFPT_METER_MOD that 'command' makes of it, with xid
+ * 0. */
+NSX_API int nsx_meter_parse(const char *text, size_t len,
+                            enum nsx_meter_command, struct nsx_buf *,
+                            struct nsx_error *);
+
+/* Appends the meter of the OFPT_METER_MOD of 'len' bytes at 'msg' as ovs-ofctl
+ * dump-meters prints it: a line, and one for each band. */
+NSX_API int nsx_meter_format(const void *msg, size_t len, struct nsx_buf *,
+                             struct nsx_error *);
+
+/* Packet-outs. */
+
+/* Parses a packet-out in ovs-ofctl's syntax
+ * ("in_port=1,packet=HEX,actions=output:2") and appends the OFPT_PACKET_OUT,
+ * with xid 0. */
+NSX_API int nsx_packet_out_parse(const char *text, size_t len, nsx_tables,
+                                 struct nsx_buf *, struct nsx_error *);
+
+/* Appends the OFPT_PACKET_OUT of 'len' bytes at 'msg' in that syntax. */
+NSX_API int nsx_packet_out_format(const void *msg, size_t len, nsx_tables,
+                                  struct nsx_buf *, struct nsx_error *);
+
+/* The parts of a flow: its match ("tcp,nw_dst=10.0.0.1": struct ofp_match,
+ * padded), and its instructions, whose actions may be any packet's. */
+NSX_API int nsx_match_text_parse(const char *text, size_t len,
+                                 struct nsx_buf *, struct nsx_error *);
+NSX_API int nsx_match_text_format(const void *match, size_t len,
+                                  struct nsx_buf *, struct nsx_error *);
+NSX_API int nsx_instructions_text_parse(const char *text, size_t len,
+                                        nsx_tables, struct nsx_buf *,
+                                        struct nsx_error *);
+NSX_API int nsx_instructions_text_format(const void *instructions, size_t len,
+                                         nsx_tables, struct nsx_buf *,
+                                         struct nsx_error *);
+
 /* Messages. */
 
 /* Appends any OpenFlow 1.5 message that nsxdp knows as ovs-ofctl ofp-print

@@ -1,7 +1,7 @@
 """OpenFlow 1.5 with Open vSwitch's extensions: text, bytes, and a connection to a bridge.
 
-For one flow at a time, `Flow` and `Group`; for any number of them, `Template` (columns to bytes)
-and `DesiredSet` (bytes to what has to be sent); to a switch, `Connection`, which lasts, and
+For one at a time, `Flow`, `Group` and `Meter`; for any number of them, `Template` (columns to
+bytes) and `DesiredSet` (bytes to what has to be sent); to a switch, `Connection`, which lasts, and
 `Switch`, which has all at hand.
 """
 
@@ -23,7 +23,9 @@ from nsxdp.openflow.errors import (
 )
 from nsxdp.openflow.flow import Flow, FlowStats, Group
 from nsxdp.openflow.messages import Message, MeterCommand, MeterMod, PacketIn, PacketOut, decode
+from nsxdp.openflow.meter import Band, Meter
 from nsxdp.openflow.monitor import Event, FlowUpdate, MonitorFlags
+from nsxdp.openflow.parts import Actions, Match
 from nsxdp.openflow.requests import CtTuple, ct_flush, delete_flows
 from nsxdp.openflow.session import Options as SessionOptions
 from nsxdp.openflow.session import Session
@@ -33,6 +35,8 @@ from nsxdp.openflow.template import Hole, Stamped, Template, gather
 from nsxdp.openflow.trace import Trace, TraceStep
 
 __all__ = [
+    "Actions",
+    "Band",
     "Changes",
     "CommitError",
     "CommitResult",
@@ -50,7 +54,9 @@ __all__ = [
     "FlowUpdate",
     "Group",
     "Hole",
+    "Match",
     "Message",
+    "Meter",
     "MeterCommand",
     "MeterMod",
     "MonitorFlags",

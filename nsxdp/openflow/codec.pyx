@@ -53,6 +53,17 @@ cdef extern from "nsxdp.h" nogil:
     int nsx_group_desc_next(const void *, size_t, size_t *, nsx_group_view *, nsx_error *)
     int nsx_group_format(const nsx_group_view *, nsx_tables, nsx_buf *, nsx_error *)
 
+    enum nsx_meter_command:
+        pass
+    int nsx_meter_parse(const char *, size_t, nsx_meter_command, nsx_buf *, nsx_error *)
+    int nsx_meter_format(const void *, size_t, nsx_buf *, nsx_error *)
+    int nsx_packet_out_parse(const char *, size_t, nsx_tables, nsx_buf *, nsx_error *)
+    int nsx_packet_out_format(const void *, size_t, nsx_tables, nsx_buf *, nsx_error *)
+    int nsx_match_text_parse(const char *, size_t, nsx_buf *, nsx_error *)
+    int nsx_match_text_format(const void *, size_t, nsx_buf *, nsx_error *)
+    int nsx_instructions_text_parse(const char *, size_t, nsx_tables, nsx_buf *, nsx_error *)
+    int nsx_instructions_text_format(const void *, size_t, nsx_tables, nsx_buf *, nsx_error *)
+
     int nsx_message_format(const void *, size_t, nsx_tables, nsx_buf *, nsx_error *)
     int nsx_stream_split(const void *, size_t, size_t *, size_t *, nsx_error *)
     int nsx_bundle_wrap(const void *, size_t, uint32_t, uint16_t, uint32_t, nsx_buf *, nsx_error *)
@@ -367,6 +378,147 @@ def group_format(const uint8_t[::1] message not None, Tables tables=None):
     nsx_buf_init(&buf)
     if (nsx_group_mod_decode(start(message), message.shape[0], &group, &error)
             or nsx_group_format(&group, tables_pointer(tables), &buf, &error)):
+        nsx_buf_uninit(&buf)
+        raise_decode_error(&error)
+    return take_text(&buf)
+
+
+# Meters, packet-outs, and the parts of flows.
+
+METER_ADD = 0
+METER_MODIFY = 1
+METER_DELETE = 2
+
+
+def meter_parse(str text not None, int command=0):
+    """Make the OFPT_METER_MOD of a meter in ovs-ofctl's syntax.
+
+    Raises
+    ------
+    ParseError
+    """
+    cdef bytes encoded = text.encode()
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_meter_parse(encoded, len(encoded), <nsx_meter_command> command, &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_parse_error(&error, encoded)
+    return take(&buf)
+
+
+def meter_format(const uint8_t[::1] message not None):
+    """Print an OFPT_METER_MOD's meter as ``ovs-ofctl dump-meters`` does.
+
+    Raises
+    ------
+    DecodeError
+    """
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_meter_format(start(message), message.shape[0], &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_decode_error(&error)
+    return take_text(&buf)
+
+
+def packet_out_parse(str text not None, Tables tables=None):
+    """Make the OFPT_PACKET_OUT of a packet-out in ovs-ofctl's syntax.
+
+    Raises
+    ------
+    ParseError
+    """
+    cdef bytes encoded = text.encode()
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_packet_out_parse(encoded, len(encoded), tables_pointer(tables), &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_parse_error(&error, encoded)
+    return take(&buf)
+
+
+def packet_out_format(const uint8_t[::1] message not None, Tables tables=None):
+    """Print an OFPT_PACKET_OUT in the syntax of ``ovs-ofctl packet-out``.
+
+    Raises
+    ------
+    DecodeError
+    """
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_packet_out_format(start(message), message.shape[0], tables_pointer(tables), &buf,
+                             &error):
+        nsx_buf_uninit(&buf)
+        raise_decode_error(&error)
+    return take_text(&buf)
+
+
+def match_parse(str text not None):
+    """Make the ``struct ofp_match`` of a match in ovs-ofctl's syntax.
+
+    Raises
+    ------
+    ParseError
+    """
+    cdef bytes encoded = text.encode()
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_match_text_parse(encoded, len(encoded), &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_parse_error(&error, encoded)
+    return take(&buf)
+
+
+def match_format(const uint8_t[::1] match not None):
+    """Print a ``struct ofp_match`` as a flow dump does.
+
+    Raises
+    ------
+    DecodeError
+    """
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_match_text_format(start(match), match.shape[0], &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_decode_error(&error)
+    return take_text(&buf)
+
+
+def instructions_parse(str text not None, Tables tables=None):
+    """Make the instructions of what may follow ``actions=`` in a flow.
+
+    Raises
+    ------
+    ParseError
+    """
+    cdef bytes encoded = text.encode()
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_instructions_text_parse(encoded, len(encoded), tables_pointer(tables), &buf, &error):
+        nsx_buf_uninit(&buf)
+        raise_parse_error(&error, encoded)
+    return take(&buf)
+
+
+def instructions_format(const uint8_t[::1] instructions not None, Tables tables=None):
+    """Print instructions as a flow dump does after ``actions=``.
+
+    Raises
+    ------
+    DecodeError
+    """
+    cdef nsx_buf buf
+    cdef nsx_error error
+    nsx_buf_init(&buf)
+    if nsx_instructions_text_format(start(instructions), instructions.shape[0],
+                                    tables_pointer(tables), &buf, &error):
         nsx_buf_uninit(&buf)
         raise_decode_error(&error)
     return take_text(&buf)

@@ -12,7 +12,8 @@ from typing import Self
 
 from nsxdp.openflow import codec
 from nsxdp.openflow.codec import Tables
-from nsxdp.openflow.messages import NO_BUFFER, FlowMod, GroupMod, frame
+from nsxdp.openflow.messages import HEADER, NO_BUFFER, FlowMod, GroupMod, frame
+from nsxdp.openflow.parts import Actions, Match
 
 __all__ = ["Flow", "FlowStats", "Group"]
 
@@ -38,8 +39,7 @@ class Flow:
 
     table: int
     priority: int
-    match: bytes
-    """``struct ofp_match``, padded."""
+    match: Match
     instructions: bytes
     cookie: int = 0
     idle_timeout: int = 0
@@ -55,7 +55,24 @@ class Flow:
         ------
         ParseError
         """
-        return cls.decode(codec.flow_parse(text, tables=tables))
+        # What a switch would refuse is a flow all the same: no check of the bytes.
+        message = codec.flow_parse(text, tables=tables)
+        body = message[HEADER.size :]
+        head = _FLOW_MOD.unpack_from(body)
+        cookie, _, table, _, idle_timeout, hard_timeout, priority = head[:7]
+        match = body[_FLOW_MOD.size :]
+        end = (int.from_bytes(match[2:4], "big") + 7) // 8 * 8
+        return cls(
+            table,
+            priority,
+            Match(match[:end]),
+            match[end:],
+            cookie,
+            idle_timeout,
+            hard_timeout,
+            importance=head[11],
+            flags=head[10],
+        )
 
     @classmethod
     def decode(cls, message: bytes) -> Self:
@@ -66,7 +83,7 @@ class Flow:
         DecodeError
         """
         _, fields = codec.flow_mod_decode(message)
-        return cls(*fields)
+        return cls._of(fields)
 
     @classmethod
     def decode_reply(cls, reply: bytes) -> list[tuple[Self, FlowStats]]:
@@ -76,7 +93,16 @@ class Flow:
         ------
         DecodeError
         """
-        return [(cls(*fields), FlowStats(*stats)) for fields, stats in codec.flow_descs(reply)]
+        return [(cls._of(fields), FlowStats(*stats)) for fields, stats in codec.flow_descs(reply)]
+
+    @classmethod
+    def _of(cls, fields: codec.FlowFields) -> Self:
+        return cls(fields[0], fields[1], Match(fields[2]), *fields[3:])
+
+    @property
+    def actions(self) -> Actions:
+        """The instructions, as a value of their own."""
+        return Actions(self.instructions)
 
     def encode(self, command: int = codec.FLOW_ADD, xid: int = 0) -> bytes:
         """The OFPT_FLOW_MOD that does ``command`` with it."""
@@ -127,7 +153,19 @@ class Group:
         ------
         ParseError
         """
-        return cls.decode(codec.group_parse(text, tables=tables))
+        # What a switch would refuse is a group all the same: no check of the bytes.
+        view = memoryview(codec.group_parse(text, tables=tables))
+        group_id = kind = 0
+        buckets, properties = b"", b""
+        while len(view):
+            body = view[HEADER.size : int.from_bytes(view[2:4], "big")]
+            _, part, group_id, length, _ = _GROUP_MOD.unpack_from(body)
+            end = _GROUP_MOD.size + length
+            if not buckets:
+                kind, properties = part, bytes(body[end:])
+            buckets += body[_GROUP_MOD.size : end]
+            view = view[HEADER.size + len(body) :]
+        return cls(group_id, kind, buckets, properties)
 
     @classmethod
     def decode(cls, messages: bytes) -> Self:

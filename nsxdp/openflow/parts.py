@@ -1,0 +1,58 @@
+"""The parts of a flow as values: what it matches, and what it does."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from nsxdp.openflow import codec
+from nsxdp.openflow.codec import Tables
+
+__all__ = ["Actions", "Match"]
+
+
+class Match(bytes):
+    """What a flow matches: the bytes of a ``struct ofp_match``, padded."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a match in ovs-ofctl's syntax: ``tcp,nw_dst=10.0.0.1``; empty for everything.
+
+        Raises
+        ------
+        ParseError
+        """
+        return cls(codec.match_parse(text))
+
+    def __str__(self) -> str:
+        return codec.match_format(self)
+
+    def __repr__(self) -> str:
+        return f"Match.parse({str(self)!r})"
+
+
+class Actions(bytes):
+    """What a flow does: the bytes of its instructions; none to drop."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str, tables: Tables | None = None) -> Self:
+        """Read what may follow ``actions=``, of a flow that matches whatever these need.
+
+        Raises
+        ------
+        ParseError
+        """
+        return cls(codec.instructions_parse(text, tables))
+
+    def format(self, tables: Tables | None = None) -> str:
+        """The actions as ``ovs-ofctl dump-flows`` prints them; ``drop`` for none."""
+        return codec.instructions_format(self, tables)
+
+    def __str__(self) -> str:
+        return self.format()
+
+    def __repr__(self) -> str:
+        return f"Actions.parse({str(self)!r})"
