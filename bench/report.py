@@ -47,6 +47,13 @@ TOPICS: Final = {
         "empty bridge, a restart with one that has all flows, to which nothing is sent. A change "
         "is an endpoint added to one Service, and is exactly one OpenFlow message.",
     ),
+    "ovsdb": (
+        "OVSDB",
+        "The first replica of a large database, in a process of its own: until all rows are there, "
+        "the processor's time of the client alone, and what its memory grows by. The bare socket "
+        "shows how long the server takes. Then transactions one after the other, each when the "
+        "answer to the one before is there; the bare socket sends bytes that were made before.",
+    ),
     "imports": (
         "Import",
         "A process that imports the library and ends; its resident memory at that time.",
