@@ -1,17 +1,94 @@
-"""The ``nsxdp`` command. Each module here is one of its commands: a `typer.Typer` ``app``."""
+"""The ``nsxdp`` command.
+
+What a command needs is imported when it is run, so that help and completion come at once: the
+tables here have its name, its module, and the line that the list of commands shows.
+"""
 
 import sys
 from importlib import import_module
-from pkgutil import iter_modules
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import nsxdp
 
+COMMANDS = {
+    "parse-flows": ("_texts", "Check flows, and show the messages that add them."),
+    "parse-group": ("_texts", "Check groups, and show the messages that add them."),
+    "parse-meter": ("_texts", "Check meters, and show the messages that add them."),
+    "ofp-print": ("_texts", "Show OpenFlow messages, given as hexadecimal bytes."),
+    "dump-flows": ("_bridge", "Show a bridge's flows, by table and priority."),
+    "add-flows": ("_bridge", "Add flows: all of them, or none."),
+    "replace-flows": (
+        "_bridge",
+        "Make these the bridge's only flows, at once; those that are right are not touched.",
+    ),
+    "diff-flows": (
+        "_bridge",
+        'Show how flows differ: "-" only in the first, "+" only in the second.',
+    ),
+    "del-flows": ("_bridge", "Delete a bridge's flows; all of them, if none is named."),
+    "dump-groups": ("_bridge", "Show a bridge's groups."),
+    "monitor": (
+        "_bridge",
+        "Show a bridge's flows, and then each change of them, until Ctrl-C.",
+    ),
+    "trace": (
+        "_bridge",
+        "Show what would become of a packet: the tables that it meets, and where it goes.",
+    ),
+    "top": ("_bridge", "Show the busiest flows, and how busy they are, until Ctrl-C."),
+}
+"""Commands with their module and what they do."""
+
+GROUPS = {
+    "lab": "A node with pods on a private Open vSwitch, and a real API server if you like.",
+    "ovsdb": "Any OVSDB database: read, change and watch its rows.",
+}
+"""Modules that are groups of commands."""
+
+
+class _Later(TyperGroup):
+    """Stands for a command until it is used."""
+
+    def real(self) -> Any:
+        """Import it."""
+        name = str(self.name)
+        module = import_module(f"{__name__}.{COMMANDS[name][0] if name in COMMANDS else name}")
+        found = typer.main.get_group(module.app)
+        found.name = name
+        return found.commands[name] if name in COMMANDS else found
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """As the command itself does."""
+        return self.real().make_context(*arguments, **options)
+
+
+class _Commands(TyperGroup):
+    """Knows its commands without having imported them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which help shows them."""
+        del ctx
+        return [*COMMANDS, *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        del ctx
+        if cmd_name in COMMANDS:
+            return _Later(name=cmd_name, help=COMMANDS[cmd_name][1])
+        return _Later(name=cmd_name, help=GROUPS[cmd_name]) if cmd_name in GROUPS else None
+
+
 app = typer.Typer(
     name="nsxdp",
-    help="Kubernetes Services and pods on Open vSwitch.",
+    cls=_Commands,
+    help="""Kubernetes Services and pods on Open vSwitch.
+
+    Flows, groups and packets of a bridge, in ovs-ofctl's syntax, with OpenFlow 1.5. In colours on a
+    terminal; plain lines, or --json, in a pipe.
+    """,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,11 +110,6 @@ def _options(
     del version  # its callback has seen to it
 
 
-for _module in sorted(found.name for found in iter_modules(__path__)):
-    if not _module.startswith("_"):
-        app.add_typer(import_module(f"{__name__}.{_module}").app, name=_module)
-
-
 def main() -> None:
     """Run the command."""
-    sys.exit(app())
+    sys.exit(app(prog_name="nsxdp"))

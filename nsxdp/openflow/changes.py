@@ -11,7 +11,7 @@ from nsxdp.openflow.flow import Flow
 from nsxdp.openflow.messages import HEADER
 from nsxdp.openflow.stats import FlowTable
 
-__all__ = ["Changes", "compare", "diff_line", "flow_mods"]
+__all__ = ["Changes", "between", "compare", "diff_line", "flow_mods"]
 
 FlowLike = Flow | str | bytes
 """A flow, its text in ovs-ofctl's syntax, or the OFPT_FLOW_MOD that adds it."""
@@ -69,24 +69,46 @@ def compare(installed: FlowTable, wanted: Iterable[bytes]) -> Changes:
     Cookie, timeouts, importance and instructions are compared, as ``ovs-ofctl replace-flows``
     compares them.
     """
-    changes = Changes()
-    missing = {}
-    for mod in wanted:
-        _, (table, priority, match, instructions, *rest) = codec.flow_mod_decode(mod)
-        cookie, idle, hard, importance, _ = rest
-        content = (cookie, idle, hard, importance, instructions)
-        missing[table, priority, match] = (content, mod)
-    unchanged = 0
+    removed, changed, unchanged = [], [], 0
+    missing = _by_key(wanted)
     for i in range(len(installed)):
         found = missing.pop(installed.key(i), None)
         if found is None:
-            changes.removed.append(installed.flow_mod(i))
+            removed.append(installed.flow_mod(i))
         elif found[0] != installed.content(i):
-            changes.changed.append((installed.flow_mod(i), found[1]))
+            changed.append((installed.flow_mod(i), found[1]))
         else:
             unchanged += 1
-    changes.added.extend(mod for _, mod in missing.values())
-    return Changes(changes.added, changes.changed, changes.removed, unchanged)
+    return Changes([mod for _, mod in missing.values()], changed, removed, unchanged)
+
+
+def between(before: Iterable[bytes], after: Iterable[bytes]) -> Changes:
+    """Compare two lists of the OFPT_FLOW_MODs that add flows, as `compare` does."""
+    old, new = _by_key(before), _by_key(after)
+    both = old.keys() & new.keys()
+    changed = [
+        (old[key][1], new[key][1]) for key in old if key in both and old[key][0] != new[key][0]
+    ]
+    return Changes(
+        [mod for key, (_, mod) in new.items() if key not in both],
+        changed,
+        [mod for key, (_, mod) in old.items() if key not in both],
+        len(both) - len(changed),
+    )
+
+
+_Key = tuple[int, int, bytes]
+_Content = tuple[int, int, int, int, bytes]
+
+
+def _by_key(mods: Iterable[bytes]) -> dict[_Key, tuple[_Content, bytes]]:
+    found = {}
+    for mod in mods:
+        _, (table, priority, match, instructions, *rest) = codec.flow_mod_decode(mod)
+        cookie, idle, hard, importance, _ = rest
+        content = (cookie, idle, hard, importance, instructions)
+        found[table, priority, match] = (content, mod)
+    return found
 
 
 def diff_line(flow_mod: bytes, tables: Tables | None = None) -> str:

@@ -9,6 +9,7 @@ A million flows are a million rows of one numpy array, and objects only where so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, overload
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _ANY: Final = 0xFFFFFFFF
+_DEFAULT_PRIORITY: Final = 0x8000
 _MULTIPART: Final = HEADER.size + 8
 """Bytes before the body of a multipart reply."""
 
@@ -272,6 +274,17 @@ class FlowTable:
         """The i-th as ``ovs-ofctl dump-flows`` prints it."""
         row = self.rows[i : i + 1].tobytes() if i >= 0 else self.rows[i:][:1].tobytes()
         return codec.flow_row_format(self.data, row, self.tables, cookie, stats)
+
+    def match_and_actions(self, i: int) -> tuple[str, str]:
+        """The i-th flow's match and what it does, as text."""
+        row = self.rows[i].copy()
+        for name in ("table", "idle_timeout", "hard_timeout", "importance", "flags"):
+            row[name] = 0
+        row["priority"] = _DEFAULT_PRIORITY
+        text = codec.flow_row_format(self.data, row.tobytes(), self.tables, False, False)
+        # The first table's name, where it has one, is printed even here.
+        match, _, actions = text.partition("actions=")
+        return re.sub(r"^table=[^,]*, ", "", match).rstrip(), actions
 
     def lines(self, *, stats: bool = True, cookie: bool = True) -> Iterator[str]:
         """All, as ``ovs-ofctl dump-flows`` prints them."""

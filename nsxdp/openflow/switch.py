@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -324,7 +324,7 @@ class Switch:
 
     async def monitor(
         self, filter_: str = "", flags: int = MonitorFlags.EVERYTHING
-    ) -> AsyncIterator[FlowUpdate]:
+    ) -> AsyncGenerator[FlowUpdate, None]:
         """Each change of the flows that a text selects; first, those that are there.
 
         Where one reads too slowly, the switch says `nsxdp.openflow.monitor.Event.PAUSED`.
