@@ -70,7 +70,7 @@ def pytest_runtest_logstart(nodeid: str) -> None:
     _console.print(f"[dim]{datetime.now():%H:%M:%S}[/] [bold]{topic}[/]: {words}")
 
 
-def pytest_terminal_summary(config: pytest.Config) -> None:
+def pytest_terminal_summary(exitstatus: int, config: pytest.Config) -> None:
     run = config.stash[_RUN]
     run.machine["Load at the end"] = f"{os.getloadavg()[0]:.2f}"
     report.to_terminal(run, _console)
@@ -78,7 +78,8 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
     if path := config.getoption("--results"):
         run.save(path)
         _console.print(f"[dim]{path}")
-    if folder := config.getoption("--docs"):
+    folder = config.getoption("--docs")
+    if folder and exitstatus == pytest.ExitCode.OK:
         report.to_docs(run, folder)
         _console.print(f"[dim]{folder / 'benchmarks.md'}")
 
