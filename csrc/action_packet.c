@@ -209,6 +209,18 @@ nsx_format_note(struct nsx_buf *buf, const uint8_t *a, size_t n,
 
 /* conjunction(ID,K/N): subtype 34, K - 1 at 10, N at 11, ID at 12. */
 
+/* Takes 'c' and the blanks around it off the front of 'rest'. */
+static bool
+take_separator(struct nsx_slice *rest, char c)
+{
+    *rest = nsx_slice_trim(*rest);
+    if (!rest->n || *rest->s != c) {
+        return false;
+    }
+    *rest = nsx_slice_trim((struct nsx_slice) { rest->s + 1, rest->n - 1 });
+    return true;
+}
+
 int
 nsx_parse_conjunction(struct nsx_action_list *list, struct nsx_slice word,
                       struct nsx_slice arg)
@@ -219,9 +231,9 @@ nsx_parse_conjunction(struct nsx_action_list *list, struct nsx_slice word,
     struct nsx_slice id, k_s, n_s;
     uint64_t k, n;
 
-    if (!nsx_next_word(&rest, ", ", &id) || !nsx_next_word(&rest, ", /", &k_s)
-        || !nsx_next_word(&rest, " /", &n_s)
-        || nsx_slice_trim(rest).n) {
+    if (!nsx_next_word(&rest, ", ", &id) || !take_separator(&rest, ',')
+        || !nsx_next_word(&rest, " /", &k_s) || !take_separator(&rest, '/')
+        || !nsx_next_word(&rest, " ", &n_s) || nsx_slice_trim(rest).n) {
         return nsx_parse_error(parser, arg.n ? arg : word,
                                "the syntax is conjunction(id,k/n)");
     }

@@ -324,7 +324,7 @@ def test_two_buckets_with_one_id_are_refused(desired: DesiredSet) -> None:
     message = bytearray(encode([group(1, 1, 2)]))
     message[message.index(b"\0\0\0\2\xff\xff") + 3] = 1
 
-    with pytest.raises(DecodeError, match="two buckets 1"):
+    with pytest.raises(DecodeError, match="two buckets with bucket_id 1"):
         desired.replace([1], message, [len(message)])
 
 
