@@ -158,7 +158,7 @@ nsx_parse_encap(struct nsx_action_list *list, struct nsx_slice word,
     }
     nsx_finish_action(list->buf, start);
 
-    list->packet_type = packet_type;
+    nsx_action_list_set_packet_type(list, packet_type);
     if (packet_type >> 16 == NS_ETHERTYPE) {
         nsx_action_list_set_eth_type(list, packet_type & UINT16_MAX);
     }
@@ -282,10 +282,10 @@ nsx_parse_decap(struct nsx_action_list *list,
     size_t start = nsx_put_nx_action(list->buf, 47, 16);
     nsx_set32(list->buf->data + start + 12, packet_type);
     if (list->packet_type == PT_ETHERNET) {
-        list->packet_type = (NS_ETHERTYPE << 16
-                             | nsx_action_list_eth_type(list));
+        nsx_action_list_set_packet_type(
+            list, NS_ETHERTYPE << 16 | nsx_action_list_eth_type(list));
     } else {
-        list->packet_type = PT_UNKNOWN;
+        nsx_action_list_set_packet_type(list, PT_UNKNOWN);
         nsx_action_list_set_eth_type(list, UINT16_MAX);
     }
     return 0;

@@ -3,6 +3,8 @@
 
 #include "action_verbs.h"
 
+#include <arpa/inet.h>
+
 #define VID_PRESENT 0x10        /* OFPVID_PRESENT, in the first byte. */
 
 /* set_field: type 25, from 4 on an OXM with its value and maybe its mask. */
@@ -88,12 +90,8 @@ put_setting(struct nsx_action_list *list, const struct setting *s,
     }
 
     size_t start = nsx_put_action(list->buf, 25, 4);
-    nsx_oxm_put_header(list->buf, s->field, has_mask);
-    size_t value = list->buf->size;
-    nsx_put(list->buf, s->value, n);
-    if (has_mask) {
-        nsx_put(list->buf, s->mask, n);
-    }
+    size_t value = nsx_oxm_put(list->buf, s->field, s->value,
+                               has_mask ? s->mask : NULL);
     nsx_finish_action(list->buf, start);
 
     if (nsx_field_id(s->field) == NSX_F_VLAN_TCI) {
@@ -224,8 +222,16 @@ parse_mod_nw(struct nsx_action_list *list, enum nsx_field_id id,
 {
     int error = nsx_require(list, nsx_action_list_eth_type(list) == 0x800,
                             word, "ip");
+    char s[INET_ADDRSTRLEN] = "";
+    struct in_addr address;
+    struct nsx_slice name;
 
-    return error ? error : parse_mod(list, id, word, arg);
+    /* ovs-ofctl is stricter with these than with matches' addresses. */
+    memcpy(s, arg.s, arg.n < sizeof s ? arg.n : 0);
+    return (error ? error
+            : !nsx_is_hole(arg, &name) && inet_pton(AF_INET, s, &address) != 1
+            ? nsx_parse_error(list->parser, arg, "not an IPv4 address")
+            : parse_mod(list, id, word, arg));
 }
 
 int
@@ -242,55 +248,17 @@ nsx_parse_mod_nw_dst(struct nsx_action_list *list, struct nsx_slice word,
     return parse_mod_nw(list, NSX_F_IPV4_DST, word, arg);
 }
 
-/* Reads the header of a setting.  Fields of which a match cannot have a part
- * can be set in part, so that a mask proves nothing about the field. */
-static const struct nsx_field *
-pull_header(const uint8_t *p, size_t n, bool *has_mask)
-{
-    uint8_t header[4];
-    size_t header_len;
-    bool masked;
-
-    if (n < sizeof header) {
-        return NULL;
-    }
-    memcpy(header, p, sizeof header);
-    *has_mask = header[2] & 1;
-    if (*has_mask) {
-        if (header[3] % 2) {
-            return NULL;
-        }
-        header[2] &= 0xfe;
-        header[3] /= 2;
-    }
-    return nsx_oxm_pull_header(header, sizeof header, &masked, &header_len);
-}
-
 /* Reads the setting of the 'n' bytes at 'a' and returns what it takes of them,
  * 0 if they are none. */
 static size_t
 pull_setting(const uint8_t *a, size_t n, struct setting *s)
 {
-    const size_t header_len = 4;
     bool has_mask;
+    size_t len;
 
-    s->field = pull_header(a + 4, n - 4, &has_mask);
-    if (!s->field) {
-        return 0;
-    }
-
-    size_t n_bytes = nsx_field_n_bytes(s->field);
-    size_t used = 4 + header_len + (n_bytes << has_mask);
-    if (used > n) {
-        return 0;
-    }
-    memcpy(s->value, a + 4 + header_len, n_bytes);
-    if (has_mask) {
-        memcpy(s->mask, a + 4 + header_len + n_bytes, n_bytes);
-    } else {
-        memset(s->mask, 0xff, n_bytes);
-    }
-    return used;
+    /* Fields of which a match cannot have a part can be set in part. */
+    s->field = nsx_oxm_pull(a + 4, n - 4, s->value, s->mask, &has_mask, &len);
+    return s->field ? 4 + len : 0;
 }
 
 int

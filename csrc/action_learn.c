@@ -257,25 +257,23 @@ check_spec(struct nsx_action_list *list, struct nsx_slice at,
         return nsx_parse_error(list->parser, at, "%s is read-only",
                                nsx_field_name(dst));
     } else if (list->match) {
-        error = nsx_check_prerequisites(list->parser, learned, dst, at);
+        error = nsx_match_check_field(list->parser, learned, dst, at);
     }
 
     if ((spec->kind & DST_MASK) == DST_MATCH && spec->kind & SRC_IMMEDIATE) {
-        enum nsx_field_id id = nsx_field_id(dst);
         size_t n = nsx_field_n_bytes(dst);
+        uint8_t value[NSX_FIELD_MAX], mask[NSX_FIELD_MAX];
         uint8_t ones[NSX_FIELD_MAX];
 
-        learned->present[id / 64] |= UINT64_C(1) << id % 64;
+        nsx_match_get(learned, dst, value, mask);
         memset(ones, 0xff, sizeof ones);
+        nsx_copy_bits(spec->value, value, n, spec->dst.offset,
+                      spec->dst.n_bits);
+        nsx_copy_bits(ones, mask, n, spec->dst.offset, spec->dst.n_bits);
         if (spec->dst.n_bits == nsx_field_n_bits(dst)) {
-            memcpy(learned->fields[id].value, spec->value, n);
-            memcpy(learned->fields[id].mask, ones, n);
-        } else {
-            nsx_copy_bits(spec->value, learned->fields[id].value, n,
-                          spec->dst.offset, spec->dst.n_bits);
-            nsx_copy_bits(ones, learned->fields[id].mask, n, spec->dst.offset,
-                          spec->dst.n_bits);
+            memset(mask, 0xff, n);
         }
+        nsx_match_set(learned, dst, value, mask);
     }
     return error;
 }

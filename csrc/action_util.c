@@ -112,6 +112,13 @@ change(struct nsx_action_list *list, enum nsx_field_id id, uint64_t value)
 }
 
 void
+nsx_action_list_set_packet_type(struct nsx_action_list *list, uint32_t type)
+{
+    list->packet_type = type;
+    change(list, NSX_F_PACKET_TYPE, type);
+}
+
+void
 nsx_action_list_set_eth_type(struct nsx_action_list *list, uint32_t type)
 {
     change(list, NSX_F_ETH_TYPE, type);
@@ -137,24 +144,6 @@ nsx_require(const struct nsx_action_list *list, bool ok, struct nsx_slice word,
             const char *what)
 {
     return nsx_demand(list, ok || list->lenient, word, what);
-}
-
-int
-nsx_check_prerequisites(const struct nsx_parser *parser,
-                        const struct nsx_match *match_,
-                        const struct nsx_field *field, struct nsx_slice at)
-{
-    enum nsx_field_id id = nsx_field_id(field);
-    struct nsx_match match = *match_;
-
-    if (match.present[id / 64] >> id % 64 & 1) {
-        return 0;
-    }
-
-    /* A match on the field needs what an action on it needs. */
-    match.present[id / 64] |= UINT64_C(1) << id % 64;
-    memset(match.fields[id].mask, 0xff, sizeof match.fields[id].mask);
-    return nsx_match_check(parser, &match, at);
 }
 
 static bool
@@ -193,9 +182,8 @@ nsx_check_source(const struct nsx_action_list *list,
         }
         return 0;
     default:
-        return (list->match && !nsx_match_allows(list->match, field)
-                ? nsx_check_prerequisites(parser, list->match, field, at)
-                : 0);
+        return (list->match
+                ? nsx_match_check_field(parser, list->match, field, at) : 0);
     }
 }
 

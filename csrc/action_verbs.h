@@ -74,6 +74,7 @@ bool nsx_action_list_is_ip(const struct nsx_action_list *);
 
 /* Notes that a packet has another Ethernet type from here on, or no known
  * protocol over IP. */
+void nsx_action_list_set_packet_type(struct nsx_action_list *, uint32_t);
 void nsx_action_list_set_eth_type(struct nsx_action_list *, uint32_t type);
 void nsx_action_list_forget_ip_proto(struct nsx_action_list *);
 
@@ -105,11 +106,6 @@ int nsx_demand(const struct nsx_action_list *, bool ok, struct nsx_slice word,
                const char *what);
 int nsx_require(const struct nsx_action_list *, bool ok, struct nsx_slice word,
                 const char *what);
-
-/* Like nsx_check_source(), against any 'match'. */
-int nsx_check_prerequisites(const struct nsx_parser *,
-                            const struct nsx_match *,
-                            const struct nsx_field *, struct nsx_slice at);
 
 /* The field's value, or 0 where the match doesn't have all of it. */
 uint32_t nsx_match_exact(const struct nsx_match *, enum nsx_field_id);

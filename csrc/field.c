@@ -11,7 +11,7 @@
 
 const struct nsx_field nsx_fields[NSX_N_FIELDS] = {
 #define NSX_FIELD(ID, NAME, ALIAS, OXM, OXM_NAME, NXM, NXM_NAME, BYTES, BITS, \
-                  MASK, FORMAT, PREREQ, WRITABLE, FAMILY)                     \
+                  MASK, FORMAT, PREREQ, WRITABLE, SLOT)                       \
     [NSX_F_##ID] = {                                                          \
         .name = NAME,                                                         \
         .alias = ALIAS,                                                       \
@@ -20,11 +20,11 @@ const struct nsx_field nsx_fields[NSX_N_FIELDS] = {
         .oxm = OXM,                                                           \
         .nxm = NXM,                                                           \
         .id = NSX_F_##ID,                                                     \
+        .slot = NSX_F_##SLOT,                                                 \
         .n_bytes = BYTES,                                                     \
         .n_bits = BITS,                                                       \
         .format = NSX_FMT_##FORMAT,                                           \
         .prereq = NSX_PRE_##PREREQ,                                           \
-        .family = NSX_FAM_##FAMILY,                                           \
         .maskable = MASK,                                                     \
         .writable = WRITABLE,                                                 \
     },
@@ -74,27 +74,62 @@ nsx_field_from_id(enum nsx_field_id id)
     return &nsx_fields[id];
 }
 
-static bool
-is_named(struct nsx_slice name, const char *string)
+/* Names.  All of them are in a table of hashes that is made when the core is
+ * loaded: a text has one for every word. */
+
+#define N_NAMES 2048            /* More than twice what there is. */
+
+static struct name {
+    const char *name;
+    const struct nsx_field *field;
+} names[N_NAMES];
+
+static uint32_t
+hash_name(const char *s, size_t n)
 {
-    return *name.s == *string && nsx_slice_equals(name, string);
+    uint32_t hash = 2166136261u;
+
+    for (size_t i = 0; i < n; i++) {
+        hash = (hash ^ (uint8_t) s[i]) * 16777619u;
+    }
+    return hash ^ hash >> 15;
+}
+
+static void
+add_name(const char *name, const struct nsx_field *field)
+{
+    size_t i = hash_name(name, strlen(name)) % N_NAMES;
+
+    if (*name) {
+        while (names[i].name) {
+            i = (i + 1) % N_NAMES;
+        }
+        names[i] = (struct name) { name, field };
+    }
+}
+
+__attribute__((constructor)) static void
+add_names(void)
+{
+    for (size_t i = 0; i < NSX_N_FIELDS; i++) {
+        const struct nsx_field *field = &nsx_fields[i];
+
+        add_name(field->name, field);
+        add_name(field->alias, field);
+        add_name(field->oxm_name, field);
+        add_name(field->nxm_name, field);
+    }
+    /* What OpenFlow 1.3 has instead of its successor's own. */
+    add_name("ONFOXM_ET_TCP_FLAGS", &nsx_fields[NSX_F_TCP_FLAGS]);
 }
 
 const struct nsx_field *
 nsx_field_from_name(struct nsx_slice name)
 {
-    bool is_xm = (nsx_slice_starts_with(name, "NXM_")
-                  || nsx_slice_starts_with(name, "OXM_"));
-
-    for (size_t i = 0; name.n && i < NSX_N_FIELDS; i++) {
-        const struct nsx_field *field = &nsx_fields[i];
-
-        if (is_xm
-            ? (is_named(name, field->nxm_name)
-               || is_named(name, field->oxm_name))
-            : (is_named(name, field->name)
-               || is_named(name, field->alias))) {
-            return field;
+    for (size_t i = hash_name(name.s, name.n) % N_NAMES; names[i].name;
+         i = (i + 1) % N_NAMES) {
+        if (nsx_slice_equals(name, names[i].name)) {
+            return names[i].field;
         }
     }
     return NULL;
@@ -102,8 +137,8 @@ nsx_field_from_name(struct nsx_slice name)
 
 /* Headers. */
 
-static const struct nsx_field *
-field_from_header(uint32_t header)
+const struct nsx_field *
+nsx_field_from_header(uint64_t header)
 {
     switch (header) {
 #define NSX_FIELD(ID, NAME, ALIAS, OXM, OXM_NAME, NXM, ...)                   \
@@ -112,56 +147,173 @@ field_from_header(uint32_t header)
         return &nsx_fields[NSX_F_##ID];
 #include "fields.def"
 #undef NSX_FIELD
+    case NSX_NXOXM(0):
+        return &nsx_fields[NSX_F_DP_HASH];
+    case NSX_ONFOXM(42):
+        return &nsx_fields[NSX_F_TCP_FLAGS];
     default:
         return NULL;
     }
+}
+
+/* Reads a header at 'p', of the lengths that there are.  Sets '*len' to the
+ * bytes of its payload. */
+static const struct nsx_field *
+pull_header(const uint8_t *p, size_t n, bool *has_mask, size_t *header_len,
+            size_t *len)
+{
+    *header_len = 4;
+    *has_mask = false;
+    if (n < 4) {
+        return NULL;
+    }
+
+    uint32_t word = nsx_get32(p);
+    uint64_t header = word >> 9;
+    *has_mask = word >> 8 & 1;
+    *len = word & 0xff;
+    if (word >> 16 == NSX_OXM_EXPERIMENTER) {
+        if (n < 8 || *len < 4) {
+            return NULL;
+        }
+        header |= (uint64_t) nsx_get32(p + 4) << 32;
+        *header_len = 8;
+        *len -= 4;
+    }
+    return header & NSX_NO_HEADER ? NULL : nsx_field_from_header(header);
 }
 
 const struct nsx_field *
 nsx_oxm_pull_header(const uint8_t *p, size_t n, bool *has_mask,
                     size_t *header_len)
 {
-    if (n < 4) {
+    size_t len;
+    const struct nsx_field *field = pull_header(p, n, has_mask, header_len,
+                                                &len);
+
+    return (field && len == (size_t) field->n_bytes << *has_mask
+            && (field->maskable || !*has_mask)
+            ? field : NULL);
+}
+
+const struct nsx_field *
+nsx_oxm_pull(const uint8_t *p, size_t n, uint8_t *value, uint8_t *mask,
+             bool *has_mask, size_t *len)
+{
+    size_t header_len;
+    const struct nsx_field *field = pull_header(p, n, has_mask, &header_len,
+                                                len);
+
+    if (!field) {
         return NULL;
     }
 
-    uint32_t header = nsx_get32(p);
-    const struct nsx_field *field = field_from_header(header >> 9);
+    size_t width = *len >> *has_mask;
+    size_t gap = field->n_bytes - width;
+    *len += header_len;
+    if (*len > n || (width << *has_mask) + header_len != *len
+        || (nsx_is_tun_metadata(field->id)
+            ? width > field->n_bytes : width != field->n_bytes)) {
+        return NULL;
+    }
+    if (gap) {
+        memset(value, 0, gap);
+        memset(mask, *has_mask ? 0 : 0xff, gap);
+    }
+    memcpy(value + gap, p + header_len, width);
+    if (*has_mask) {
+        memcpy(mask + gap, p + header_len + width, width);
+    } else {
+        memset(mask + gap, 0xff, width);
+    }
+    return field;
+}
 
-    *has_mask = header >> 8 & 1;
-    *header_len = 4;
-    return (field
-            && (header >> 9) < NSX_NO_HEADER
-            && (header & 0xff) == (size_t) field->n_bytes << *has_mask
-            && (field->maskable || !*has_mask)
-            ? field : NULL);
+static void
+put_header(struct nsx_buf *buf, const struct nsx_field *field, bool has_mask,
+           size_t len)
+{
+    uint64_t header = (field->oxm & NSX_NO_HEADER ? field->nxm : field->oxm);
+    bool experimenter = header >> 7 << 48 == UINT64_MAX << 48;
+    uint32_t payload_len = (uint32_t) (len << has_mask)
+                           + (experimenter ? 4 : 0);
+
+    nsx_put32(buf, ((uint32_t) header << 9 | (uint32_t) has_mask << 8
+                    | payload_len));
+    if (experimenter) {
+        nsx_put32(buf, (uint32_t) (header >> 32));
+    }
 }
 
 void
 nsx_oxm_put_header(struct nsx_buf *buf, const struct nsx_field *field,
                    bool has_mask)
 {
-    uint32_t header = field->oxm < NSX_NO_HEADER ? field->oxm : field->nxm;
+    put_header(buf, field, has_mask, field->n_bytes);
+}
 
-    nsx_put32(buf, (header << 9 | (uint32_t) has_mask << 8
-                    | (uint32_t) field->n_bytes << has_mask));
+size_t
+nsx_field_wire_len(const struct nsx_field *field, const uint8_t *value,
+                   const uint8_t *mask)
+{
+    size_t n = field->n_bytes;
+    size_t i = 0;
+
+    if (nsx_is_tun_metadata(field->id)) {
+        while (i < n && !value[i] && !(mask && mask[i])) {
+            i++;
+        }
+    }
+    return n - i;
+}
+
+size_t
+nsx_oxm_put_part(struct nsx_buf *buf, const struct nsx_field *field,
+                 size_t len, const uint8_t *value, const uint8_t *mask)
+{
+    put_header(buf, field, mask != NULL, len);
+    size_t offset = buf->size;
+    nsx_put(buf, value, len);
+    if (mask) {
+        nsx_put(buf, mask, len);
+    }
+    return offset;
+}
+
+size_t
+nsx_oxm_put(struct nsx_buf *buf, const struct nsx_field *field,
+            const uint8_t *value, const uint8_t *mask)
+{
+    size_t len = nsx_field_wire_len(field, value, mask);
+    size_t gap = field->n_bytes - len;
+
+    return nsx_oxm_put_part(buf, field, len, value + gap,
+                            mask ? mask + gap : NULL);
 }
 
 uint32_t
 nsx_field_nxm_header(const struct nsx_field *field)
 {
-    uint32_t header = field->nxm < NSX_NO_HEADER ? field->nxm : field->oxm;
+    uint64_t header = field->nxm & NSX_NO_HEADER ? field->oxm : field->nxm;
 
-    return header < NSX_NO_HEADER ? header << 9 | field->n_bytes : 0;
+    return (header & NSX_NO_HEADER || header >> 32
+            ? 0 : (uint32_t) header << 9 | field->n_bytes);
 }
 
 bool
 nsx_field_has_header(const struct nsx_field *field)
 {
-    return field->oxm < NSX_NO_HEADER || field->nxm < NSX_NO_HEADER;
+    return !(field->oxm & NSX_NO_HEADER) || !(field->nxm & NSX_NO_HEADER);
 }
 
 /* Subfields. */
+
+/* True for a field's name that is its header's. */
+static bool
+is_header_name(struct nsx_slice name)
+{
+    return name.n > 0 && *name.s >= 'A' && *name.s <= 'Z';
+}
 
 /* Splits the decimal number at the front of '*rest' off. */
 static bool
@@ -190,6 +342,13 @@ nsx_subfield_parse(const struct nsx_parser *parser, struct nsx_slice text,
     }
 
     const struct nsx_field *field = nsx_field_from_name(name);
+    if (!field && name.n > 2 && !memcmp(name.s + name.n - 2, "_W", 2)) {
+        /* Nicira's name of a header with a mask. */
+        name.n -= 2;
+        field = nsx_field_from_name(name);
+        field = field && is_header_name(name) ? field : NULL;
+        name.n += 2;
+    }
     if (!field) {
         return nsx_parse_error(parser, name, "unknown field");
     }

@@ -7,7 +7,7 @@
 
 #include "core.h"
 
-#define NSX_FIELD_MAX 16        /* Bytes of the widest field: IPv6, xxreg. */
+#define NSX_FIELD_MAX 124       /* Bytes of the widest field: tun_metadata. */
 
 enum nsx_field_id {
 #define NSX_FIELD(ID, ...) NSX_F_##ID,
@@ -30,6 +30,11 @@ bool nsx_field_maskable(const struct nsx_field *);
  * vlan_vid and vlan_pcp. */
 bool nsx_field_has_header(const struct nsx_field *);
 
+/* The bytes of a value on the wire where its length isn't fixed: those of a
+ * tun_metadata that value or mask (NULL: exact) need, else all. */
+size_t nsx_field_wire_len(const struct nsx_field *, const uint8_t *value,
+                          const uint8_t *mask);
+
 /* 'name' may be ovs-ofctl's ("reg0", "nw_dst", "tcp_dst"), an NXM name
  * ("NXM_NX_REG0") or an OXM name ("OXM_OF_ETH_DST"). */
 const struct nsx_field *nsx_field_from_name(struct nsx_slice name);
@@ -37,14 +42,29 @@ const struct nsx_field *nsx_field_from_id(enum nsx_field_id);
 
 /* Reads an OXM header (4 bytes, 8 for an experimenter's) at the front of the
  * 'n' bytes at 'p'.  Sets '*has_mask' and '*header_len'; the payload follows.
- * Returns NULL for a field that is not in the table or a wrong length. */
+ * Returns NULL for a field that is not in the table or a wrong length: any but
+ * the field's own. */
 const struct nsx_field *nsx_oxm_pull_header(const uint8_t *p, size_t n,
                                             bool *has_mask,
                                             size_t *header_len);
 
+/* Likewise, for the whole of an entry: of a tun_metadata, which may be shorter
+ * than the field, too.  Copies the value and the mask, right-aligned, to the
+ * nsx_field_n_bytes() bytes at 'value' and 'mask' (all ones where there is
+ * none) and sets '*len' to the entry's length.  Returns NULL also where it is
+ * cut off. */
+const struct nsx_field *nsx_oxm_pull(const uint8_t *p, size_t n,
+                                     uint8_t *value, uint8_t *mask,
+                                     bool *has_mask, size_t *len);
+
 /* Appends the header that Open vSwitch uses for the field in OpenFlow 1.5. */
 void nsx_oxm_put_header(struct nsx_buf *, const struct nsx_field *,
                         bool has_mask);
+
+/* Appends header, value and, unless it is NULL, mask, as short as they may
+ * be.  Returns where the value starts. */
+size_t nsx_oxm_put(struct nsx_buf *, const struct nsx_field *,
+                   const uint8_t *value, const uint8_t *mask);
 
 /* The 4-byte header that Open vSwitch's own actions (learn, ct, output:reg)
  * use for the field: its NXM one where it has one, else its OXM one.  0 for a
@@ -58,11 +78,9 @@ int nsx_field_parse_value(const struct nsx_parser *, const struct nsx_field *,
                           struct nsx_slice text, uint8_t *value,
                           uint8_t *mask, struct nsx_slice *hole);
 
-/* Notes the hole 'name', that nsx_field_parse_value() gave together with
- * 'mask', for the value at 'offset' of the buffer. */
-int nsx_field_add_hole(const struct nsx_parser *, const struct nsx_field *,
-                       struct nsx_slice name, const uint8_t *mask,
-                       size_t offset);
+/* The least significant bits of the field's that a hole with 'mask' fills: all
+ * of them under a prefix, as a column has whole addresses. */
+size_t nsx_field_hole_bits(const struct nsx_field *, const uint8_t *mask);
 
 /* The value alone, without the field's name: "10.0.0.0/8". 'mask' may be
  * NULL: exact. */
@@ -82,17 +100,31 @@ int nsx_subfield_parse(const struct nsx_parser *, struct nsx_slice,
 /* With the NXM name and brackets, as ovs-ofctl prints it in a 'move'. */
 void nsx_subfield_format(struct nsx_buf *, const struct nsx_subfield *);
 
-/* A match: any number of fields, each with a value and a mask.  Fields that
- * are one thing are kept as one: registers as xregs, VLAN fields as vlan_tci,
- * in_port as in_port_oxm, nw_tos as ip_dscp. */
+/* A match: any number of fields, each with a value and a mask.  As in Open
+ * vSwitch's struct flow, fields that are one thing are kept as one: registers
+ * as xregs, VLAN fields as vlan_tci, in_port as in_port_oxm, nw_tos as
+ * ip_dscp, and those of different protocols as one of them (see SLOT in
+ * fields.def): arp_op as nw_proto, udp_dst and icmp_code as tcp_dst. */
 #define NSX_MATCH_HOLES 32
+#define NSX_MATCH_FIELD_MAX 16  /* Bytes of the widest but tun_metadata. */
+#define NSX_MATCH_METADATA 256  /* Bytes of all tun_metadata together. */
 
 struct nsx_match {
     uint64_t present[(NSX_N_FIELDS + 63) / 64];
     struct {
-        uint8_t value[NSX_FIELD_MAX];   /* The first nsx_field_n_bytes(). */
-        uint8_t mask[NSX_FIELD_MAX];
+        uint8_t value[NSX_MATCH_FIELD_MAX];     /* The first n_bytes. */
+        uint8_t mask[NSX_MATCH_FIELD_MAX];
     } fields[NSX_N_FIELDS];
+
+    /* The tun_metadata that are present: where they are. */
+    struct {
+        uint16_t offset;
+        uint8_t len;
+        bool masked;
+    } metadata[64];
+    uint8_t metadata_value[NSX_MATCH_METADATA];
+    uint8_t metadata_mask[NSX_MATCH_METADATA];
+    size_t metadata_used;
 
     struct {
         struct nsx_slice name;
@@ -105,24 +137,42 @@ struct nsx_match {
 void nsx_match_init(struct nsx_match *);
 bool nsx_match_has(const struct nsx_match *, enum nsx_field_id);
 
+/* Makes 'match' match 'value' and 'mask' (nsx_field_n_bytes() each) on the
+ * field, instead of what it did before.  Returns NULL or what is wrong. */
+const char *nsx_match_set(struct nsx_match *, const struct nsx_field *,
+                          const uint8_t *value, const uint8_t *mask);
+
+/* Copies out what 'match' has of the field. */
+void nsx_match_get(const struct nsx_match *, const struct nsx_field *,
+                   uint8_t *value, uint8_t *mask);
+
 /* Takes one 'key=value' of a flow's text ("nw_dst=10.0.0.1",
  * "reg0[0..7]=3") or a bare protocol word ("tcp6").  Returns ENOENT, and
- * writes no error, where 'key' is no match field. */
+ * writes no error, where 'key' is no match field.
+ *
+ * A flow's text says what ovs-ofctl says it does: what comes later replaces
+ * what came before, and what the protocol doesn't have is left out.  A
+ * template (a parser with holes) is stricter: neither may be, and no value may
+ * have more bits than its field. */
 int nsx_match_parse_field(const struct nsx_parser *, struct nsx_match *,
                           struct nsx_slice key, struct nsx_slice value,
                           char delimiter);
 
-/* Once all is parsed: turns fields of another protocol into the one of the
- * match's ("udp,tp_dst=53": tp_dst is tcp_dst), then nsx_match_check(). */
+/* Once all of 'text' is parsed: fails where a template names a field that its
+ * protocol doesn't have. */
 int nsx_match_resolve(const struct nsx_parser *, struct nsx_match *,
-                      struct nsx_slice at);
-
-/* Checks the fields' prerequisites; 'at' is blamed. */
-int nsx_match_check(const struct nsx_parser *, const struct nsx_match *,
-                    struct nsx_slice at);
+                      struct nsx_slice text);
 
 /* True if 'match' has what a use of 'field' needs. */
 bool nsx_match_allows(const struct nsx_match *, const struct nsx_field *);
+
+/* Fails where it hasn't; 'at' is blamed. */
+int nsx_match_check_field(const struct nsx_parser *, const struct nsx_match *,
+                          const struct nsx_field *, struct nsx_slice at);
+
+/* The Ethernet type that 'match' asks for, in its packet_type if that has it;
+ * 0 for none. */
+uint16_t nsx_match_eth_type(const struct nsx_match *);
 
 /* Appends 'struct ofp_match' (type OXM, length, fields in Open vSwitch's
  * order, padded to 8 bytes) and notes the holes. The parser may be NULL for a

@@ -73,27 +73,41 @@ parse_flow_table(struct flow_writer *w, struct nsx_slice text)
     }
 
     int error = nsx_parse_table(w->parser, text, &table);
-    if (!error && table == ALL_TABLES && !nsx_flow_deletes(w->command)) {
-        return nsx_parse_error(w->parser, text,
-                               "there is no table 255 to put a flow into");
-    }
-    if (!error) {
-        *flow_mod(w, FM_TABLE_ID) = table;
-        w->has_table = table != ALL_TABLES;
-    }
-    return error;
-}
-
-/* "-1" is ovs-ofctl's customary way to say all bits. */
-static int
-parse_cookie_mask(const struct nsx_parser *parser, struct nsx_slice text,
-                  uint64_t *mask)
-{
-    if (nsx_slice_equals(text, "-1")) {
-        *mask = UINT64_MAX;
+    if (error) {
+        return error;
+    } else if (table == ALL_TABLES && !nsx_flow_deletes(w->command)) {
+        /* There is no such table to put a flow into: ovs-ofctl takes it for
+         * the first. */
+        if (w->parser->holes) {
+            return nsx_parse_error(w->parser, text,
+                                   "there is no table 255 to put a flow into");
+        }
+        *flow_mod(w, FM_TABLE_ID) = 0;
+        w->has_table = false;
         return 0;
     }
-    return nsx_parse_number(parser, text, "cookie mask", UINT64_MAX, mask);
+    *flow_mod(w, FM_TABLE_ID) = table;
+    w->has_table = table != ALL_TABLES;
+    return 0;
+}
+
+/* A cookie or its mask.  "-1" is ovs-ofctl's customary way to say all bits. */
+static int
+parse_cookie_bits(const struct nsx_parser *parser, struct nsx_slice text,
+                  const char *what, uint64_t *bits)
+{
+    bool negative = text.n && *text.s == '-';
+
+    if (negative) {
+        text.s++;
+        text.n--;
+    }
+
+    int error = nsx_parse_number(parser, text, what, UINT64_MAX, bits);
+    if (negative) {
+        *bits = -*bits;
+    }
+    return error;
 }
 
 static int
@@ -104,29 +118,34 @@ parse_cookie(struct flow_writer *w, struct nsx_slice text)
     uint64_t cookie, mask;
 
     if (!slash) {
+        uint8_t *p = flow_mod(w, FM_COOKIE);
+        struct nsx_slice name;
+
         if (nsx_flow_deletes(w->command)) {
             return nsx_parse_error(w->parser, text, "a cookie to look for "
                                    "needs a mask (cookie=0x1/-1)");
-        } else if (w->command == NSX_FLOW_ADD) {
-            return nsx_parse_number_or_hole(w->parser, text, "cookie",
-                                            UINT64_MAX, w->buf,
-                                            w->start + FM_COOKIE, 8);
+        } else if (w->command == NSX_FLOW_ADD && nsx_is_hole(text, &name)) {
+            return nsx_add_hole(w->parser, name, w->start + FM_COOKIE, 8, 0,
+                                64);
         }
+
+        int error = parse_cookie_bits(w->parser, text, "cookie", &cookie);
         /* OpenFlow 1.5 has no way to change the cookie of a flow: ovs-ofctl
          * takes one and leaves it out. */
-        return nsx_parse_number(w->parser, text, "cookie", UINT64_MAX,
-                                &cookie);
+        if (!error && w->command == NSX_FLOW_ADD) {
+            nsx_set64(p, cookie);
+        }
+        return error;
     } else if (w->command == NSX_FLOW_ADD) {
         return nsx_parse_error(w->parser, text,
                                "an added flow's cookie has no mask");
     }
 
     value.n = (size_t) (slash - text.s);
-    int error = nsx_parse_number(w->parser, value, "cookie", UINT64_MAX,
-                                 &cookie);
+    int error = parse_cookie_bits(w->parser, value, "cookie", &cookie);
     if (!error) {
         struct nsx_slice rest = { slash + 1, text.n - value.n - 1 };
-        error = parse_cookie_mask(w->parser, rest, &mask);
+        error = parse_cookie_bits(w->parser, rest, "cookie mask", &mask);
     }
     if (!error) {
         nsx_set64(flow_mod(w, FM_COOKIE), cookie & mask);
@@ -135,19 +154,30 @@ parse_cookie(struct flow_writer *w, struct nsx_slice text)
     return error;
 }
 
+static bool
+equals_ignoring_case(struct nsx_slice slice, const char *lower)
+{
+    size_t i;
+
+    for (i = 0; i < slice.n && lower[i]; i++) {
+        char c = slice.s[i];
+
+        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i]) {
+            return false;
+        }
+    }
+    return i == slice.n && !lower[i];
+}
+
 static int
 parse_out_group(struct flow_writer *w, struct nsx_slice text)
 {
-    const uint64_t max = 0xffffff00;            /* OFPG_MAX. */
-    uint64_t group;
+    uint64_t group = UINT32_MAX;
 
-    if (nsx_slice_equals(text, "any") || nsx_slice_equals(text, "ANY")) {
-        return 0;
-    } else if (nsx_slice_equals(text, "all")
-               || nsx_slice_equals(text, "ALL")) {
+    if (equals_ignoring_case(text, "all")) {
         group = 0xfffffffc;
-    } else {
-        int error = nsx_parse_number(w->parser, text, "out_group", max,
+    } else if (!equals_ignoring_case(text, "any")) {
+        int error = nsx_parse_number(w->parser, text, "out_group", UINT32_MAX,
                                      &group);
         if (error) {
             return error;
@@ -159,11 +189,10 @@ parse_out_group(struct flow_writer *w, struct nsx_slice text)
 
 /* Takes a key that is no match field. */
 static int
-parse_key(struct flow_writer *w, struct nsx_slice key, struct nsx_slice value,
-          char delimiter)
+parse_key(struct flow_writer *w, struct nsx_slice key, struct nsx_slice value)
 {
     for (size_t i = 0; nsx_flow_flags[i].name; i++) {
-        if (nsx_slice_equals(key, nsx_flow_flags[i].name) && !delimiter
+        if (nsx_slice_equals(key, nsx_flow_flags[i].name)
             && 1u << w->command & (ADDS | MODIFIES)) {
             uint8_t *p = flow_mod(w, FM_FLAGS);
 
@@ -184,7 +213,7 @@ parse_key(struct flow_writer *w, struct nsx_slice key, struct nsx_slice value,
         } else if (!(keys[i].commands & 1u << w->command)) {
             return nsx_parse_error(w->parser, key, "this command takes no %s",
                                    keys[i].name);
-        } else if (delimiter != '=' && delimiter != ':') {
+        } else if (!value.n) {
             return nsx_parse_error(w->parser, key, "%s has no value",
                                    keys[i].name);
         }
@@ -216,6 +245,35 @@ parse_key(struct flow_writer *w, struct nsx_slice key, struct nsx_slice value,
     return nsx_parse_error(w->parser, key, "unknown key");
 }
 
+/* Splits 'text' before the first "action": what follows the '=' after it are
+ * the actions.  A hole's name is no place to look for it. */
+static bool
+find_actions(struct nsx_slice text, struct nsx_slice *conditions,
+             struct nsx_slice *actions)
+{
+    const char word[] = "action";
+    size_t n = sizeof word - 1;
+    bool in_hole = false;
+
+    for (size_t i = 0; i + n <= text.n; i++) {
+        const char *equals;
+
+        in_hole = text.s[i] == '{' || (in_hole && text.s[i] != '}');
+        if (in_hole || memcmp(text.s + i, word, n)) {
+            continue;
+        }
+        conditions->n = i;
+        equals = memchr(text.s + i, '=', text.n - i);
+        if (equals) {
+            actions->s = equals + 1;
+            actions->n = (size_t) (text.s + text.n - actions->s);
+            *actions = nsx_slice_trim(*actions);
+        }
+        return equals != NULL;
+    }
+    return false;
+}
+
 /* Reads what stands before "actions=" into 'match' and the flow_mod, and what
  * stands after it into '*actions'.  Sets '*conditions' to the former. */
 static int
@@ -223,45 +281,33 @@ parse_conditions(struct flow_writer *w, struct nsx_slice text,
                  struct nsx_match *match, struct nsx_slice *conditions,
                  struct nsx_slice *actions)
 {
-    bool has_actions = false;
-    struct nsx_slice rest = text;
-    struct nsx_slice key, value;
+    struct nsx_slice rest, key, value;
     char delimiter;
 
     *conditions = text;
-    while (!has_actions
-           && nsx_next_key_value(&rest, &key, &value, &delimiter)) {
+    if (!nsx_flow_deletes(w->command)
+        && !find_actions(text, conditions, actions)) {
+        return nsx_parse_error(w->parser, nsx_slice_trim(text),
+                               "a flow needs actions= (drop for none)");
+    }
+    rest = *conditions;
+    while (nsx_next_key_value(&rest, &key, &value, &delimiter)) {
         int error;
 
-        if (nsx_slice_equals(key, "actions")
-            || nsx_slice_equals(key, "action")) {
-            if (delimiter != '=') {
-                return nsx_parse_error(w->parser, key,
-                                       "'=' has to follow actions");
-            }
-            conditions->n = (size_t) (key.s - text.s);
-            actions->s = value.s;
-            actions->n = (size_t) (text.s + text.n - value.s);
-            *actions = nsx_slice_trim(*actions);
-            has_actions = true;
-            if (nsx_flow_deletes(w->command)) {
-                return nsx_parse_error(w->parser, key,
-                                       "deleting takes no actions");
-            }
-            continue;
+        if (nsx_flow_deletes(w->command)
+            && (nsx_slice_equals(key, "actions")
+                || nsx_slice_equals(key, "action"))) {
+            return nsx_parse_error(w->parser, key,
+                                   "deleting takes no actions");
         }
         error = nsx_match_parse_field(w->parser, match, key, value,
                                       delimiter);
         if (error == ENOENT) {
-            error = parse_key(w, key, value, delimiter);
+            error = parse_key(w, key, value);
         }
         if (error) {
             return error;
         }
-    }
-    if (!has_actions && !nsx_flow_deletes(w->command)) {
-        return nsx_parse_error(w->parser, nsx_slice_trim(text),
-                               "a flow needs actions= (drop for none)");
     }
     return 0;
 }

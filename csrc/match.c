@@ -1,20 +1,26 @@
 /* match.c: matches: what a text or a message says about a packet, kept in one
- * form, and back.  Text: match_text.c. */
+ * form.  What is stored where is Open vSwitch's mf_set(), in its
+ * lib/meta-flow.c: also what that makes of values that don't fit.
+ *
+ * Prerequisites: match_prereq.c.  Text: match_text.c, match_format.c.  Bytes:
+ * match_wire.c. */
 
 #include "match.h"
 
 #define BIT(ID) (UINT64_C(1) << (ID) % 64)
 
-enum { ETH_IPV4 = 0x0800, ETH_ARP = 0x0806, ETH_RARP = 0x8035,
-       ETH_MPLS = 0x8847, ETH_MPLS_MCAST = 0x8848, ETH_IPV6 = 0x86dd };
-enum { PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_ICMPV6 = 58,
-       PROTO_SCTP = 132 };
-enum { ND_SOLICIT = 135, ND_ADVERT = 136 };
-
 void
 nsx_match_init(struct nsx_match *match)
 {
-    memset(match, 0, sizeof *match);
+    const size_t first = NSX_F_TUN_METADATA0;
+    const size_t after = NSX_F_TUN_METADATA63 + 1;
+
+    memset(match->present, 0, sizeof match->present);
+    memset(match->fields, 0, first * sizeof *match->fields);
+    memset(match->fields + after, 0,
+           (NSX_N_FIELDS - after) * sizeof *match->fields);
+    match->metadata_used = 0;
+    match->n_holes = 0;
 }
 
 bool
@@ -24,142 +30,121 @@ nsx_match_has(const struct nsx_match *match, enum nsx_field_id id)
 }
 
 uint32_t
-nsx_match_number(const struct nsx_match *match, enum nsx_field_id id)
+nsx_match_number(const struct nsx_match *match, enum nsx_field_id slot)
 {
     uint32_t x = 0;
 
-    for (size_t i = 0; i < nsx_fields[id].n_bytes; i++) {
-        x = x << 8 | match->fields[id].value[i];
+    for (size_t i = 0; i < nsx_fields[slot].n_bytes; i++) {
+        x = x << 8 | match->fields[slot].value[i];
     }
     return x;
 }
 
 uint32_t
-nsx_match_mask(const struct nsx_match *match, enum nsx_field_id id)
+nsx_match_mask(const struct nsx_match *match, enum nsx_field_id slot)
 {
     uint32_t x = 0;
 
-    for (size_t i = 0; i < nsx_fields[id].n_bytes; i++) {
-        x = x << 8 | match->fields[id].mask[i];
+    for (size_t i = 0; i < nsx_fields[slot].n_bytes; i++) {
+        x = x << 8 | match->fields[slot].mask[i];
     }
     return x;
 }
 
-/* Storing. */
-
-/* True if the 'n' bytes of mask 'mask', which start at byte 'offset' of the
- * field, have a bit of the 'i'th hole. */
-static bool
-overlaps_hole(const struct nsx_match *match, size_t i, size_t offset,
-              size_t n, const uint8_t *mask)
+bool
+nsx_match_has_hole(const struct nsx_match *match, enum nsx_field_id slot)
 {
-    size_t width = nsx_fields[match->holes[i].field].n_bytes;
-
-    for (size_t bit = 0; bit < match->holes[i].n_bits; bit++) {
-        size_t at = match->holes[i].bit_offset + bit;
-        size_t byte = width - 1 - at / 8;
-
-        if (byte >= offset && byte < offset + n
-            && mask[byte - offset] >> at % 8 & 1) {
+    for (size_t i = 0; i < match->n_holes; i++) {
+        if (match->holes[i].field == slot) {
             return true;
         }
     }
     return false;
 }
 
-/* Sets the bits 'mask' of the 'n' bytes from byte 'offset' of field 'id'.
- * 'region' (NULL: all) has the bits that the text or message spoke of: what
- * the match already says about them has to be the same. */
-static const char *
-store(struct nsx_match *match, enum nsx_field_id id, size_t offset, size_t n,
-      const uint8_t *value, const uint8_t *mask, const uint8_t *region)
-{
-    uint8_t *v = match->fields[id].value + offset;
-    uint8_t *m = match->fields[id].mask + offset;
+/* Storing. */
 
-    for (size_t i = 0; i < match->n_holes; i++) {
-        if (match->holes[i].field == id
-            && overlaps_hole(match, i, offset, n, mask)) {
-            return "this is matched twice";
-        }
+/* Notes whether there is anything in 'slot'. */
+static void
+update_present(struct nsx_match *match, enum nsx_field_id slot)
+{
+    if (nsx_is_all(match->fields[slot].mask, nsx_fields[slot].n_bytes, 0)) {
+        match->present[slot / 64] &= ~BIT(slot);
+    } else {
+        match->present[slot / 64] |= BIT(slot);
     }
+}
+
+/* Sets the 'n' bytes from byte 'offset' of a slot. */
+static void
+store(struct nsx_match *match, enum nsx_field_id slot, size_t offset,
+      size_t n, const uint8_t *value, const uint8_t *mask)
+{
     for (size_t i = 0; i < n; i++) {
-        uint8_t r = region ? region[i] : 0xff;
-        uint8_t old = m[i] & r;
-
-        if (old && (old != (mask[i] & r)
-                    || ((v[i] ^ value[i]) & old))) {
-            return "this is matched twice, differently";
-        }
+        match->fields[slot].value[offset + i] = value[i] & mask[i];
+        match->fields[slot].mask[offset + i] = mask[i];
     }
+    update_present(match, slot);
+}
 
-    bool any = false;
+/* Sets a slot of at most 4 bytes. */
+static void
+store_number(struct nsx_match *match, enum nsx_field_id slot, uint32_t value,
+             uint32_t mask)
+{
+    size_t n = nsx_fields[slot].n_bytes;
+
     for (size_t i = 0; i < n; i++) {
-        v[i] |= value[i] & mask[i];
-        m[i] |= mask[i];
-        any |= mask[i] != 0;
+        unsigned int shift = (unsigned int) (n - 1 - i) * 8;
+
+        match->fields[slot].value[i] = (uint8_t) ((value & mask) >> shift);
+        match->fields[slot].mask[i] = (uint8_t) (mask >> shift);
     }
-    if (any) {
-        match->present[id / 64] |= BIT(id);
-    }
-    return NULL;
+    update_present(match, slot);
 }
 
-static const char *
-store_tci(struct nsx_match *match, uint16_t value, uint16_t mask,
-          uint16_t region)
+/* Likewise: exactly 'value', or not at all where 'none'. */
+static void
+store_exact(struct nsx_match *match, enum nsx_field_id slot, uint32_t value,
+            bool none)
 {
-    uint8_t v[2], m[2], r[2];
-
-    nsx_set16(v, value);
-    nsx_set16(m, mask);
-    nsx_set16(r, region);
-    return store(match, NSX_F_VLAN_TCI, 0, 2, v, m, r);
+    store_number(match, slot, value, none ? 0 : UINT32_MAX);
 }
 
-/* The lowest bit of vlan_tci that stands for the VLAN field 'id'. */
-static unsigned int
-tci_shift(enum nsx_field_id id)
+/* As match_set_dl_vlan() and its kin in Open vSwitch's lib/match.c. */
+static void
+set_vlan(struct nsx_match *match, enum nsx_field_id id, uint32_t value,
+         uint32_t mask)
 {
-    return id == NSX_F_VLAN_PCP || id == NSX_F_DL_VLAN_PCP ? 13 : 0;
-}
+    uint32_t tci = nsx_match_number(match, NSX_F_VLAN_TCI);
+    uint32_t tci_mask = nsx_match_mask(match, NSX_F_VLAN_TCI);
 
-static const char *
-store_vlan(struct nsx_match *match, enum nsx_field_id id,
-           const uint8_t *value, const uint8_t *mask)
-{
-    size_t n = nsx_fields[id].n_bytes;
-    uint16_t v = n == 2 ? nsx_get16(value) : *value;
-    uint16_t m = n == 2 ? nsx_get16(mask) : *mask;
+    if (id == NSX_F_VLAN_TCI) {
+        tci = value;
+        tci_mask = mask;
+    } else if (!mask) {
+        /* Any, also of packets without a tag unless the other part of it is
+         * matched. */
+        bool pcp = id == NSX_F_VLAN_PCP || id == NSX_F_DL_VLAN_PCP;
+        uint32_t other = pcp ? VLAN_VID : VLAN_PCP;
 
-    if (!m) {
-        return NULL;
+        tci_mask &= tci_mask & other ? ~(uint32_t) (pcp ? VLAN_PCP
+                                                    : VLAN_VID) : 0;
+    } else if (id == NSX_F_VLAN_VID) {
+        mask &= VLAN_VID | VLAN_CFI;
+        tci = (tci & VLAN_PCP) | (value & mask);
+        tci_mask = mask | (tci_mask & VLAN_PCP);
+    } else if (id == NSX_F_DL_VLAN && value == UINT16_MAX) {
+        tci = 0;                /* OpenFlow 1.0's way to say no tag. */
+        tci_mask = UINT16_MAX;
+    } else if (id == NSX_F_DL_VLAN) {
+        tci = (tci & ~(uint32_t) VLAN_VID) | VLAN_CFI | (value & VLAN_VID);
+        tci_mask |= VLAN_VID | VLAN_CFI;
+    } else {
+        tci = (tci & ~(uint32_t) VLAN_PCP) | VLAN_CFI | (value & 7) << 13;
+        tci_mask |= VLAN_PCP | VLAN_CFI;
     }
-
-    /* Whether there is a tag is said by several fields. */
-    uint16_t cfi = id == NSX_F_VLAN_VID || id == NSX_F_VLAN_TCI ? v : VLAN_CFI;
-    if ((id != NSX_F_VLAN_VID && id != NSX_F_VLAN_TCI) || m & VLAN_CFI) {
-        uint32_t old = nsx_match_number(match, NSX_F_VLAN_TCI);
-
-        if (nsx_match_mask(match, NSX_F_VLAN_TCI) & VLAN_CFI
-            && (old ^ cfi) & VLAN_CFI) {
-            return "a packet can't both have a VLAN tag and not";
-        }
-    }
-
-    switch (id) {
-    case NSX_F_DL_VLAN:
-        return store_tci(match, v | VLAN_CFI, VLAN_VID | VLAN_CFI, VLAN_VID);
-    case NSX_F_VLAN_VID:
-        m &= VLAN_VID | VLAN_CFI;
-        return store_tci(match, v, m, VLAN_VID);
-    case NSX_F_DL_VLAN_PCP:
-    case NSX_F_VLAN_PCP:
-        return store_tci(match, (uint16_t) (v << 13 | VLAN_CFI),
-                         VLAN_PCP | VLAN_CFI, VLAN_PCP);
-    default:
-        return store_tci(match, v, m, UINT16_MAX);
-    }
+    store_number(match, NSX_F_VLAN_TCI, tci, tci_mask);
 }
 
 /* The xreg that has the first byte of register field 'id', and where in it. */
@@ -182,33 +167,78 @@ find_register(enum nsx_field_id id, enum nsx_field_id *xreg, size_t *offset)
     return true;
 }
 
+/* Geneve options are packed in the order in which they come: there is room for
+ * 256 bytes of them. */
 static const char *
-store_register(struct nsx_match *match, enum nsx_field_id id,
-               const uint8_t *value, const uint8_t *mask,
-               const uint8_t *region)
+set_metadata(struct nsx_match *match, const struct nsx_field *field,
+             const uint8_t *value, const uint8_t *mask)
 {
-    size_t n = nsx_fields[id].n_bytes;
-    enum nsx_field_id xreg;
-    size_t offset;
-    const char *problem = NULL;
+    size_t i = field->id - NSX_F_TUN_METADATA0;
+    bool masked = !nsx_is_all(mask, field->n_bytes, 0xff);
+    size_t n = nsx_field_wire_len(field, value, masked ? mask : NULL);
+    size_t offset = match->metadata_used;
 
-    find_register(id, &xreg, &offset);
-    for (size_t i = 0; i < n && !problem; i += 8) {
-        problem = store(match, (enum nsx_field_id) (xreg + i / 8), offset,
-                        n - i < 8 ? n - i : 8, value + i, mask + i,
-                        region ? region + i : NULL);
+    if (offset + n > NSX_MATCH_METADATA) {
+        return "tun_metadata have 256 bytes in all";
+    } else if (nsx_match_has(match, field->id)) {
+        return "this is matched twice";
     }
-    return problem;
+    match->present[field->id / 64] |= BIT(field->id);
+    match->metadata[i].offset = (uint16_t) offset;
+    match->metadata[i].len = (uint8_t) n;
+    match->metadata[i].masked = masked;
+    match->metadata_used += n;
+    for (size_t j = 0; j < n; j++) {
+        size_t from = field->n_bytes - n + j;
+
+        match->metadata_value[offset + j] = value[from] & mask[from];
+        match->metadata_mask[offset + j] = mask[from];
+    }
+    return NULL;
+}
+
+/* The OpenFlow port 'port', or OFPP_NONE where there is none such. */
+static uint32_t
+valid_port(uint32_t port)
+{
+    return nsx_port_is_valid(port) ? port : UINT32_MAX;
+}
+
+static uint32_t
+get_number(const uint8_t *p, size_t n)
+{
+    uint32_t x = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        x = x << 8 | p[i];
+    }
+    return x;
 }
 
 const char *
-nsx_match_store(struct nsx_match *match, enum nsx_field_id id,
-                const uint8_t *value, const uint8_t *mask,
-                const uint8_t *region)
+nsx_match_set(struct nsx_match *match, const struct nsx_field *field,
+              const uint8_t *value, const uint8_t *mask)
 {
+    enum nsx_field_id id = field->id;
+    enum nsx_field_id slot = field->slot;
+    size_t n = field->n_bytes;
+    bool none = nsx_is_all(mask, n, 0);
+    bool exact = nsx_is_all(mask, n, 0xff);
+    bool nsh = field->prereq == NSX_PRE_NSH && id != NSX_F_NSH_SPI;
+
+    if (nsx_is_tun_metadata(id)) {
+        return set_metadata(match, field, value, mask);
+    } else if (!none && !exact && !field->maskable && !nsh) {
+        return "this can't be masked";
+    } else if (!none && !nsx_field_has_header(field)
+               && slot != NSX_F_VLAN_TCI) {
+        return "OpenFlow has no such field";
+    }
+
+    /* Of at most 4 bytes. */
+    uint32_t v = get_number(value, n), m = get_number(mask, n);
     enum nsx_field_id xreg;
     size_t offset;
-    uint8_t v[4], m[4];
 
     switch (id) {
     case NSX_F_VLAN_TCI:
@@ -216,52 +246,226 @@ nsx_match_store(struct nsx_match *match, enum nsx_field_id id,
     case NSX_F_VLAN_PCP:
     case NSX_F_DL_VLAN:
     case NSX_F_DL_VLAN_PCP:
-        return store_vlan(match, id, value, mask);
-
+        set_vlan(match, id, v, m);
+        break;
     case NSX_F_IN_PORT:
-        nsx_set32(v, (nsx_get16(value) >= 0xff00
-                      ? 0xffff0000u | nsx_get16(value) : nsx_get16(value)));
-        memset(m, *mask, sizeof m);
-        return store(match, NSX_F_IN_PORT_OXM, 0, 4, v, m, NULL);
-
+        store_exact(match, slot, v >= 0xff00 ? 0xffff0000u | v : v, none);
+        break;
+    case NSX_F_IN_PORT_OXM:
+    case NSX_F_ACTSET_OUTPUT:
+        store_exact(match, slot, valid_port(v), none);
+        break;
+    case NSX_F_MPLS_LABEL:
+        store_exact(match, slot, v & 0xfffff, none);
+        break;
+    case NSX_F_MPLS_TC:
+        store_exact(match, slot, v & 7, none);
+        break;
+    case NSX_F_MPLS_BOS:
+        store_exact(match, slot, v & 1, none);
+        break;
     case NSX_F_IP_TOS:
-        if (*value & 3) {
-            return "the lowest 2 bits of nw_tos are nw_ecn's";
-        }
-        *v = *value >> 2;
-        return store(match, NSX_F_IP_DSCP, 0, 1, v, mask, NULL);
-
-    case NSX_F_CT_STATE:
-        /* Open vSwitch has 8 bits of it. */
-        nsx_set32(m, nsx_get32(mask) & 0xff);
-        return store(match, id, 0, 4, value, m, region);
-
+        store_exact(match, slot, v >> 2, none);
+        break;
+    case NSX_F_IP_DSCP:
+        store_exact(match, slot, v & 0x3f, none);
+        break;
+    case NSX_F_IP_ECN:
+        store_exact(match, slot, v & 3, none);
+        break;
+    case NSX_F_NSH_SPI:
+        store_exact(match, slot, v & 0xffffff, none);
+        break;
+    case NSX_F_ARP_OP:
+    case NSX_F_ICMP_TYPE:
+    case NSX_F_ICMP_CODE:
+    case NSX_F_ICMPV6_TYPE:
+    case NSX_F_ICMPV6_CODE:
+    case NSX_F_ND_OPTIONS_TYPE:
+        store_exact(match, slot, v, none);
+        break;
     case NSX_F_IP_FRAG:
-        *m = *mask & 3;
-        *m = *m == 3 ? 0xff : *m;
-        return store(match, id, 0, 1, value, m, NULL);
-
+        m &= NSX_FRAG_MASK;
+        store_number(match, slot, v & NSX_FRAG_MASK,
+                     m == NSX_FRAG_MASK ? UINT32_MAX : m);
+        break;
+    case NSX_F_CT_STATE:
+        store_number(match, slot, v, m & 0xff);
+        break;
+    case NSX_F_TUN_FLAGS:
+        store_number(match, slot, v, m & 1);
+        break;
     case NSX_F_IPV6_LABEL:
-        if ((nsx_get32(mask) & 0xfffff) == 0xfffff) {
-            memset(m, 0xff, sizeof m);
-            mask = m;
-        }
-        return store(match, id, 0, 4, value, mask, region);
-
+        store_number(match, slot, v,
+                     (m & 0xfffff) == 0xfffff ? UINT32_MAX : m);
+        break;
+    case NSX_F_TUN_ERSPAN_VER:
+    case NSX_F_TUN_ERSPAN_DIR:
+    case NSX_F_TUN_ERSPAN_HWID:
+    case NSX_F_TUN_GTPU_FLAGS:
+    case NSX_F_TUN_GTPU_MSGTYPE:
+        /* Open vSwitch, and so every switch that reads this, takes the value
+         * for the mask (and 0 for none). */
+        store_number(match, slot, v & m, v);
+        break;
     default:
-        return (find_register(id, &xreg, &offset)
-                ? store_register(match, id, value, mask, region)
-                : store(match, id, 0, nsx_fields[id].n_bytes, value, mask,
-                        region));
+        if (find_register(id, &xreg, &offset)) {
+            for (size_t i = 0; i < n; i += 8) {
+                store(match, (enum nsx_field_id) (xreg + i / 8), offset,
+                      n - i < 8 ? n - i : 8, value + i, mask + i);
+            }
+        } else {
+            store(match, slot, 0, n, value, mask);
+        }
+        break;
+    }
+    return NULL;
+}
+
+/* Copies the low bits of a slot's number out as those of a field. */
+static void
+get_slot(const uint8_t *slot, size_t slot_n, unsigned int shift, uint32_t bits,
+         uint8_t *p, size_t n)
+{
+    uint32_t x = get_number(slot, slot_n) >> shift & bits;
+
+    for (size_t i = 0; i < n; i++) {
+        p[n - 1 - i] = (uint8_t) (x >> i * 8);
+    }
+}
+
+void
+nsx_match_get(const struct nsx_match *match, const struct nsx_field *field,
+              uint8_t *value, uint8_t *mask)
+{
+    enum nsx_field_id id = field->id;
+    enum nsx_field_id slot = field->slot;
+    size_t n = field->n_bytes;
+    size_t slot_n = nsx_fields[slot].n_bytes;
+    enum nsx_field_id xreg;
+    size_t offset;
+
+    if (nsx_is_tun_metadata(id)) {
+        /* Nobody asks for bits of one that is matched already. */
+        memset(value, 0, n);
+        memset(mask, 0, n);
+    } else if (find_register(id, &xreg, &offset)) {
+        for (size_t i = 0; i < n; i += 8) {
+            size_t part = n - i < 8 ? n - i : 8;
+
+            memcpy(value + i, match->fields[xreg + i / 8].value + offset,
+                   part);
+            memcpy(mask + i, match->fields[xreg + i / 8].mask + offset, part);
+        }
+    } else if (slot == id) {
+        memcpy(value, match->fields[slot].value, n);
+        memcpy(mask, match->fields[slot].mask, n);
+    } else {
+        unsigned int shift = (id == NSX_F_VLAN_PCP || id == NSX_F_DL_VLAN_PCP
+                              ? 13 : 0);
+        uint32_t bits = (id == NSX_F_VLAN_VID ? VLAN_VID | VLAN_CFI
+                         : id == NSX_F_DL_VLAN ? VLAN_VID : UINT32_MAX);
+        const uint8_t *v = match->fields[slot].value;
+        const uint8_t *m = match->fields[slot].mask;
+
+        get_slot(v, slot_n, shift, bits, value, n);
+        get_slot(m, slot_n, shift, bits, mask, n);
+        if (id == NSX_F_IP_TOS) {
+            *value = (uint8_t) (*value << 2);
+            *mask = *mask ? 0xfc : 0;
+        }
+    }
+    if (!field->maskable && field->n_bits < 8) {
+        *mask &= (uint8_t) ((1u << field->n_bits) - 1);
+    }
+}
+
+void
+nsx_match_imply_ethernet(struct nsx_match *match)
+{
+    if (!nsx_match_has(match, NSX_F_PACKET_TYPE)) {
+        store_exact(match, NSX_F_PACKET_TYPE, 0, false);
+    }
+}
+
+/* Holes. */
+
+/* True if a bit of the 'i'th hole is among those that 'match' matches. */
+static bool
+has_hole_bit(const struct nsx_match *match, const struct nsx_match *holes,
+             size_t i)
+{
+    enum nsx_field_id slot = holes->holes[i].field;
+
+    for (size_t j = 0; j < holes->holes[i].n_bits; j++) {
+        if (nsx_get_bit(match->fields[slot].mask, nsx_fields[slot].n_bytes,
+                        holes->holes[i].bit_offset + j)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True if 'b' says all that 'a' says. */
+static bool
+keeps(const struct nsx_match *a, const struct nsx_match *b)
+{
+    for (size_t id = 0; id < NSX_N_FIELDS; id++) {
+        if (!nsx_match_has(a, (enum nsx_field_id) id)
+            || nsx_is_tun_metadata((enum nsx_field_id) id)) {
+            continue;
+        }
+        for (size_t i = 0; i < nsx_fields[id].n_bytes; i++) {
+            uint8_t mask = a->fields[id].mask[i];
+
+            if (mask & ~b->fields[id].mask[i]
+                || ((a->fields[id].value[i] ^ b->fields[id].value[i])
+                    & mask)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+const char *
+nsx_match_add(struct nsx_match *match, const struct nsx_field *field,
+              const uint8_t *value, const uint8_t *mask, const uint8_t *named)
+{
+    struct nsx_match before = *match;
+    const char *problem = nsx_match_set(match, field, value, mask);
+    bool same = keeps(&before, match);
+
+    if (!problem && match->n_holes) {
+        /* A hole isn't the zeros that stand in for it. */
+        struct nsx_match alone;
+
+        nsx_match_init(&alone);
+        nsx_match_set(&alone, field, value, named);
+        for (size_t i = 0; i < match->n_holes; i++) {
+            same &= !has_hole_bit(&alone, match, i);
+        }
+    }
+    return problem || same ? problem : "this is matched twice, differently";
+}
+
+/* Sets the 'n_bits' bits from 'bit_offset' on of the 'n' bytes at 'p'. */
+static void
+set_bits(uint8_t *p, size_t n, size_t bit_offset, size_t n_bits)
+{
+    for (size_t i = bit_offset; i < bit_offset + n_bits; i++) {
+        p[n - 1 - i / 8] |= (uint8_t) (1u << i % 8);
     }
 }
 
 const char *
-nsx_match_store_hole(struct nsx_match *match, enum nsx_field_id id,
-                     size_t bit_offset, size_t n_bits, bool exact,
-                     struct nsx_slice name)
+nsx_match_add_hole(struct nsx_match *match, enum nsx_field_id id,
+                   size_t bit_offset, size_t n_bits, const uint8_t *mask,
+                   struct nsx_slice name)
 {
-    const char *problem;
+    enum nsx_field_id slot = nsx_fields[id].slot;
+    uint8_t slot_mask[NSX_MATCH_FIELD_MAX] = { 0 };
+    size_t n = nsx_fields[slot].n_bytes;
     enum nsx_field_id xreg;
     size_t offset;
 
@@ -276,305 +480,41 @@ nsx_match_store_hole(struct nsx_match *match, enum nsx_field_id id,
         if (first / 64 != (first + n_bits - 1) / 64) {
             return "a hole can't be wider than an xreg";
         }
-        id = (enum nsx_field_id) (xreg + first / 64);
+        slot = (enum nsx_field_id) (xreg + first / 64);
+        n = nsx_fields[slot].n_bytes;
         bit_offset = 64 - first % 64 - n_bits;
-        exact = false;
+        set_bits(slot_mask, n, bit_offset, n_bits);
     } else if (id == NSX_F_VLAN_TCI || id == NSX_F_IP_TOS) {
         return "this can't be a hole (but dl_vlan, dl_vlan_pcp, ip_dscp can)";
-    } else if (id == NSX_F_IN_PORT) {
-        id = NSX_F_IN_PORT_OXM;
-        n_bits = 32;
-    } else if (id == NSX_F_DL_VLAN || id == NSX_F_DL_VLAN_PCP
-               || id == NSX_F_VLAN_VID || id == NSX_F_VLAN_PCP) {
-        bit_offset += tci_shift(id);
-        if (id != NSX_F_VLAN_VID) {
-            problem = store_tci(match, VLAN_CFI, VLAN_CFI, 0);
-            if (problem) {
-                return problem;
-            }
-        }
-        id = NSX_F_VLAN_TCI;
-        exact = false;
+    } else if (slot == NSX_F_VLAN_TCI) {
+        bit_offset += (id == NSX_F_VLAN_PCP || id == NSX_F_DL_VLAN_PCP
+                       ? 13 : 0);
+        set_bits(slot_mask, n, bit_offset, n_bits);
+    } else if (mask && !nsx_is_all(mask, nsx_fields[id].n_bytes, 0xff)) {
+        memcpy(slot_mask, mask, n);
+    } else {
+        memset(slot_mask, 0xff, n);
+        n_bits = id == NSX_F_IN_PORT ? 32 : n_bits;
     }
 
     /* Its bits are matched, and nobody else may match them. */
-    uint8_t zeros[NSX_FIELD_MAX] = { 0 };
-    uint8_t mask[NSX_FIELD_MAX] = { 0 };
-    size_t n = nsx_fields[id].n_bytes;
-    for (size_t i = 0; i < n * 8; i++) {
-        if (exact || (i >= bit_offset && i < bit_offset + n_bits)) {
-            if (nsx_get_bit(match->fields[id].mask, n, i)) {
-                return "this is matched twice";
-            }
-            mask[n - 1 - i / 8] |= (uint8_t) (1u << i % 8);
+    for (size_t i = 0; i < n; i++) {
+        if (match->fields[slot].mask[i] & slot_mask[i]) {
+            return "this is matched twice";
         }
     }
-    problem = store(match, id, 0, n, zeros, mask, zeros);
-    if (!problem) {
-        match->holes[match->n_holes].name = name;
-        match->holes[match->n_holes].field = (uint8_t) id;
-        match->holes[match->n_holes].bit_offset = (uint8_t) bit_offset;
-        match->holes[match->n_holes].n_bits = (uint8_t) n_bits;
-        match->n_holes++;
+    if (slot == NSX_F_VLAN_TCI && id != NSX_F_VLAN_VID) {
+        set_bits(slot_mask, n, 12, 1);
+        match->fields[slot].value[0] |= VLAN_CFI >> 8;
     }
-    return problem;
-}
-
-bool
-nsx_match_has_hole(const struct nsx_match *match, enum nsx_field_id id)
-{
-    for (size_t i = 0; i < match->n_holes; i++) {
-        if (match->holes[i].field == id) {
-            return true;
-        }
+    for (size_t i = 0; i < n; i++) {
+        match->fields[slot].mask[i] |= slot_mask[i];
     }
-    return false;
-}
-
-/* Prerequisites.  As mf_are_prereqs_ok() in Open vSwitch's lib/meta-flow.c. */
-
-static bool
-is_ip_proto(const struct nsx_match *match, unsigned int proto)
-{
-    uint32_t type = nsx_match_number(match, NSX_F_ETH_TYPE);
-
-    return ((type == ETH_IPV4 || type == ETH_IPV6)
-            && nsx_match_number(match, NSX_F_IP_PROTO) == proto);
-}
-
-/* Later fragments have no ports. */
-static bool
-has_ports(const struct nsx_match *match, unsigned int proto)
-{
-    enum { FRAG_LATER = 2 };
-
-    return (is_ip_proto(match, proto)
-            && !(nsx_match_number(match, NSX_F_IP_FRAG) & FRAG_LATER));
-}
-
-static bool
-is_nd(const struct nsx_match *match, uint32_t type)
-{
-    return (is_ip_proto(match, PROTO_ICMPV6)
-            && nsx_match_number(match, NSX_F_ETH_TYPE) == ETH_IPV6
-            && nsx_match_number(match, NSX_F_ICMPV6_TYPE) == type
-            && nsx_match_number(match, NSX_F_ICMPV6_CODE) == 0
-            && !nsx_match_has_hole(match, NSX_F_ICMPV6_CODE));
-}
-
-/* True if 'ct_state' says that there is a connection: it has a bit that only
- * those have, or +trk-inv. */
-static bool
-is_ct_valid(const struct nsx_match *match)
-{
-    enum { REVEALING = 0xcf, INV = 0x10, TRK = 0x20 };
-    uint32_t state = nsx_match_number(match, NSX_F_CT_STATE);
-
-    return (state & REVEALING
-            || (state & TRK && !(state & INV)
-                && nsx_match_mask(match, NSX_F_CT_STATE) & INV));
-}
-
-static bool
-is_satisfied(const struct nsx_match *match, enum nsx_prereq prereq)
-{
-    uint32_t type = nsx_match_number(match, NSX_F_ETH_TYPE);
-
-    switch (prereq) {
-    case NSX_PRE_NONE:
-        return true;
-    case NSX_PRE_VLAN:
-        return nsx_match_number(match, NSX_F_VLAN_TCI) & VLAN_CFI;
-    case NSX_PRE_MPLS:
-        return type == ETH_MPLS || type == ETH_MPLS_MCAST;
-    case NSX_PRE_ARP:
-        return type == ETH_ARP || type == ETH_RARP;
-    case NSX_PRE_IPV4:
-        return type == ETH_IPV4;
-    case NSX_PRE_IPV6:
-        return type == ETH_IPV6;
-    case NSX_PRE_IP:
-        return type == ETH_IPV4 || type == ETH_IPV6;
-    case NSX_PRE_TCP:
-        return has_ports(match, PROTO_TCP);
-    case NSX_PRE_UDP:
-        return has_ports(match, PROTO_UDP);
-    case NSX_PRE_SCTP:
-        return has_ports(match, PROTO_SCTP);
-    case NSX_PRE_ICMP:
-        return type == ETH_IPV4 && is_ip_proto(match, PROTO_ICMP);
-    case NSX_PRE_ICMPV6:
-        return type == ETH_IPV6 && is_ip_proto(match, PROTO_ICMPV6);
-    case NSX_PRE_ND:
-        return is_nd(match, ND_SOLICIT) || is_nd(match, ND_ADVERT);
-    case NSX_PRE_ND_SOLICIT:
-        return is_nd(match, ND_SOLICIT);
-    case NSX_PRE_ND_ADVERT:
-        return is_nd(match, ND_ADVERT);
-    case NSX_PRE_CT:
-        return is_ct_valid(match);
-    case NSX_PRE_CT_IPV4:
-        return type == ETH_IPV4 && is_ct_valid(match);
-    case NSX_PRE_CT_IPV6:
-        return type == ETH_IPV6 && is_ct_valid(match);
-    case NSX_PRE_CT_PROTO:
-        return (is_ct_valid(match)
-                && nsx_match_number(match, NSX_F_CT_NW_PROTO));
-    }
-    return false;
-}
-
-/* What is missing where is_satisfied() is false. */
-static const char *const prereq_text[] = {
-    [NSX_PRE_VLAN] = "a VLAN tag (dl_vlan or vlan_tci=0x1000/0x1000)",
-    [NSX_PRE_MPLS] = "mpls or mplsm",
-    [NSX_PRE_ARP] = "arp or rarp",
-    [NSX_PRE_IPV4] = "ip",
-    [NSX_PRE_IPV6] = "ipv6",
-    [NSX_PRE_IP] = "ip or ipv6",
-    [NSX_PRE_TCP] = "tcp or tcp6, and not nw_frag=later",
-    [NSX_PRE_UDP] = "udp or udp6, and not nw_frag=later",
-    [NSX_PRE_SCTP] = "sctp or sctp6, and not nw_frag=later",
-    [NSX_PRE_ICMP] = "icmp",
-    [NSX_PRE_ICMPV6] = "icmp6",
-    [NSX_PRE_ND] = "icmp6 with icmp_type 135 or 136 and icmp_code 0",
-    [NSX_PRE_ND_SOLICIT] = "icmp6 with icmp_type 135 and icmp_code 0",
-    [NSX_PRE_ND_ADVERT] = "icmp6 with icmp_type 136 and icmp_code 0",
-    [NSX_PRE_CT] = "a ct_state that has a connection (+trk-inv)",
-    [NSX_PRE_CT_IPV4] = "ip and a ct_state that has a connection (+trk-inv)",
-    [NSX_PRE_CT_IPV6] = "ipv6 and a ct_state that has a connection "
-                        "(+trk-inv)",
-    [NSX_PRE_CT_PROTO] = "ct_nw_proto",
-};
-
-bool
-nsx_match_allows(const struct nsx_match *match, const struct nsx_field *field)
-{
-    return is_satisfied(match, field->prereq);
-}
-
-/* Runs the statement that follows for every field of MATCH; ID is its id. */
-#define FOR_EACH_FIELD(ID, MATCH)                                           \
-    for (size_t ID##_w = 0; ID##_w < NSX_ARRAY_SIZE((MATCH)->present);      \
-         ID##_w++)                                                          \
-        for (uint64_t ID##_bits = (MATCH)->present[ID##_w], ID;             \
-             (ID##_bits                                                     \
-              && (ID = ID##_w * 64                                          \
-                       + (unsigned) __builtin_ctzll(ID##_bits), true));     \
-             ID##_bits &= ID##_bits - 1)
-
-const struct nsx_field *
-nsx_match_find_unmet(const struct nsx_match *match, const char **needs)
-{
-    FOR_EACH_FIELD (id, match) {
-        const struct nsx_field *field = &nsx_fields[id];
-
-        if (!is_satisfied(match, field->prereq)) {
-            *needs = prereq_text[field->prereq];
-            return field;
-        }
-    }
+    update_present(match, slot);
+    match->holes[match->n_holes].name = name;
+    match->holes[match->n_holes].field = (uint8_t) slot;
+    match->holes[match->n_holes].bit_offset = (uint8_t) bit_offset;
+    match->holes[match->n_holes].n_bits = (uint8_t) n_bits;
+    match->n_holes++;
     return NULL;
-}
-
-/* Returns the word of 'text' that set 'field', or 'text'. */
-static struct nsx_slice
-find_word(struct nsx_slice text, const struct nsx_field *field)
-{
-    struct nsx_slice rest = text;
-    struct nsx_slice key, value;
-    char delimiter;
-
-    while (nsx_next_key_value(&rest, &key, &value, &delimiter)) {
-        const struct nsx_field *named = nsx_field_from_name(key);
-
-        if (named && (named == field || (named->family && named->family
-                                         == field->family))) {
-            key.n = (size_t) (value.s + value.n - key.s);
-            return key;
-        }
-    }
-    return text;
-}
-
-int
-nsx_match_check(const struct nsx_parser *parser,
-                const struct nsx_match *match, struct nsx_slice at)
-{
-    const char *needs;
-    const struct nsx_field *field = nsx_match_find_unmet(match, &needs);
-
-    return (field
-            ? nsx_parse_error(parser, find_word(at, field), "%s needs %s",
-                              field->name, needs)
-            : 0);
-}
-
-/* Moves what 'match' has in 'from' to 'to', which may be wider or narrower. */
-static const char *
-move_field(struct nsx_match *match, const struct nsx_field *from,
-           const struct nsx_field *to)
-{
-    uint8_t value[NSX_FIELD_MAX] = { 0 };
-    uint8_t mask[NSX_FIELD_MAX];
-
-    memset(mask, 0xff, sizeof mask);
-    for (size_t i = 0; i < to->n_bytes && i < from->n_bytes; i++) {
-        size_t src = from->n_bytes - 1u - i;
-        size_t dst = to->n_bytes - 1u - i;
-
-        value[dst] = match->fields[from->id].value[src];
-        mask[dst] = match->fields[from->id].mask[src];
-    }
-
-    const char *problem = store(match, to->id, 0, to->n_bytes, value, mask,
-                                NULL);
-    if (!problem) {
-        match->present[from->id / 64] &= ~BIT(from->id);
-        memset(&match->fields[from->id], 0, sizeof match->fields[from->id]);
-        for (size_t i = 0; i < match->n_holes; i++) {
-            if (match->holes[i].field == from->id) {
-                match->holes[i].field = to->id;
-            }
-        }
-    }
-    return problem;
-}
-
-static const struct nsx_field *
-find_relative(const struct nsx_match *match, const struct nsx_field *field)
-{
-    for (size_t i = 0; i < NSX_N_FIELDS; i++) {
-        if (nsx_fields[i].family == field->family
-            && is_satisfied(match, nsx_fields[i].prereq)) {
-            return &nsx_fields[i];
-        }
-    }
-    return NULL;
-}
-
-int
-nsx_match_resolve(const struct nsx_parser *parser, struct nsx_match *match,
-                  struct nsx_slice at)
-{
-    FOR_EACH_FIELD (id, match) {
-        const struct nsx_field *field = &nsx_fields[id];
-
-        if (field->family && !is_satisfied(match, field->prereq)) {
-            const struct nsx_field *to = find_relative(match, field);
-            const char *problem = to ? move_field(match, field, to) : NULL;
-
-            if (problem) {
-                return nsx_parse_error(parser, at, "%s and %s: %s",
-                                       field->name, to->name, problem);
-            }
-        }
-    }
-
-    const char *problem = nsx_match_check_vlan(match);
-    return (problem
-            ? nsx_parse_error(parser,
-                              find_word(at, &nsx_fields[NSX_F_VLAN_TCI]),
-                              "%s", problem)
-            : nsx_match_check(parser, match, at));
 }

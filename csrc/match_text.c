@@ -1,8 +1,9 @@
-/* match_text.c: matches as text: as ovs-ofctl reads them, and in the order and
- * the form in which match_format() in Open vSwitch's lib/match.c prints
- * them. */
+/* match_text.c: matches as text, as ovs-ofctl reads them: ofp_parse_field(),
+ * ofp_parse_protocol() and parse_subfield() in Open vSwitch's lib/.  The other
+ * direction: match_format.c. */
 
 #include "match.h"
+#include "protocols.h"
 
 /* The words that stand for a protocol. */
 static const struct {
@@ -10,41 +11,55 @@ static const struct {
     uint16_t eth_type;
     uint8_t ip_proto;           /* 0: any. */
 } protocols[] = {
-    /* A match is printed with the first that fits. */
-    { "ip", 0x0800, 0 },
-    { "icmp", 0x0800, 1 },
-    { "tcp", 0x0800, 6 },
-    { "udp", 0x0800, 17 },
-    { "sctp", 0x0800, 132 },
-    { "ipv6", 0x86dd, 0 },
-    { "icmp6", 0x86dd, 58 },
-    { "tcp6", 0x86dd, 6 },
-    { "udp6", 0x86dd, 17 },
-    { "sctp6", 0x86dd, 132 },
-    { "arp", 0x0806, 0 },
-    { "rarp", 0x8035, 0 },
-    { "mpls", 0x8847, 0 },
-    { "mplsm", 0x8848, 0 },
-    { "ipv4", 0x0800, 0 },
-    { "ip4", 0x0800, 0 },
-    { "ip6", 0x86dd, 0 },
+    { "ip", ETH_IPV4, 0 },
+    { "ipv4", ETH_IPV4, 0 },
+    { "ip4", ETH_IPV4, 0 },
+    { "tcp", ETH_IPV4, PROTO_TCP },
+    { "udp", ETH_IPV4, PROTO_UDP },
+    { "icmp", ETH_IPV4, PROTO_ICMP },
+    { "sctp", ETH_IPV4, PROTO_SCTP },
+    { "ipv6", ETH_IPV6, 0 },
+    { "ip6", ETH_IPV6, 0 },
+    { "tcp6", ETH_IPV6, PROTO_TCP },
+    { "udp6", ETH_IPV6, PROTO_UDP },
+    { "icmp6", ETH_IPV6, PROTO_ICMPV6 },
+    { "sctp6", ETH_IPV6, PROTO_SCTP },
+    { "arp", ETH_ARP, 0 },
+    { "rarp", ETH_RARP, 0 },
+    { "mpls", ETH_MPLS, 0 },
+    { "mplsm", ETH_MPLS_MCAST, 0 },
 };
 
-/* Parsing. */
-
+/* Sets a field, in a template only where that changes nothing else than the
+ * bits 'named'. */
 static int
-store_problem(const struct nsx_parser *parser, struct nsx_slice at,
-              const char *problem)
+set_field(const struct nsx_parser *parser, struct nsx_match *match,
+          const struct nsx_field *field, const uint8_t *value,
+          const uint8_t *mask, const uint8_t *named, struct nsx_slice at)
 {
-    return problem ? nsx_parse_error(parser, at, "%s", problem) : 0;
+    const char *problem = (parser->holes
+                           ? nsx_match_add(match, field, value, mask, named)
+                           : nsx_match_set(match, field, value, mask));
+
+    if (problem) {
+        return nsx_parse_error(parser, at, "%s", problem);
+    } else if (field->prereq != NSX_PRE_NONE) {
+        nsx_match_imply_ethernet(match);
+    }
+    return 0;
 }
 
 static int
 parse_protocol(const struct nsx_parser *parser, struct nsx_match *match,
                struct nsx_slice key)
 {
-    uint8_t exact[2] = { 0xff, 0xff };
+    const uint8_t exact[4] = { 0xff, 0xff, 0xff, 0xff };
+    const uint8_t zeros[4] = { 0 };
 
+    if (nsx_slice_equals(key, "eth")) {
+        return set_field(parser, match, &nsx_fields[NSX_F_PACKET_TYPE],
+                         zeros, exact, exact, key);
+    }
     for (size_t i = 0; i < NSX_ARRAY_SIZE(protocols); i++) {
         uint8_t type[2];
 
@@ -53,15 +68,31 @@ parse_protocol(const struct nsx_parser *parser, struct nsx_match *match,
         }
         nsx_set16(type, protocols[i].eth_type);
 
-        const char *problem = nsx_match_store(match, NSX_F_ETH_TYPE, type,
-                                              exact, NULL);
-        if (!problem && protocols[i].ip_proto) {
-            problem = nsx_match_store(match, NSX_F_IP_PROTO,
-                                      &protocols[i].ip_proto, exact, NULL);
+        int error = set_field(parser, match, &nsx_fields[NSX_F_ETH_TYPE],
+                              type, exact, exact, key);
+        if (!error && protocols[i].ip_proto) {
+            error = set_field(parser, match, &nsx_fields[NSX_F_IP_PROTO],
+                              &protocols[i].ip_proto, exact, exact, key);
         }
-        return store_problem(parser, key, problem);
+        return error;
     }
     return ENOENT;
+}
+
+static int
+add_hole(const struct nsx_parser *parser, struct nsx_match *match,
+         const struct nsx_field *field, size_t bit_offset, size_t n_bits,
+         const uint8_t *mask, struct nsx_slice name, struct nsx_slice at)
+{
+    const char *problem = nsx_match_add_hole(match, field->id, bit_offset,
+                                             n_bits, mask, name);
+
+    if (problem) {
+        return nsx_parse_error(parser, at, "%s", problem);
+    } else if (field->prereq != NSX_PRE_NONE) {
+        nsx_match_imply_ethernet(match);
+    }
+    return 0;
 }
 
 /* "reg0[0..7]=3". */
@@ -81,17 +112,22 @@ parse_subfield(const struct nsx_parser *parser, struct nsx_match *match,
     const struct nsx_field *field = subfield.field;
     size_t n = field->n_bytes;
     bool whole = subfield.n_bits == field->n_bits;
-    if (!whole && !field->maskable) {
-        return nsx_parse_error(parser, key, "%s can't be masked",
-                               field->name);
-    } else if (nsx_is_hole(text, &name)) {
-        return store_problem(parser, text,
-                             (!parser->holes
-                              ? "only a template can have a hole"
-                              : nsx_match_store_hole(match, field->id,
-                                                     subfield.offset,
-                                                     subfield.n_bits, whole,
-                                                     name)));
+    uint8_t value[NSX_FIELD_MAX], mask[NSX_FIELD_MAX];
+    uint8_t named[NSX_FIELD_MAX] = { 0 };
+    for (size_t i = 0; i < subfield.n_bits; i++) {
+        size_t to = subfield.offset + i;
+        named[n - 1 - to / 8] |= (uint8_t) (1u << to % 8);
+    }
+    if (nsx_is_hole(text, &name)) {
+        return (!parser->holes || n > NSX_MATCH_FIELD_MAX
+                ? nsx_parse_error(parser, text,
+                                  "only a template can have a hole")
+                : !whole && !field->maskable
+                ? nsx_parse_error(parser, key, "%s can't be masked",
+                                  field->name)
+                : add_hole(parser, match, field, subfield.offset,
+                           subfield.n_bits, whole ? NULL : named, name,
+                           text));
     }
 
     uint8_t number[NSX_FIELD_MAX];
@@ -100,32 +136,36 @@ parse_subfield(const struct nsx_parser *parser, struct nsx_match *match,
     if (error) {
         return error;
     }
-
-    uint8_t value[NSX_FIELD_MAX] = { 0 };
-    uint8_t mask[NSX_FIELD_MAX] = { 0 };
+    nsx_match_get(match, field, value, mask);
     for (size_t i = 0; i < subfield.n_bits; i++) {
         size_t to = subfield.offset + i;
+        uint8_t bit = (uint8_t) (1u << to % 8);
+        uint8_t *p = &value[n - 1 - to / 8];
 
-        mask[n - 1 - to / 8] |= (uint8_t) (1u << to % 8);
-        if (nsx_get_bit(number, n, i)) {
-            value[n - 1 - to / 8] |= (uint8_t) (1u << to % 8);
-        }
+        *p = nsx_get_bit(number, n, i) ? *p | bit : *p & (uint8_t) ~bit;
     }
-    if (whole) {
+    for (size_t i = 0; i < n; i++) {
+        mask[i] |= named[i];
+    }
+    if (whole && parser->holes) {
         memset(mask, 0xff, n);
     }
-    return store_problem(parser, key,
-                         nsx_match_store(match, field->id, value, mask,
-                                         whole ? NULL : mask));
+    return set_field(parser, match, field, value, mask, named, key);
 }
 
-/* OpenFlow 1.0's dl_vlan=0xffff: no tag. */
-static bool
-is_no_vlan(const struct nsx_field *field, struct nsx_slice text)
+/* A field without a value: it is there, whatever it is. */
+static int
+parse_presence(const struct nsx_parser *parser, struct nsx_match *match,
+               const struct nsx_field *field, struct nsx_slice key)
 {
-    return (field->id == NSX_F_DL_VLAN
-            && (nsx_slice_equals(text, "0xffff")
-                || nsx_slice_equals(text, "65535")));
+    const uint8_t zeros[NSX_FIELD_MAX] = { 0 };
+    bool number = (field->format == NSX_FMT_DECIMAL
+                   || field->format == NSX_FMT_HEX
+                   || nsx_field_flags(field));
+
+    return (!number || parser->holes
+            ? nsx_parse_error(parser, key, "%s has no value", field->name)
+            : set_field(parser, match, field, zeros, zeros, zeros, key));
 }
 
 int
@@ -133,7 +173,7 @@ nsx_match_parse_field(const struct nsx_parser *parser,
                       struct nsx_match *match, struct nsx_slice key,
                       struct nsx_slice text, char delimiter)
 {
-    if (!delimiter) {
+    if (!delimiter || !parser->holes) {
         int error = parse_protocol(parser, match, key);
         if (error != ENOENT) {
             return error;
@@ -142,306 +182,36 @@ nsx_match_parse_field(const struct nsx_parser *parser,
 
     /* ovs-ofctl knows no NXM and OXM names here. */
     const struct nsx_field *field = nsx_field_from_name(key);
-    if (field && (nsx_slice_starts_with(key, "NXM_")
-                  || nsx_slice_starts_with(key, "OXM_"))) {
+    if (field && *key.s >= 'A' && *key.s <= 'Z') {
         return ENOENT;
-    } else if (!field && memchr(key.s, '[', key.n)
-        && (delimiter == '=' || delimiter == ':')) {
-        return parse_subfield(parser, match, key, text);
     } else if (!field) {
-        return ENOENT;
-    } else if (delimiter != '=' && delimiter != ':') {
-        return nsx_parse_error(parser, key, "%s has no value", field->name);
+        return (memchr(key.s, '[', key.n)
+                ? parse_subfield(parser, match, key, text) : ENOENT);
+    } else if (!text.n) {
+        return parse_presence(parser, match, field, key);
     }
 
     uint8_t value[NSX_FIELD_MAX];
     uint8_t mask[NSX_FIELD_MAX];
     struct nsx_slice hole;
-    const char *problem;
-    if (is_no_vlan(field, text)) {
-        memset(value, 0, sizeof value);
+    if (field->id == NSX_F_DL_VLAN && parser->holes
+        && (nsx_slice_equals(text, "0xffff")
+            || nsx_slice_equals(text, "65535"))) {
+        /* OpenFlow 1.0's way to say no tag. */
+        memset(value, 0xff, sizeof value);
         memset(mask, 0xff, sizeof mask);
-        problem = nsx_match_store(match, NSX_F_VLAN_TCI, value, mask, NULL);
-        return store_problem(parser, text, problem);
+        return set_field(parser, match, field, value, mask, mask, text);
     }
 
     int error = nsx_field_parse_value(parser, field, text, value, mask,
                                       &hole);
-    if (error) {
-        return error;
-    } else if (hole.n) {
-        size_t n_bits = 0;
-
-        while (n_bits < nsx_field_value_bits(field)
-               && nsx_get_bit(mask, field->n_bytes, n_bits)) {
-            n_bits++;
-        }
-        problem = nsx_match_store_hole(match, field->id, 0, n_bits,
-                                       nsx_is_all(mask, field->n_bytes, 0xff),
-                                       hole);
-    } else {
-        problem = nsx_match_store(match, field->id, value, mask, NULL);
+    if (!error && parser->holes && field->id == NSX_F_IP_TOS && *value & 3) {
+        return nsx_parse_error(parser, text,
+                               "the lowest 2 bits of nw_tos are nw_ecn's");
     }
-    return store_problem(parser, text, problem);
-}
-
-/* Formatting. */
-
-/* How match_format() prints a field where nsx_field_format_value() would print
- * something else. */
-enum style {
-    VALUE,
-    DECIMAL_OR_HEX,             /* The latter with a mask, zero as "0x0". */
-    HEX4,                       /* Of at least 4 digits. */
-    HEX5,
-    DECIMAL,
-    TOS,
-};
-
-struct item {
-    uint8_t id;
-    uint8_t style;
-    const char *name;
-};
-
-static void
-format_hex(struct nsx_buf *buf, const uint8_t *p, size_t n, int n_digits)
-{
-    uint32_t x = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        x = x << 8 | p[i];
-    }
-    nsx_printf(buf, "0x%0*x", n_digits, (unsigned int) x);
-}
-
-static void
-format_item(struct nsx_buf *buf, const struct item *item,
-            const uint8_t *value, const uint8_t *mask)
-{
-    const struct nsx_field *field = &nsx_fields[item->id];
-    size_t n = field->n_bytes;
-    bool exact = nsx_is_all(mask, n, 0xff);
-    int n_digits = 1;
-
-    nsx_printf(buf, "%s=", item->name);
-    switch ((enum style) item->style) {
-    case VALUE:
-        nsx_field_format_value(buf, field, value, mask);
-        goto comma;
-    case TOS:
-        nsx_printf(buf, "%u", *value << 2);
-        goto comma;
-    case DECIMAL:
-        nsx_printf(buf, "%u", nsx_get16(value));
-        goto comma;
-    case DECIMAL_OR_HEX:
-        if (exact) {
-            nsx_printf(buf, "%u", nsx_get16(value));
-            goto comma;
-        }
-        break;
-    case HEX4:
-        n_digits = 4;
-        break;
-    case HEX5:
-        n_digits = 5;
-        break;
-    }
-    format_hex(buf, value, n, n_digits);
-    if (!exact) {
-        nsx_puts(buf, "/");
-        format_hex(buf, mask, n, n_digits);
-    }
-comma:
-    nsx_puts(buf, ",");
-}
-
-static void
-format_items(struct nsx_buf *buf, const struct nsx_match *match,
-             const struct item *items, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        enum nsx_field_id id = items[i].id;
-
-        if (nsx_match_has(match, id)) {
-            format_item(buf, &items[i], match->fields[id].value,
-                        match->fields[id].mask);
-        }
-    }
-}
-
-static const struct item before_protocol[] = {
-    { NSX_F_PKT_MARK, VALUE, "pkt_mark" },
-    { NSX_F_CONJ_ID, VALUE, "conj_id" },
-    { NSX_F_ACTSET_OUTPUT, VALUE, "actset_output" },
-    { NSX_F_CT_STATE, VALUE, "ct_state" },
-    { NSX_F_CT_ZONE, DECIMAL, "ct_zone" },
-    { NSX_F_CT_MARK, VALUE, "ct_mark" },
-    { NSX_F_CT_LABEL, VALUE, "ct_label" },
-    { NSX_F_CT_NW_SRC, VALUE, "ct_nw_src" },
-    { NSX_F_CT_IPV6_SRC, VALUE, "ct_ipv6_src" },
-    { NSX_F_CT_NW_DST, VALUE, "ct_nw_dst" },
-    { NSX_F_CT_IPV6_DST, VALUE, "ct_ipv6_dst" },
-    { NSX_F_CT_NW_PROTO, VALUE, "ct_nw_proto" },
-    { NSX_F_CT_TP_SRC, DECIMAL_OR_HEX, "ct_tp_src" },
-    { NSX_F_CT_TP_DST, DECIMAL_OR_HEX, "ct_tp_dst" },
-};
-
-static const struct item before_vlan[] = {
-    { NSX_F_TUN_ID, VALUE, "tun_id" },
-    { NSX_F_TUN_SRC, VALUE, "tun_src" },
-    { NSX_F_TUN_DST, VALUE, "tun_dst" },
-    { NSX_F_TUN_IPV6_SRC, VALUE, "tun_ipv6_src" },
-    { NSX_F_TUN_IPV6_DST, VALUE, "tun_ipv6_dst" },
-    { NSX_F_METADATA, VALUE, "metadata" },
-    { NSX_F_IN_PORT_OXM, VALUE, "in_port" },
-};
-
-static const struct item before_type[] = {
-    { NSX_F_ETH_SRC, VALUE, "dl_src" },
-    { NSX_F_ETH_DST, VALUE, "dl_dst" },
-};
-
-static const struct item eth_type = { NSX_F_ETH_TYPE, HEX4, "dl_type" };
-
-static const struct item addresses[] = {
-    { NSX_F_IPV6_SRC, VALUE, "ipv6_src" },
-    { NSX_F_IPV6_DST, VALUE, "ipv6_dst" },
-    { NSX_F_IPV6_LABEL, HEX5, "ipv6_label" },
-    { NSX_F_ARP_SPA, VALUE, "arp_spa" },
-    { NSX_F_ARP_TPA, VALUE, "arp_tpa" },
-    { NSX_F_IPV4_SRC, VALUE, "nw_src" },
-    { NSX_F_IPV4_DST, VALUE, "nw_dst" },
-};
-
-static const struct item ip_proto = { NSX_F_IP_PROTO, VALUE, "nw_proto" };
-
-static const struct item after_proto[] = {
-    { NSX_F_ARP_OP, VALUE, "arp_op" },
-    { NSX_F_ARP_SHA, VALUE, "arp_sha" },
-    { NSX_F_ARP_THA, VALUE, "arp_tha" },
-    { NSX_F_IP_DSCP, TOS, "nw_tos" },
-    { NSX_F_IP_ECN, VALUE, "nw_ecn" },
-    { NSX_F_IP_TTL, VALUE, "nw_ttl" },
-    { NSX_F_MPLS_LABEL, VALUE, "mpls_label" },
-    { NSX_F_MPLS_TC, VALUE, "mpls_tc" },
-    { NSX_F_MPLS_TTL, VALUE, "mpls_ttl" },
-    { NSX_F_MPLS_BOS, VALUE, "mpls_bos" },
-    { NSX_F_IP_FRAG, VALUE, "nw_frag" },
-    { NSX_F_ICMP_TYPE, VALUE, "icmp_type" },
-    { NSX_F_ICMP_CODE, VALUE, "icmp_code" },
-    { NSX_F_ICMPV6_TYPE, VALUE, "icmp_type" },
-    { NSX_F_ICMPV6_CODE, VALUE, "icmp_code" },
-    { NSX_F_ND_TARGET, VALUE, "nd_target" },
-    { NSX_F_ND_SLL, VALUE, "nd_sll" },
-    { NSX_F_ND_TLL, VALUE, "nd_tll" },
-    { NSX_F_TCP_SRC, DECIMAL_OR_HEX, "tp_src" },
-    { NSX_F_UDP_SRC, DECIMAL_OR_HEX, "tp_src" },
-    { NSX_F_SCTP_SRC, DECIMAL_OR_HEX, "tp_src" },
-    { NSX_F_TCP_DST, DECIMAL_OR_HEX, "tp_dst" },
-    { NSX_F_UDP_DST, DECIMAL_OR_HEX, "tp_dst" },
-    { NSX_F_SCTP_DST, DECIMAL_OR_HEX, "tp_dst" },
-    { NSX_F_TCP_FLAGS, VALUE, "tcp_flags" },
-};
-
-/* Prints the word for the match's protocol, and sets '*type_done' and
- * '*proto_done' if that says it all. */
-static void
-format_protocol(struct nsx_buf *buf, const struct nsx_match *match,
-                bool *type_done, bool *proto_done)
-{
-    uint32_t type = nsx_match_number(match, NSX_F_ETH_TYPE);
-    uint32_t proto = nsx_match_number(match, NSX_F_IP_PROTO);
-    const char *name = NULL;
-
-    *type_done = *proto_done = false;
-    for (size_t i = 0; i < NSX_ARRAY_SIZE(protocols); i++) {
-        if (protocols[i].eth_type != type) {
-            continue;
-        } else if (!*type_done) {
-            name = protocols[i].name;
-            *type_done = true;
-        } else if (proto && protocols[i].ip_proto == proto) {
-            name = protocols[i].name;
-            *proto_done = true;
-            break;
-        }
-    }
-    if (name) {
-        nsx_printf(buf, "%s,", name);
-    }
-}
-
-static void
-format_registers(struct nsx_buf *buf, const struct nsx_match *match)
-{
-    for (size_t i = 0; i < 16; i++) {
-        enum nsx_field_id xreg = (enum nsx_field_id) (NSX_F_XREG0 + i / 2);
-        const uint8_t *value = match->fields[xreg].value + i % 2 * 4;
-        const uint8_t *mask = match->fields[xreg].mask + i % 2 * 4;
-        char name[8] = { 'r', 'e', 'g', (char) ('0' + i), '\0' };
-
-        if (i >= 10) {
-            name[3] = '1';
-            name[4] = (char) ('0' + i - 10);
-        }
-        if (nsx_match_has(match, xreg) && nsx_get32(mask)) {
-            struct item item = { NSX_F_REG0, VALUE, name };
-            format_item(buf, &item, value, mask);
-        }
-    }
-}
-
-static void
-format_vlan(struct nsx_buf *buf, const struct nsx_match *match)
-{
-    uint32_t tci = nsx_match_number(match, NSX_F_VLAN_TCI);
-    uint32_t mask = nsx_match_mask(match, NSX_F_VLAN_TCI);
-    uint32_t vid_mask = mask & VLAN_VID;
-    uint32_t pcp_mask = mask & VLAN_PCP;
-
-    if (!mask) {
-        return;
-    } else if (mask & tci & VLAN_CFI
-               && (!vid_mask || vid_mask == VLAN_VID)
-               && (!pcp_mask || pcp_mask == VLAN_PCP)
-               && (vid_mask || pcp_mask)) {
-        if (vid_mask) {
-            nsx_printf(buf, "dl_vlan=%u,", tci & VLAN_VID);
-        }
-        if (pcp_mask) {
-            nsx_printf(buf, "dl_vlan_pcp=%u,", tci >> 13);
-        }
-    } else if (mask == UINT16_MAX) {
-        nsx_printf(buf, "vlan_tci=0x%04x,", tci);
-    } else {
-        nsx_printf(buf, "vlan_tci=0x%04x/0x%04x,", tci, mask);
-    }
-}
-
-void
-nsx_match_format(struct nsx_buf *buf, const struct nsx_match *match)
-{
-    size_t start = buf->size;
-    bool type_done, proto_done;
-
-    format_items(buf, match, before_protocol,
-                 NSX_ARRAY_SIZE(before_protocol));
-    format_protocol(buf, match, &type_done, &proto_done);
-    format_registers(buf, match);
-    format_items(buf, match, before_vlan, NSX_ARRAY_SIZE(before_vlan));
-    format_vlan(buf, match);
-    format_items(buf, match, before_type, NSX_ARRAY_SIZE(before_type));
-    if (!type_done) {
-        format_items(buf, match, &eth_type, 1);
-    }
-    format_items(buf, match, addresses, NSX_ARRAY_SIZE(addresses));
-    if (!proto_done) {
-        format_items(buf, match, &ip_proto, 1);
-    }
-    format_items(buf, match, after_proto, NSX_ARRAY_SIZE(after_proto));
-    if (buf->size > start) {
-        buf->size--;            /* The last comma. */
-    }
+    return (error ? error
+            : hole.n ? add_hole(parser, match, field, 0,
+                                nsx_field_hole_bits(field, mask), mask, hole,
+                                text)
+            : set_field(parser, match, field, value, mask, mask, text));
 }

@@ -35,7 +35,7 @@ set_bytes(struct packet *k, enum nsx_field_id id, const void *value)
     uint8_t mask[NSX_FIELD_MAX];
 
     memset(mask, 0xff, sizeof mask);
-    nsx_match_store(&k->match, id, value, mask, NULL);
+    nsx_match_set(&k->match, nsx_field_from_id(id), value, mask);
 }
 
 static void

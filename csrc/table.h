@@ -4,12 +4,23 @@
 
 #include "field.h"
 
-/* A header's class and field number: the 23 bits that name a field. */
-#define NSX_NXM0(N) (0x0000u << 7 | (N))
-#define NSX_NXM1(N) (0x0001u << 7 | (N))
-#define NSX_OXM(N) (0x8000u << 7 | (N))
-#define NSX_PKT_REG(N) (0x8001u << 7 | (N))
-#define NSX_NO_HEADER (1u << 23)        /* No header is this, nor higher. */
+/* A header's class and field number: the 23 bits that name a field, above
+ * them the experimenter's number. */
+#define NSX_HEADER(CLASS, N) ((uint64_t) (CLASS) << 7 | (N))
+#define NSX_EXPERIMENTER(VENDOR, N)                                         \
+    (UINT64_C(VENDOR) << 32 | NSX_HEADER(NSX_OXM_EXPERIMENTER, N))
+
+#define NSX_NXM0(N) NSX_HEADER(0x0000, N)
+#define NSX_NXM1(N) NSX_HEADER(0x0001, N)
+#define NSX_ERICOXM(N) NSX_HEADER(0x1000, N)
+#define NSX_OXM(N) NSX_HEADER(0x8000, N)
+#define NSX_PKT_REG(N) NSX_HEADER(0x8001, N)
+#define NSX_NXOXM(N) NSX_EXPERIMENTER(0x00002320, N)
+#define NSX_NSHOXM(N) NSX_EXPERIMENTER(0x005ad650, N)
+#define NSX_ONFOXM(N) NSX_EXPERIMENTER(0x4f4e4600, N)
+
+#define NSX_OXM_EXPERIMENTER 0xffff
+#define NSX_NO_HEADER (UINT64_C(1) << 23)       /* No header has this bit. */
 
 enum nsx_format {
     NSX_FMT_DECIMAL,
@@ -18,19 +29,23 @@ enum nsx_format {
     NSX_FMT_IPV4,
     NSX_FMT_IPV6,
     NSX_FMT_PORT,
+    NSX_FMT_PACKET_TYPE,
     NSX_FMT_FRAG,
     NSX_FMT_CT_STATE,
     NSX_FMT_TCP_FLAGS,
+    NSX_FMT_TUN_FLAGS,
 };
 
 enum nsx_prereq {
     NSX_PRE_NONE,
+    NSX_PRE_ETHERNET,           /* A packet_type of Ethernet, the default. */
     NSX_PRE_VLAN,               /* A VLAN tag. */
     NSX_PRE_MPLS,
     NSX_PRE_ARP,                /* ARP or RARP. */
     NSX_PRE_IPV4,
     NSX_PRE_IPV6,
     NSX_PRE_IP,                 /* Either. */
+    NSX_PRE_NSH,
     NSX_PRE_TCP,                /* Over either. */
     NSX_PRE_UDP,
     NSX_PRE_SCTP,
@@ -40,37 +55,45 @@ enum nsx_prereq {
     NSX_PRE_ND_SOLICIT,
     NSX_PRE_ND_ADVERT,
     NSX_PRE_CT,                 /* A ct_state that has a connection. */
-    NSX_PRE_CT_IPV4,
-    NSX_PRE_CT_IPV6,
-    NSX_PRE_CT_PROTO,           /* ct_nw_proto. */
-};
-
-enum nsx_family {
-    NSX_FAM_NONE,
-    NSX_FAM_NW_SRC,
-    NSX_FAM_NW_DST,
-    NSX_FAM_NW_PROTO,
-    NSX_FAM_TP_SRC,
-    NSX_FAM_TP_DST,
-    NSX_FAM_ICMP_TYPE,
-    NSX_FAM_ICMP_CODE,
 };
 
 struct nsx_field {
     const char *name, *alias, *oxm_name, *nxm_name;
-    uint32_t oxm, nxm;          /* NSX_NO_HEADER or more: none. */
-    uint8_t id;
-    uint8_t n_bytes, n_bits;
+    uint64_t oxm, nxm;          /* With NSX_NO_HEADER: none. */
+    uint16_t n_bits;
+    uint8_t id, slot;           /* enum nsx_field_id. */
+    uint8_t n_bytes;
     uint8_t format;             /* enum nsx_format. */
     uint8_t prereq;             /* enum nsx_prereq. */
-    uint8_t family;             /* enum nsx_family. */
     bool maskable, writable;
 };
 
 extern const struct nsx_field nsx_fields[NSX_N_FIELDS];
 
+static inline bool
+nsx_is_tun_metadata(enum nsx_field_id id)
+{
+    return id >= NSX_F_TUN_METADATA0 && id <= NSX_F_TUN_METADATA63;
+}
+
+/* The field of a header of the class, number and experimenter 'header'. */
+const struct nsx_field *nsx_field_from_header(uint64_t header);
+
+/* As nsx_oxm_put(), of 'len' bytes. */
+size_t nsx_oxm_put_part(struct nsx_buf *, const struct nsx_field *, size_t len,
+                        const uint8_t *value, const uint8_t *mask);
+
 /* True if the 'n' bytes at 'p' are all 'byte'. */
-bool nsx_is_all(const uint8_t *p, size_t n, uint8_t byte);
+static inline bool
+nsx_is_all(const uint8_t *p, size_t n, uint8_t byte)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != byte) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /* Bit 'i' from the least significant of the 'n' bytes at 'p'. */
 static inline bool

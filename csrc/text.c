@@ -202,21 +202,17 @@ digit_value(char c)
             : 16);
 }
 
-int
-nsx_parse_number(const struct nsx_parser *parser, struct nsx_slice text,
-                 const char *what, uint64_t max, uint64_t *number)
+/* Digits in 'base' from the 'i'th byte on. */
+static int
+parse_digits(const struct nsx_parser *parser, struct nsx_slice text, size_t i,
+             int base, const char *what, uint64_t max, uint64_t *number)
 {
-    bool hex = (text.n > 2 && text.s[0] == '0'
-                && (text.s[1] == 'x' || text.s[1] == 'X'));
-    /* A leading zero makes octal, as in C: ovs-ofctl takes it so. */
-    bool octal = !hex && text.n > 1 && text.s[0] == '0';
-    int base = hex ? 16 : octal ? 8 : 10;
     uint64_t x = 0;
 
-    if (!text.n) {
+    if (i >= text.n) {
         return nsx_parse_error(parser, text, "%s is not a number", what);
     }
-    for (size_t i = hex ? 2 : 0; i < text.n; i++) {
+    for (; i < text.n; i++) {
         int digit = digit_value(text.s[i]);
 
         if (digit >= base) {
@@ -232,6 +228,27 @@ nsx_parse_number(const struct nsx_parser *parser, struct nsx_slice text,
     }
     *number = x;
     return 0;
+}
+
+int
+nsx_parse_number(const struct nsx_parser *parser, struct nsx_slice text,
+                 const char *what, uint64_t max, uint64_t *number)
+{
+    bool hex = (text.n > 2 && text.s[0] == '0'
+                && (text.s[1] == 'x' || text.s[1] == 'X'));
+    /* A leading zero makes octal, as in C: ovs-ofctl takes it so. */
+    bool octal = !hex && text.n > 1 && text.s[0] == '0';
+    int base = hex ? 16 : octal ? 8 : 10;
+    return parse_digits(parser, text, hex ? 2 : 0, base, what, max, number);
+}
+
+/* A number that is decimal also with zeros before it, and never
+ * hexadecimal. */
+static int
+parse_decimal(const struct nsx_parser *parser, struct nsx_slice text,
+              const char *what, uint64_t max, uint64_t *number)
+{
+    return parse_digits(parser, text, 0, 10, what, max, number);
 }
 
 static void
@@ -349,8 +366,7 @@ nsx_parse_table(const struct nsx_parser *parser, struct nsx_slice text,
         name.s++;
         name.n -= 2;
     } else if (name.n && name.s[0] >= '0' && name.s[0] <= '9') {
-        int error = nsx_parse_number(parser, text, "table", UINT8_MAX,
-                                     &number);
+        int error = parse_decimal(parser, text, "table", UINT8_MAX, &number);
         if (!error) {
             *table = (uint8_t) number;
         }
@@ -456,11 +472,9 @@ nsx_parse_port(const struct nsx_parser *parser, struct nsx_slice text,
     }
 
     uint64_t number;
-    int error = nsx_parse_number(parser, text, "port", UINT32_MAX, &number);
+    int error = parse_decimal(parser, text, "port", UINT32_MAX, &number);
     if (error) {
         return error;
-    } else if (memchr(text.s, 'x', text.n)) {
-        return nsx_parse_error(parser, text, "port is not a decimal number");
     }
     if (number >= PORT_MAX && number <= UINT16_MAX) {
         number += PORT_OFFSET;

@@ -6,7 +6,7 @@ import errno
 import struct
 from collections.abc import Callable
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -118,7 +118,79 @@ tcp,tcp_flags=0x12/0xfff
 tcp,tcp_flags=0x12/0x12
 tcp,tcp_flags=0
 tcp6,tcp_flags=+ns+[200]
+tcp,tcp_flags=syn|0x10
+dp_hash=0x1/0xf,recirc_id=7
+eth
+packet_type=(1,0x800),nw_src=1.2.3.4
+packet_type=(1,0x894f),nsh_flags=1,nsh_mdtype=1,nsh_c1=5
+packet_type=(0,0),ip
+packet_type=(2,010)
+tun_flags=oam,tun_gbp_id=5,tun_gbp_flags=0x48
+tun_flags=-oam,tun_gbp_id=0/1
+tun_erspan_ver=1,tun_erspan_idx=0x7
+tun_erspan_ver=2,tun_erspan_dir=1,tun_erspan_hwid=0xf/0x1
+tun_metadata0
+tun_metadata0=0,tun_metadata63=0x123456789abcdef0/0xff0f
+tun_metadata1=0x1/0x100,tun_metadata0=*
+tun_metadata2[]=1
+tun_metadata2[8..15]=0x5
+dl_type=0x894f,nsh_flags=3/1,nsh_mdtype=1,nsh_np=3,nsp=0x123456,nsi=255,nshc1=1,nsh_c4=0x5/0xf
+dl_type=0x894f,nsh_ttl=63,nsh_mdtype=2,nsh_c1=1
+icmp6,icmp_type=135,nd_reserved=5,nd_options_type=1
+tun_tos=*,tun_ttl=*,skb_priority=*
+reg0=,reg1,ip
+reg0=0x
+reg0=010
+metadata=-1
+tcp=80
+nw_src(1.2.3.4),ip
+tcp,udp
+reg0=1,reg0=2
+xreg0=1,reg1=2
+tp_dst=80
+ip,tp_dst=80
+nw_src=1.2.3.4
+dl_src=*
+arp_op=1
+udp,tcp_flags=+syn
+icmp,tp_src=0x105/0xff
+ct_state=+trk+est,ct_nw_src=1.2.3.4,ct_tp_src=1
+ct_state=+trk+est,ct_nw_proto=0,ct_tp_src=1
+ip,nw_tos=3
+ip,ip_dscp=64,nw_ecn=4
+dl_vlan=4096,dl_vlan_pcp=8
+dl_vlan=5,dl_vlan=*
+dl_vlan=5,dl_vlan_pcp=3,dl_vlan=*
+vlan_vid=0x2000
+vlan_vid[]=5
+vlan_tci=0x2000/0x2000
+vlan_pcp=1,vlan_vid=0
+arp,arp_op=256
+mpls,mpls_label=0x100000,mpls_tc=9,mpls_bos=2
+ip,nw_frag=NO
+in_port_oxm[]=66000
 """.splitlines()[1:]
+
+
+# What ovs-ofctl sends of these is what it doesn't read.
+UNREADABLE = [
+    "tcp,nw_frag=later,tp_dst=80",
+    "vlan_tci=0x0005",
+    "ipv6,ipv6_label=0x123456",
+    "dl_type=0x894f,nsh_ttl=64",
+    # It prints the name gtpu_flags, and doesn't know it.
+    "tun_gtpu_flags=0x30/0x10,tun_gtpu_msgtype=255",
+]
+
+
+def test_matches_that_do_not_come_back(codec: Codec, oracle: Oracle) -> None:
+    flows = [f"{match} actions=drop" for match in UNREADABLE]
+    assert [codec.flow(flow) for flow in flows] == oracle.flow_mods(flows)
+    assert codec.text(codec.flow(flows[-1])) in oracle.print_flows([codec.flow(flows[-1])])[0]
+    for flow in flows[:-1]:
+        with pytest.raises(CodecError) as caught:
+            codec.text(codec.flow(flow))
+        assert caught.value.code == errno.EPROTO
 
 
 def test_matches_are_those_of_ovs_ofctl(codec: Codec, oracle: Oracle) -> None:
@@ -158,7 +230,6 @@ def test_bytes_of_a_match(codec: Codec, match: str, oxm: str) -> None:
 # What neither ovs-ofctl nor we take: the word in question, and what is said of it.
 REJECTED = [
     ("reg0=foo", "foo", "reg0 is not a number"),
-    ("reg0=", "", "reg0 has no value"),
     ("reg0=0x100000000", "0x100000000", "reg0 has only 32 bits"),
     ("ct_label=0x112233445566778899aabbccddeeff0011", "0x11", "ct_label has only 128 bits"),
     ("reg16=1", "reg16", "unknown key"),
@@ -171,11 +242,11 @@ REJECTED = [
     ("in_port=1/1", "1/1", "in_port can't be masked"),
     ("in_port=foo", "foo", "unknown port"),
     ("in_port=65536", "65536", "port is neither"),
-    ("in_port=0x1", "0x1", "port is not a decimal number"),
+    ("in_port=0x1", "0x1", "port is not a number"),
     ("ct_state=+foo", "foo", "unknown ct_state flag"),
-    ("ct_state=new+trk", "+trk", "flags are"),
+    ("ct_state=new+trk", "new+trk", "unknown ct_state flag"),
     ("ct_state=+new+new", "new", "given twice"),
-    ("ct_state=0x100/0x100", "0x100", "greater than 255"),
+    ("ct_state=0x100/0x100", "0x100/0x100", "unknown ct_state flag"),
     ("ct_zone=5/1", "5/1", "ct_zone can't be masked"),
     ("ip,nw_dst=1.2.3", "1.2.3", "not an IPv4 address"),
     ("ip,nw_dst=1.2.3.4/33", "33", "prefix length is greater than 32"),
@@ -195,42 +266,6 @@ REJECTED = [
     ("tcp,tcp_flags=+foo", "foo", "unknown tcp_flags flag"),
 ]
 
-# What ovs-ofctl takes and then leaves out, cuts off, or overwrites; a dump would show another flow
-# than the one that was asked for.
-STRICTER = [
-    ("tp_dst=80", "tp_dst=80", "tcp_dst needs tcp or tcp6"),
-    ("ip,tp_dst=80", "tp_dst=80", "tcp_dst needs tcp or tcp6"),
-    ("reg0=1,nw_dst=10.0.0.1", "nw_dst=10.0.0.1", "ip_dst needs ip"),
-    ("ipv6_dst=::1", "ipv6_dst=::1", "needs ipv6"),
-    ("ip,ipv6_dst=::1", "ipv6_dst=::1", "needs ipv6"),
-    ("arp_op=1", "arp_op=1", "needs arp or rarp"),
-    ("tcp,nw_frag=later,tp_dst=80", "tp_dst=80", "not nw_frag=later"),
-    ("udp,tcp_flags=+syn", "tcp_flags=+syn", "needs tcp"),
-    ("nd_target=::1", "nd_target=::1", "needs icmp6"),
-    ("icmp6,icmp_type=135,nd_tll=0:0:0:0:0:1", "nd_tll=0:0:0:0:0:1", "icmp_type 136"),
-    ("icmp6,icmp_type=135,icmp_code=1,nd_target=::1", "nd_target=::1", "icmp_code 0"),
-    ("ip,ct_nw_src=1.2.3.4", "ct_nw_src=1.2.3.4", "needs ip and a ct_state"),
-    ("ip,ct_state=+trk,ct_nw_src=1.2.3.4", "ct_nw_src=1.2.3.4", "+trk-inv"),
-    ("ct_state=+trk+est,ct_nw_src=1.2.3.4", "ct_nw_src=1.2.3.4", "needs ip"),
-    ("ip,ct_state=+trk+est,ct_tp_src=1", "ct_tp_src=1", "needs ct_nw_proto"),
-    ("dl_vlan=4096", "4096", "dl_vlan has only 12 bits"),
-    ("dl_vlan_pcp=8", "8", "dl_vlan_pcp has only 3 bits"),
-    ("vlan_vid=0x2000", "0x2000", "vlan_vid has only 13 bits"),
-    ("ip,nw_tos=3", "3", "nw_ecn"),
-    ("ip,ip_dscp=64", "64", "ip_dscp has only 6 bits"),
-    ("ip,nw_ecn=4", "4", "nw_ecn has only 2 bits"),
-    ("arp,arp_op=256", "256", "arp_op has only 8 bits"),
-    ("vlan_tci=0x2000/0x2000", "vlan_tci=0x2000/0x2000", "some bits of the VLAN's priority"),
-    ("vlan_tci=0x0005", "vlan_tci=0x0005", "without its tag"),
-    ("vlan_pcp=1,vlan_vid=0", "0", "both have a VLAN tag and not"),
-    ("tcp,udp", "udp", "matched twice, differently"),
-    ("reg0=1,reg0=2", "2", "matched twice, differently"),
-    ("xreg0=1,reg1=2", "2", "matched twice, differently"),
-    ("ip,reg0", "reg0", "reg0 has no value"),
-    ("tcp=80", "tcp", "unknown key"),
-    ("ip,nw_dst=1.2.3.256", "1.2.3.256", "not an IPv4 address"),
-]
-
 
 def _assert_rejected(codec: Codec, match: str, word: str, message: str) -> None:
     flow = f"priority=3,{match} actions=drop"
@@ -246,12 +281,20 @@ def _assert_rejected(codec: Codec, match: str, word: str, message: str) -> None:
 @pytest.mark.parametrize(("match", "word", "message"), REJECTED)
 def test_rejected(codec: Codec, oracle: Oracle, match: str, word: str, message: str) -> None:
     _assert_rejected(codec, match, word, message)
-    if match != "reg0=":
-        assert oracle.rejects(f"{match} actions=drop")
+    assert oracle.rejects(f"{match} actions=drop")
 
 
-@pytest.mark.parametrize(("match", "word", "message"), STRICTER)
-def test_rejected_though_ovs_ofctl_takes_it(
+# What ovs-ofctl takes the least significant bits of; see docs/differences.md.
+@pytest.mark.parametrize(
+    ("match", "word", "message"),
+    [
+        ("ip,nw_dst=1.2.3.256", "1.2.3.256", "not an IPv4 address"),
+        ("ip,nw_dst=1.2.3.0/255.255.256.0", "255.255.256.0", "not an IPv4 address"),
+        ("dl_src=100:0:0:0:0:1", "100:0:0:0:0:1", "not an Ethernet address"),
+        ("dl_type=0x894f,nsh_spi[]=1", "nsh_spi[]", "can't be masked"),
+    ],
+)
+def test_what_can_not_be_meant_is_rejected(
     codec: Codec, match: str, word: str, message: str
 ) -> None:
     _assert_rejected(codec, match, word, message)
@@ -471,103 +514,3 @@ def test_every_change_of_a_byte_is_seen_or_refused(codec: Codec) -> None:
             assert text != original or changed == whole
             if text and "[Unknown]" not in text:
                 assert codec.text(codec.flow(text)) == text
-
-
-# Holes.
-
-
-def _holes(codec: Codec, text: str) -> tuple[Any, dict[str, tuple[int, int]]]:
-    """A template, and each hole's bytes and bits."""
-    ffi, lib = codec.ffi, codec.lib
-    template = ffi.new("struct nsx_template **")
-    error = ffi.new("struct nsx_error *")
-    encoded = text.encode()
-    code = lib.nsx_template_new(encoded, len(encoded), ffi.NULL, template, error)
-    codec.check(code, error)
-    made = ffi.gc(template[0], lib.nsx_template_free)
-    holes = {}
-    for i in range(lib.nsx_template_n_holes(made)):
-        n_bytes, n_bits = ffi.new("size_t *"), ffi.new("size_t *")
-        name = lib.nsx_template_hole(made, i, n_bytes, n_bits, ffi.new("bool *"))
-        holes[ffi.string(name).decode()] = (n_bytes[0], n_bits[0])
-    return made, holes
-
-
-@pytest.mark.parametrize(
-    ("text", "values", "bits"),
-    [
-        ("table={t},priority={p}", {"t": 7, "p": 3}, {"t": 8, "p": 16}),
-        ("cookie={c},idle_timeout={i}", {"c": 2**63, "i": 9}, {"c": 64, "i": 16}),
-        ("tcp,nw_dst={v},tp_dst={p}", {"v": 0x0A000001, "p": 80}, {"v": 32, "p": 16}),
-        ("udp6,tp_src={p}", {"p": 53}, {"p": 16}),
-        ("in_port={i}", {"i": 0xFFFFFFFE}, {"i": 32}),
-        ("reg7={r}", {"r": 0xFFFFFFFF}, {"r": 32}),
-        ("reg6={r},reg7={s}", {"r": 1, "s": 2}, {"r": 32, "s": 32}),
-        ("reg4={r}/0xffff", {"r": 0x1234}, {"r": 16}),
-        ("reg4[8..15]={r},reg4[0]=1", {"r": 0x12}, {"r": 8}),
-        ("reg4[3..8]={r},reg4[9..20]={s}", {"r": 0x2A, "s": 0x7FF}, {"r": 6, "s": 12}),
-        ("xreg1={r}", {"r": 0x1122334455667788}, {"r": 64}),
-        ("xreg1[16..47]={r}", {"r": 0x11223344}, {"r": 32}),
-        ("xxreg1[64..95]={r}", {"r": 0x11223344}, {"r": 32}),
-        ("dl_vlan={v}", {"v": 4095}, {"v": 12}),
-        ("dl_vlan=5,dl_vlan_pcp={p}", {"p": 7}, {"p": 3}),
-        ("dl_vlan={v},dl_vlan_pcp={p}", {"v": 9, "p": 5}, {"v": 12, "p": 3}),
-        ("ip,ip_dscp={d},nw_ecn={e}", {"d": 63, "e": 3}, {"d": 6, "e": 2}),
-        ("ipv6,ipv6_label={x}", {"x": 0xFFFFF}, {"x": 20}),
-        ("arp,arp_op={o},arp_spa={a}", {"o": 2, "a": 0x01020304}, {"o": 8, "a": 32}),
-        ("ct_zone={z},ct_mark={m}/0xff", {"z": 65535, "m": 3}, {"z": 16, "m": 8}),
-        ("metadata={m},tun_id={x}", {"m": 2**64 - 1, "x": 1}, {"m": 64, "x": 64}),
-        ("conj_id={c}", {"c": 77}, {"c": 32}),
-    ],
-)
-def test_a_hole_is_where_its_value_goes(
-    codec: Codec, text: str, values: dict[str, int], bits: dict[str, int]
-) -> None:
-    template, holes = _holes(codec, f"{text} actions=drop")
-    assert {name: n_bits for name, (_, n_bits) in holes.items()} == bits
-
-    data = [codec.ffi.new("uint64_t *", values[name]) for name in holes]
-    columns = codec.ffi.new("struct nsx_column[]", len(data))
-    for column, value in zip(columns, data, strict=True):
-        column.data, column.width, column.stride = value, 8, 0
-
-    def stamp(buf: Any, error: Any) -> int:
-        null = codec.ffi.NULL
-        code: int = codec.lib.nsx_template_stamp(template, 1, columns, buf, null, error)
-        return code
-
-    stamped = codec.call(stamp)
-    address = ("nw_dst", "arp_spa")
-    plain = text
-    for name, value in values.items():
-        is_address = any(f"{key}={{{name}}}" in text for key in address)
-        word = ".".join(map(str, value.to_bytes(4))) if is_address else str(value)
-        plain = plain.replace(f"{{{name}}}", word)
-    assert stamped == codec.flow(f"{plain} actions=drop")
-
-
-@pytest.mark.parametrize(
-    ("match", "message"),
-    [
-        ("ct_state={x}", "ct_state can't be a hole"),
-        ("tcp,tcp_flags={x}", "tcp_flags can't be a hole"),
-        ("vlan_tci={x}", "can't be a hole"),
-        ("ip,nw_tos={x}", "can't be a hole"),
-        ("xxreg0={x}", "wider than an xreg"),
-        ("xxreg0[32..95]={x}", "wider than an xreg"),
-        ("ip,nw_src={x}/24", "mask has to be of the least significant bits"),
-        ("reg0={x}/0xff00", "mask has to be of the least significant bits"),
-        ("reg0={}", "a hole needs a name"),
-        ("reg0={a b}", "a hole's name is letters, digits and '_'"),
-        ("reg0={1}", "a hole's name is letters, digits and '_'"),
-        ("reg0={x},reg0=1", "matched twice"),
-        ("reg0=1,reg0={x}", "matched twice"),
-        ("reg0={x},xreg0=1", "matched twice"),
-        ("dl_type={t},nw_proto=6", "needs ip"),
-        ("ip,nw_proto={p},tp_dst=5", "needs tcp"),
-    ],
-)
-def test_what_can_not_be_a_hole(codec: Codec, match: str, message: str) -> None:
-    with pytest.raises(CodecError) as caught:
-        _holes(codec, f"{match} actions=drop")
-    assert message in caught.value.message
