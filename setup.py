@@ -40,6 +40,7 @@ extensions = [
     for path in MODULES
 ]
 
+
 class BuildExt(build_ext):
     """Builds the modules with a core that is as new as they are, whichever command asked."""
 
