@@ -111,7 +111,18 @@ parse_option(struct nsx_action_list *list, const struct option *option,
 {
     if (option->width) {
         uint64_t max = UINT64_MAX >> (64 - 8 * option->width);
+        bool decimal = option->width < 8 && (!value.n || *value.s != '{');
+        uint64_t number;
 
+        /* Open vSwitch reads all but the cookie with atoi(). */
+        if (decimal && nsx_parse_decimal(list->parser, value, option->name,
+                                         max, &number)) {
+            return EINVAL;
+        }
+        while (decimal && value.n > 1 && *value.s == '0') {
+            value.s++;
+            value.n--;
+        }
         return nsx_parse_number_or_hole(list->parser, value, option->name, max,
                                         list->buf, start + option->offset,
                                         option->width);
