@@ -31,7 +31,7 @@ from nsxdp.ovsdb.errors import (
 )
 from nsxdp.ovsdb.framing import MAX_MESSAGE
 from nsxdp.ovsdb.lock import Lock, lock_of
-from nsxdp.ovsdb.replica import Monitor, Replica, Watch
+from nsxdp.ovsdb.replica import SHAPES, Monitor, Replica, Watch
 from nsxdp.ovsdb.schema import Schema
 from nsxdp.ovsdb.session import Session, end_task, parse_remotes
 from nsxdp.ovsdb.status import MONITOR, Position, Status
@@ -429,6 +429,7 @@ class Client:
                     method,
                     replica.monitor_params(method, self.database),
                     partial(replica.reset, method),
+                    shape=SHAPES[method],
                 )
             except RequestError as error:
                 if error.error != "unknown method" or method == "monitor":

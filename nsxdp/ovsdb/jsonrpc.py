@@ -29,13 +29,16 @@ _SHOWN = 200
 """Characters of a peer's error that an exception shows."""
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class Message(msgspec.Struct):
     """A request, a notification (whose id is null) or, without a method, a response."""
 
     id: Any = None
     method: str | None = None
     params: Any = None
-    result: Any = None
+    result: msgspec.Raw = _NULL
     error: Any = None
 
 
@@ -54,10 +57,11 @@ class Writer(Protocol):
 
 
 class _Pending:
-    __slots__ = ("accept", "answer", "method")
+    __slots__ = ("accept", "answer", "method", "shape")
 
-    def __init__(self, method: str, accept: Callable[[Any], Any] | None) -> None:
+    def __init__(self, method: str, accept: Callable[[Any], Any] | None, shape: Any) -> None:
         self.method = method
+        self.shape = shape
         self.accept = accept
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -122,6 +126,7 @@ class Connection:
         params: Sequence[Any],
         accept: Callable[[Any], Any] | None = None,
         timeout: float | None = 30.0,  # noqa: ASYNC109 - part of what is asked for
+        shape: Any = Any,
     ) -> Any:
         """Ask the peer, and wait for its answer; several may wait at once.
 
@@ -134,6 +139,8 @@ class Connection:
             Takes the result before the next message is looked at; what it gives is returned.
         timeout
             Seconds; None: as long as the connection lasts.
+        shape
+            The type as which msgspec reads the result.
 
         Raises
         ------
@@ -148,7 +155,7 @@ class Connection:
                     raise self._lost(method)
                 number = self._next_id
                 self._next_id += 1
-                pending = self._pending[number] = _Pending(method, accept)
+                pending = self._pending[number] = _Pending(method, accept, shape)
                 try:
                     self._send({"method": method, "params": params, "id": number})
                     await self._writer.drain()
@@ -195,7 +202,7 @@ class Connection:
     async def _receive(self, text: bytes) -> None:
         try:
             message = self._decoder.decode(text)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise ProtocolError(f"the server sent JSON that can't be read: {error}") from error
         if message.method is None:
             self._answered(message)
@@ -231,11 +238,20 @@ class Connection:
             pending.answer.set_exception(_request_error(pending.method, message.error))
             return
         try:
-            result = message.result if pending.accept is None else pending.accept(message.result)
+            result = self._read(message.result, pending.shape)
+            if pending.accept is not None:
+                result = pending.accept(result)
         except Exception as error:
             pending.answer.set_exception(error)
             raise
         pending.answer.set_result(result)
+
+    @staticmethod
+    def _read(result: msgspec.Raw, shape: Any) -> Any:
+        try:
+            return msgspec.json.decode(result, type=shape)
+        except _UNREADABLE as error:
+            raise ProtocolError(f"the server sent JSON that can't be read: {error}") from error
 
     def _send(self, message: Any) -> None:
         self._writer.write(self._encoder.encode(message))
@@ -252,6 +268,9 @@ class Connection:
     def _lost(self, method: str) -> DisconnectedError:
         why = str(self._end) or type(self._end).__name__
         return DisconnectedError(f"{method}: the connection was lost: {why}")
+
+
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """From the JSON of rows, as msgspec reads it, to rows: what a first snapshot spends its time on."""
 
+import msgspec
+
 from nsxdp.ovsdb.errors import ProtocolError
+
+cdef object _Raw = msgspec.Raw
+cdef object _read = msgspec.json.Decoder().decode
 
 cdef enum:
     NONE = -1
@@ -169,10 +174,18 @@ cdef class RowReader:
         for uuid, update in (<dict>updates).items():
             old = rows.get(uuid)
             base = None if snapshot else old
+            if type(update) is _Raw:
+                update = self._unpack(uuid, update)
             new = self._diff(uuid, base, update) if diffs else self._whole(uuid, base, update)
             if old is None or new is None or old._values != new._values:
                 staged.append((uuid, old, new))
         return staged
+
+    cdef object _unpack(self, object uuid, object raw):
+        try:
+            return _read(raw)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"{self._table}: row {uuid}: {error}") from error
 
     cdef object _diff(self, object uuid, object old, object update):
         """The row that <row-update2> makes of 'old'."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
+
 from nsxdp.ovsdb.condition import Wanted, encode_wanted
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError
 from nsxdp.ovsdb.feed import Batch, Change, Feed
@@ -20,7 +22,7 @@ from nsxdp.ovsdb.index import Index
 from nsxdp.ovsdb.row import Layout, Row
 from nsxdp.ovsdb.schema import Json, Schema, TableSchema, Uuid
 
-__all__ = ["Monitor", "Replica", "Table", "Watch"]
+__all__ = ["SHAPES", "Monitor", "Replica", "Table", "Watch"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,15 @@ Monitor = Literal["monitor_cond_since", "monitor_cond", "monitor"]
 
 _Staged = list[tuple[Uuid, Row | None, Row | None]]
 """Rows: their UUIDs, what they were, what they become."""
+
+_Rows = dict[str, dict[str, msgspec.Raw]]
+SHAPES: dict[Monitor, Any] = {
+    "monitor_cond_since": tuple[bool, str, _Rows],
+    "monitor_cond": _Rows,
+    "monitor": _Rows,
+}
+"""How a reply is best read for `Replica.reset`: each row's JSON becomes a row, and is forgotten,
+before the next one's does."""
 
 _NO_TRANSACTION = "00000000-0000-0000-0000-000000000000"
 
@@ -329,7 +340,11 @@ class Replica:
             self._apply(result, diffs=method == "monitor_cond", snapshot=True)
             self._begun(method)
             return
-        if not isinstance(result, list) or len(result) != 3 or not isinstance(result[1], str):
+        if (
+            not isinstance(result, list | tuple)
+            or len(result) != 3
+            or not isinstance(result[1], str)
+        ):
             raise ProtocolError(f"{method}: the reply isn't [found, txn-id, updates]")
         found, txn_id, updates = result
         self._apply(updates, diffs=True, snapshot=found is not True)

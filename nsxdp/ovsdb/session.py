@@ -121,6 +121,7 @@ class Session:
         accept: Callable[[Any], Any] | None = None,
         *,
         patience: float | None = 0.0,
+        shape: Any = Any,
     ) -> Any:
         """Ask the server; as `Connection.request`.
 
@@ -131,7 +132,7 @@ class Session:
         """
         seconds = None if patience is None else self.timeout + patience
         try:
-            return await self._connection.request(method, params, accept, seconds)
+            return await self._connection.request(method, params, accept, seconds, shape)
         except DisconnectedError as error:
             raise DisconnectedError(f"{self.remote}: {error}") from error
 

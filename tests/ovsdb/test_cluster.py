@@ -44,6 +44,8 @@ class Cluster:
             join = self.servers[0] if number else None
             member = server(home, schema, clustered=True, join=join and join.raft, name="Types")
             member.start()
+            # One that dies while it joins is none of the cluster.
+            member.run("ovsdb-client", "--timeout=20", "wait", member.remote, "Types", "connected")
             self.servers.append(member)
         self.remotes = ",".join(member.remote for member in self.servers)
 
