@@ -123,7 +123,7 @@ struct nsx_flow_row {
 
 /* Appends a 'struct nsx_flow_row' for each flow of the OFPMP_FLOW_DESC reply
  * of 'len' bytes at 'msg', which the caller keeps 'origin' bytes from the
- * start of all replies. */
+ * start of all replies.  Matches and instructions aren't looked into. */
 NSX_API int nsx_flow_rows(const void *msg, size_t len, uint64_t origin,
                           struct nsx_buf *rows, struct nsx_error *);
 

@@ -6,12 +6,13 @@ import asyncio
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from nsxdp.lab import OVS
-from nsxdp.openflow import CommitError, Flow, ParseError, Tables
+from nsxdp.openflow import CommitError, DecodeError, Flow, FlowTable, ParseError, Tables
 from nsxdp.openflow.monitor import Event
 from nsxdp.openflow.switch import Switch, bridge_remote
 from nsxdp.openflow.trace import read_trace
@@ -220,3 +221,24 @@ async def test_no_such_bridge(ovs: OVS, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(RemoteError):
         async with Switch("br7"):
             pass
+
+
+def flow_desc(match: str = "0001000400000000", stats: str = "0000000400000000") -> bytes:
+    """A reply with one flow, which drops."""
+    flow = bytes.fromhex(f"{'00' * 22}0000{match}{stats}")
+    flow = len(flow).to_bytes(2, "big") + flow[2:]
+    return bytes.fromhex(f"0613{16 + len(flow):04x}00000000 0001000000000000") + flow
+
+
+def test_rows_of_hostile_replies() -> None:
+    good = flow_desc(stats="00000010800208080000000000000005")
+    assert FlowTable.read([good, flow_desc()]).packets.tolist() == [5, 2**64 - 1]
+    for at in range(len(good)):
+        for wrong in (0, 1, 0xFF, good[at] ^ 0x80):
+            with suppress(DecodeError):
+                table = FlowTable.read([good[:at] + bytes([wrong]) + good[at + 1 :]])
+                for i in range(len(table)):
+                    table.format(i)
+    for length in range(len(good)):
+        with pytest.raises(DecodeError):
+            FlowTable.read([good[:length]])
