@@ -37,7 +37,9 @@ async def switch(ovs: OVS) -> AsyncIterator[Switch]:
 def dumped(text: str, *, stats: bool = False) -> list[str]:
     """Lines of ovs-ofctl dump-flows, without what time changes."""
     lines = [line.strip() for line in text.splitlines() if "actions=" in line]
-    return sorted(lines if stats else [re.sub(r"duration=\S+ ", "", line) for line in lines])
+    return sorted(
+        lines if stats else [re.sub(r"(?:duration|idle_age)=\S+ ", "", line) for line in lines]
+    )
 
 
 async def test_flows_are_added_and_dumped(switch: Switch, ovs: OVS) -> None:
