@@ -224,11 +224,10 @@ nsx_match_set(struct nsx_match *match, const struct nsx_field *field,
     size_t n = field->n_bytes;
     bool none = nsx_is_all(mask, n, 0);
     bool exact = nsx_is_all(mask, n, 0xff);
-    bool nsh = field->prereq == NSX_PRE_NSH && id != NSX_F_NSH_SPI;
 
     if (nsx_is_tun_metadata(id)) {
         return set_metadata(match, field, value, mask);
-    } else if (!none && !exact && !field->maskable && !nsh) {
+    } else if (!none && !exact && !field->maskable) {
         return "this can't be masked";
     } else if (!none && !nsx_field_has_header(field)
                && slot != NSX_F_VLAN_TCI) {
@@ -306,7 +305,7 @@ nsx_match_set(struct nsx_match *match, const struct nsx_field *field,
     case NSX_F_TUN_GTPU_MSGTYPE:
         /* Open vSwitch, and so every switch that reads this, takes the value
          * for the mask (and 0 for none). */
-        store_number(match, slot, v & m, v);
+        store_number(match, slot, v & m, none ? 0 : v);
         break;
     default:
         if (find_register(id, &xreg, &offset)) {
@@ -357,7 +356,7 @@ nsx_match_get(const struct nsx_match *match, const struct nsx_field *field,
                    part);
             memcpy(mask + i, match->fields[xreg + i / 8].mask + offset, part);
         }
-    } else if (slot == id) {
+    } else if (slot == id || n > 4) {
         memcpy(value, match->fields[slot].value, n);
         memcpy(mask, match->fields[slot].mask, n);
     } else {

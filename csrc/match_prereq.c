@@ -175,6 +175,12 @@ nsx_match_resolve(const struct nsx_parser *parser, struct nsx_match *match,
     struct nsx_slice key, value;
     char delimiter;
 
+    if (nsx_match_number(match, NSX_F_PACKET_TYPE) >> 16 == 1
+        && nsx_match_has(match, NSX_F_ETH_TYPE)) {
+        /* The packet type is the Ethernet type, whatever was said of it. */
+        nsx_set16(match->fields[NSX_F_ETH_TYPE].value,
+                  nsx_match_eth_type(match));
+    }
     while (parser->holes
            && nsx_next_key_value(&rest, &key, &value, &delimiter)) {
         const struct nsx_field *field = find_named(key);

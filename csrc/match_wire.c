@@ -54,7 +54,7 @@ put_as(struct writer *w, enum nsx_field_id slot, enum nsx_field_id id,
 {
     const struct nsx_field *field = &nsx_fields[id];
     bool exact = (nsx_is_all(mask, field->n_bytes, 0xff)
-                  || (!field->maskable && field->prereq != NSX_PRE_NSH));
+                  || !field->maskable);
     size_t offset = nsx_oxm_put(w->buf, field, value, exact ? NULL : mask);
 
     w->ethernet |= field->prereq != NSX_PRE_NONE;

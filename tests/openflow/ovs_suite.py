@@ -1,0 +1,105 @@
+"""The flows in Open vSwitch's own test suite, through ovs-ofctl and through the codec.
+
+The texts stay where they are: ``NSXDP_OVS_TESTS`` names the ``tests`` directory of a source tree of
+Open vSwitch. ``python tests/openflow/ovs_suite.py`` prints what differs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from oracle import Oracle
+from verdicts import flow_mods
+
+from nsxdp.openflow import DecodeError, ParseError, codec
+
+_QUOTED = re.compile(r'"([^"\n]*)"|\'([^\'\n]*)\'')
+_COMMENT = re.compile(r"^\s*(dnl\b|#|//)")
+_QUADRIGRAPHS = {"@<:@": "[", "@:>@": "]", "@S|@": "$", "@%:@": "#", "@&t@": ""}
+
+
+def flow_texts(directory: Path) -> list[str]:
+    """What may be a flow in the suite's files: each text once, in order."""
+    return list(dict.fromkeys(_texts(directory, "action")))
+
+
+def _texts(directory: Path, word: str) -> Iterator[str]:
+    for path in sorted(directory.glob("*.at")):
+        for line in path.read_text(errors="replace").replace("\\\n", "").splitlines():
+            if word in line and not _COMMENT.match(line):
+                yield from _candidates(line, word)
+
+
+def _candidates(line: str, word: str) -> Iterator[str]:
+    """The line itself and the strings in quotes on it, as m4 would leave them."""
+    plain = _unquote(line)
+    for text in [plain, *(a or b for a, b in _QUOTED.findall(plain))]:
+        text = text.partition("#")[0].strip()
+        if word in text and "=" in text and "$" not in text and text.isprintable():
+            yield text
+            # "AT_DATA([flows.txt], [flow" and the last line before "])".
+            yield from (half.strip() for half in re.split(r"\], \[|\]\)", text) if word in half)
+
+
+def _unquote(line: str) -> str:
+    """Without m4's quotes: a pair of brackets goes where there are two."""
+    text = line.replace("[[", "[").replace("]]", "]")
+    for written, meant in _QUADRIGRAPHS.items():
+        text = text.replace(written, meant)
+    return text
+
+
+def differences(oracle: Oracle, texts: list[str]) -> tuple[int, list[str]]:
+    """How many of the flows 'texts' ovs-ofctl accepts, and what differs, a line each."""
+    theirs = flow_mods(oracle, texts)
+    found = []
+    for text, message in zip(texts, theirs, strict=True):
+        try:
+            ours = codec.flow_parse(text)
+        except ParseError as error:
+            if message is not None:
+                found.append(f"rejected: {text}: {error}")
+            continue
+        if message is None:
+            found.append(f"accepted: {text}")
+        elif ours != message:
+            found.append(f"bytes: {text}: {ours.hex()}, not {message.hex()}")
+        else:
+            found.extend(_text_differences(oracle, text, message))
+    return sum(message is not None for message in theirs), found
+
+
+def _text_differences(oracle: Oracle, text: str, message: bytes) -> Iterator[str]:
+    printed = oracle.print_flows([message])
+    try:
+        ours = codec.flow_format(message)
+    except DecodeError as error:
+        if printed:
+            yield f"unreadable: {text}: {error}"
+        return
+    theirs = printed[0].partition("n_bytes=0, ")[2] if printed else "(unreadable)"
+    if ours.partition("actions=")[2] != theirs.partition("actions=")[2] or not (
+        ours.endswith(theirs.rpartition(", ")[2]) or theirs in ours
+    ):
+        yield f"text: {text}: {ours}, not {theirs}"
+
+
+def main() -> int:
+    """Compare, and print what differs and how much agrees."""
+    directory = os.environ.get("NSXDP_OVS_TESTS")
+    if not directory or not Path(directory).is_dir():
+        print("NSXDP_OVS_TESTS has to name the tests directory of Open vSwitch's source")
+        return 2
+    texts = flow_texts(Path(directory))
+    n, found = differences(Oracle(), texts)
+    print(*found, sep="\n")
+    print(f"{len(texts)} texts, of which ovs-ofctl accepts {n}: {len(found)} differences")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
