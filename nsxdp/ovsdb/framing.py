@@ -1,17 +1,13 @@
 """Where one JSON object ends and the next begins, in a stream that says nothing about it.
 
 JSON-RPC over a stream has no lengths and no delimiters: an object ends where the depth of braces
-outside of strings is back to zero.  numpy finds quotes and braces, so that nothing here walks over
-bytes one by one, and each byte is looked at once however the stream is cut.
+outside of strings is back to zero.  Each byte is looked at once however the stream is cut.
 """
 
 from __future__ import annotations
 
-import re
-
-import numpy as np
-
 from nsxdp.ovsdb.errors import ProtocolError
+from nsxdp.ovsdb.reader import scan
 
 __all__ = ["MAX_MESSAGE", "Framer"]
 
@@ -19,9 +15,7 @@ MAX_MESSAGE = 256 << 20
 """Bytes of the largest message that is accepted unless said otherwise."""
 
 _SPACE = b" \t\r\n"
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
-_QUOTE, _OPEN, _CLOSE = b'"{}'
-_MIDDLE = (_OPEN + _CLOSE) // 2
+_OPEN = ord("{")
 _SHOWN = 40
 
 
@@ -41,7 +35,7 @@ class Framer:
         self._chunks: list[bytes] = []
         self._size = 0
         self._depth = 0
-        self._in_string = 0
+        self._in_string = False
         self._escaped = False
 
     @property
@@ -60,7 +54,10 @@ class Framer:
         """
         messages = []
         start = 0
-        for end in self._ends(data):
+        ends, self._depth, self._in_string, self._escaped = scan(
+            data, self._depth, self._in_string, self._escaped
+        )
+        for end in ends:
             self._keep(data[start:end])
             messages.append(b"".join(self._chunks))
             self._chunks.clear()
@@ -82,28 +79,3 @@ class Framer:
         if self._size > self.max_message:
             raise ProtocolError(f"the peer sent a message of more than {self.max_message} bytes")
         self._chunks.append(part)
-
-    def _ends(self, data: bytes) -> list[int]:
-        """Offsets in 'data' just after each object's last brace; remembers how 'data' ended."""
-        if self._escaped or b"\\" in data:
-            data = self._mask(data)
-        octets = np.frombuffer(data, np.uint8)
-        quotes = np.flatnonzero(octets == _QUOTE)
-        braces = np.flatnonzero((octets == _OPEN) | (octets == _CLOSE))
-        outside = (np.searchsorted(quotes, braces) & 1) == self._in_string
-        braces = braces[outside]
-        self._in_string = (self._in_string + len(quotes)) & 1
-        if not len(braces):
-            return []
-        depth = np.cumsum(_MIDDLE - octets[braces].astype(np.int32)) + self._depth
-        self._depth = int(depth[-1])
-        ends: list[int] = (braces[depth == 0] + 1).tolist()
-        return ends
-
-    def _mask(self, data: bytes) -> bytes:
-        """'data' with every escape in it, such as backslash and quote, made harmless."""
-        if self._escaped:
-            data = b"_" + data[1:]
-        data = _ESCAPE.sub(b"__", data)
-        self._escaped = data.endswith(b"\\")
-        return data

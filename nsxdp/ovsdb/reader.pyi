@@ -17,3 +17,7 @@ class RowReader:
     def stage(
         self, rows: dict[Uuid, Row], updates: Any, diffs: bool, snapshot: bool
     ) -> list[tuple[Uuid, Row | None, Row | None]]: ...
+
+def scan(
+    data: bytes, depth: int, in_string: bool, escaped: bool
+) -> tuple[list[int], int, bool, bool]: ...

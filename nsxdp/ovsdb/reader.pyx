@@ -251,3 +251,35 @@ cdef dict _patched(dict old, dict difference):
         else:
             new[key] = value
     return new
+
+
+def scan(bytes data, Py_ssize_t depth, bint in_string, bint escaped):
+    """Where objects end in a piece of a stream of JSON, and how the piece itself ends.
+
+    Parameters
+    ----------
+    depth, in_string, escaped
+        How the piece before ended: in so many braces, in a string, after a backslash in it.
+    """
+    cdef list ends = []
+    cdef const unsigned char *octets = data
+    cdef Py_ssize_t place, size = len(data)
+    cdef unsigned char octet
+    for place in range(size):
+        octet = octets[place]
+        if in_string:
+            if escaped:
+                escaped = False
+            elif octet == c'\\':
+                escaped = True
+            elif octet == c'"':
+                in_string = False
+        elif octet == c'"':
+            in_string = True
+        elif octet == c'{':
+            depth += 1
+        elif octet == c'}':
+            depth -= 1
+            if depth == 0:
+                ends.append(place + 1)
+    return ends, depth, in_string, escaped
