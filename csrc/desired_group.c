@@ -164,7 +164,6 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
 {
     struct nsx_buf *b = &canon->buckets;
     size_t size = b->size + canon->properties.size;
-    const uint8_t *end = b->data + b->size;
     struct place place;
 
     if (size > NSX_GROUP_CONTENT_MAX) {
@@ -175,6 +174,11 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
                                 canon->n_buckets, size,
                                 NSX_GROUP_CONTENT_MAX);
     }
+
+    if (!b->size) {
+        return 0;
+    }
+    const uint8_t *end = b->data + b->size;
 
     /* Nearly all come in order. */
     bool ascending = true;
