@@ -9,13 +9,16 @@ PYTEST  := $(PYTHON) -m pytest
 T       ?=
 # parts of the benchmarks; none: all
 BENCH   ?=
+# a fuzz target; none: all in turn; and seconds for each
+TARGET  ?=
+SECONDS ?= 60
 # the demo's options, such as D=--api-server
 D       ?=
 
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint core lab build bench sanitize dist clean
+.PHONY: help demo test lint core lab build bench sanitize fuzz dist clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +43,11 @@ build: $(READY)  ## Compile the C core and its bindings in place
 
 sanitize: build  ## Test the C core under address and undefined-behaviour sanitizers
 	$(say) "the C core under ASan and UBSan"
-	@$(PYTEST) tests/core $(T)
+	@$(PYTEST) tests/core tests/fuzz $(T)
+
+fuzz: build  ## Fuzz the C core, or one target: TARGET=flow_text SECONDS=3600
+	$(say) "fuzzing"
+	@$(PYTHON) -m fuzz --seconds $(SECONDS) $(TARGET)
 
 lab: build  ## Bring up a node with pods to play with (as root)
 	@$(VENV)/bin/nsxdp lab up --api

@@ -1,0 +1,54 @@
+/* meter_text.c: a meter's text.  The first byte says what becomes of it. */
+#include "fuzz.h"
+
+static bool
+print_again(const struct nsx_buf *text, nsx_tables tables,
+            struct nsx_buf *again)
+{
+    struct nsx_buf msg = NSX_BUF_INITIALIZER;
+    struct nsx_error error = fuzz_error();
+    bool ok = false;
+
+    (void) tables;
+    if (nsx_meter_parse((const char *) text->data, text->size, NSX_METER_ADD,
+                        &msg, &error)) {
+        fuzz_check_error(&error, text->size);
+    } else if (nsx_meter_format(msg.data, msg.size, again, &error)) {
+        fuzz_check_error(&error, msg.size);
+    } else {
+        FUZZ_ASSERT(again->size);
+        ok = true;
+    }
+    nsx_buf_uninit(&msg);
+    return ok;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct nsx_buf msg = NSX_BUF_INITIALIZER;
+    struct nsx_error error = fuzz_error();
+
+    if (!size) {
+        return 0;
+    }
+
+    enum nsx_meter_command command = *data % 3;
+    const char *text = (const char *) data + 1;
+
+    size--;
+    nsx_puts(&msg, "front");
+    if (nsx_meter_parse(text, size, command, &msg, &error)) {
+        fuzz_check_error(&error, size);
+        FUZZ_ASSERT(msg.size == 5);
+    } else {
+        FUZZ_ASSERT(msg.size == 5u + nsx_get16(msg.data + 7));
+        if (command == NSX_METER_ADD) {
+            msg.size = 0;
+            nsx_put(&msg, text, size);
+            fuzz_settles(print_again, &msg, NULL);
+        }
+    }
+    nsx_buf_uninit(&msg);
+    return 0;
+}
