@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 FOUND: Final[dict[str, list[bytes]]] = {
+    "match": [
+        bytes.fromhex("0001000a0000080200010001120a0000"),  # vlan_tci=0x0001: none in OpenFlow 1.5
+    ],
     "desired": [
         bytes.fromhex("4f4d5f23"),  # a group without buckets: arithmetic on no pointer
     ],
