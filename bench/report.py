@@ -90,7 +90,7 @@ def to_docs(run: Run, folder: Path) -> None:
     """Write benchmarks.md, its plots and its numbers."""
     plots = folder / "benchmarks"
     plots.mkdir(parents=True, exist_ok=True)
-    run.save(plots / "results.json")
+    run.digest().save(plots / "results.json")
     lines = [
         "# Benchmarks",
         "",
@@ -103,7 +103,8 @@ def to_docs(run: Run, folder: Path) -> None:
         "",
         "To repeat: `make bench` as root (about three minutes on two cores), or a part of it, such "
         f"as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}). Times are medians unless the "
-        "heading says otherwise. [results.json](benchmarks/results.json) has every single time.",
+        "heading says otherwise. [results.json](benchmarks/results.json) has the single times, or "
+        "their percentiles where they are many.",
     ]
     topic = ""
     for (part, group), results in run.groups().items():

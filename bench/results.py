@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+_MANY = 101
+
 
 class Result(Struct, frozen=True):
     """One thing that was measured.
@@ -53,6 +55,13 @@ class Result(Struct, frozen=True):
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
+    def digest(self) -> Result:
+        """See `Run.digest`; times to five digits."""
+        seconds = self.seconds
+        if len(seconds) > _MANY:
+            seconds = [self.percentile(percent) for percent in range(101)]
+        return msgspec.structs.replace(self, seconds=[float(f"{time:.5g}") for time in seconds])
+
 
 class Run(Struct, frozen=True):
     """All of one run."""
@@ -67,6 +76,10 @@ class Run(Struct, frozen=True):
         for result in self.results:
             grouped.setdefault((result.topic, result.group), []).append(result)
         return grouped
+
+    def digest(self) -> Run:
+        """The same with few times: of more than a hundred, the percentiles from 0 to 100."""
+        return msgspec.structs.replace(self, results=[result.digest() for result in self.results])
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
