@@ -92,7 +92,10 @@ parse_word(const struct nsx_parser *parser, struct nsx_slice key,
     if (!field || !is_pipeline_field(field)) {
         return nsx_parse_error(parser, key, "a packet-out has no such word");
     }
-    return nsx_match_parse_field(parser, match, key, value, delimiter);
+
+    int error = nsx_match_parse_field(parser, match, key, value, delimiter);
+    return (error != ENOENT ? error
+            : nsx_parse_error(parser, key, "a packet-out has no such word"));
 }
 
 /* Splits 'text' before its "action" and after the '=' that follows. */

@@ -39,7 +39,9 @@ class Result:
     """What was said about an input that failed; empty: none did."""
 
 
-def run(program: Path, seconds: int, corpus: Path, *, progress: bool = False) -> Result:
+def run(
+    program: Path, seconds: int, corpus: Path, *, runs: int = 0, progress: bool = False
+) -> Result:
     """Run a target for some seconds on its seeds, on 'corpus', and on what it makes of them.
 
     'progress' shows libFuzzer's own lines.
@@ -52,6 +54,7 @@ def run(program: Path, seconds: int, corpus: Path, *, progress: bool = False) ->
     command = [
         str(program),
         f"-max_total_time={seconds}",
+        *([f"-runs={runs}", "-seed=1"] if runs else []),
         f"-artifact_prefix={crashes}/{name}-",
         f"-timeout={SLOWEST}",
         "-rss_limit_mb=2048",

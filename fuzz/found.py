@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 FOUND: Final[dict[str, list[bytes]]] = {
+    "packet_out": [
+        b"OXM_OF_TUNNEL_ID=0,actions=drop",  # refused, and the error said nothing
+    ],
     "match": [
         bytes.fromhex("0001000a0000080200010001120a0000"),  # vlan_tci=0x0001: none in OpenFlow 1.5
     ],
