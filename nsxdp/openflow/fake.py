@@ -32,6 +32,7 @@ from nsxdp.openflow.codec import (
     message_format,
 )
 from nsxdp.openflow.errors import CommitError
+from nsxdp.openflow.requests import ALL_GROUPS, ALL_TABLES
 
 __all__ = ["FakeGroup", "FakeSwitch", "FlowKey"]
 
@@ -47,8 +48,6 @@ _GROUP_DESC: Final = 7
 _REPLY_MORE: Final = 1
 
 _EMPTY_MATCH: Final = b"\0\1\0\4\0\0\0\0"
-_ALL_TABLES: Final = 0xFF
-_ALL_GROUPS: Final = 0xFFFFFFFC
 _BUCKET_FIRST: Final = 0xFFFFFFFD
 _BUCKET_LAST: Final = 0xFFFFFFFE
 _BUCKET_ALL: Final = 0xFFFFFFFF
@@ -151,7 +150,7 @@ class FakeSwitch:
             cookie, mask = struct.unpack_from(">QQ", message, 8)
             for other, flow in list(self.flows.items()):
                 theirs: int = struct.unpack_from(">Q", flow, 8)[0]
-                if table in (_ALL_TABLES, other[0]) and theirs & mask == cookie & mask:
+                if table in (ALL_TABLES, other[0]) and theirs & mask == cookie & mask:
                     self._delete(other)
         else:
             raise NotImplementedError(message_format(message, self._tables))
@@ -171,7 +170,7 @@ class FakeSwitch:
                 raise _Refused("OFPGMFC_UNKNOWN_GROUP")
             self.groups[group_id] = FakeGroup(kind, properties, _insert({}, buckets, _BUCKET_LAST))
         elif command == GROUP_DELETE:
-            deleted = set(self.groups) if group_id == _ALL_GROUPS else {group_id}
+            deleted = set(self.groups) if group_id == ALL_GROUPS else {group_id}
             for other in deleted:
                 self.groups.pop(other, None)
             for key, uses in list(self._uses.items()):
