@@ -194,14 +194,20 @@ endpoints: [{listed}]
         self.sync()
 
     def sync(self) -> None:
-        """Write the manifests; return when the switch has all that they say.
+        """Write the manifests; return when packets meet all that they say.
 
         They are one file, so the agent takes them all at once. The last thing in it is an endpoint
-        that changes each time: when the switch has that, it has the rest.
+        that changes each time: when the switch has that, it has the rest. Its datapath goes on
+        with what it has cached until the revalidators have been at it.
         """
         self._write()
         mark = f"nat(dst={_MARK}:{self._writes})"
         until(lambda: mark in self._groups(), f"{mark} on the switch\n{self._log_end()}")
+        self.node.ovs.appctl("revalidator/wait")
+
+    def forget_connections(self) -> None:
+        """Have every packet from now on be a connection's first, whichever port it comes from."""
+        self.node.ovs.appctl("dpctl/flush-conntrack")
 
     def _write(self) -> None:
         self._writes += 1

@@ -168,6 +168,7 @@ def test_kp35_affinity_goes_on_and_off(cluster: Cluster) -> None:
     vip, _ = cluster.serve("switched", both(cluster), target=UDP, protocol="UDP")
 
     def answers() -> set[str]:
+        cluster.forget_connections()
         return set(cluster.client.traffic("udp", vip, 80, rate=500, count=40).wait()["backends"])
 
     assert answers() == ALL
