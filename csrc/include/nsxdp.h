@@ -1,7 +1,8 @@
 /* nsxdp.h: the C API of nsxdp's core.
  *
  * OpenFlow 1.5 with Open vSwitch's extensions, between ovs-ofctl's syntax and
- * bytes; templates that stamp many messages from columns; the desired set.
+ * bytes; templates that stamp many messages from columns; the desired set;
+ * OVSDB's tables.
  *
  * Conventions, for every function:
  *
@@ -401,6 +402,184 @@ struct nsx_desired_size {
 };
 NSX_API void nsx_desired_size(const struct nsx_desired *,
                               struct nsx_desired_size *);
+
+/* JSON in a stream: RFC 7047's messages don't say how long they are. */
+
+/* What is known of the message that the stream is in; zeroed at the start. */
+struct nsx_json_scan {
+    size_t depth;               /* Braces that are open. */
+    bool in_string, escaped;
+};
+
+/* Looks at the next 'n' bytes of the stream, once each.  Returns how many of
+ * them belong to the first message; '*ended': it ends with them. */
+NSX_API size_t nsx_json_scan(struct nsx_json_scan *, const void *data,
+                             size_t n, bool *ended);
+
+/* OVSDB (RFC 7047): tables of rows, as a server's updates make them.  A column
+ * is an array of cells, one a row.  Strings, sets and maps are kept once,
+ * however many cells have them. */
+
+enum nsx_atom_type {
+    NSX_ATOM_INTEGER,
+    NSX_ATOM_REAL,
+    NSX_ATOM_BOOLEAN,
+    NSX_ATOM_STRING,
+    NSX_ATOM_UUID,
+    NSX_ATOM_NONE,              /* For 'value' of a column that is no map. */
+};
+
+struct nsx_ovsdb_column {
+    const char *name;
+    enum nsx_atom_type key, value;
+    bool optional;              /* There may be none. */
+    bool many;                  /* There may be more than one. */
+};
+
+/* One atom: which member is set is its type's business. */
+struct nsx_atom {
+    int64_t integer;
+    double real;
+    bool boolean;
+    const char *string;         /* 'string_len' bytes of UTF-8. */
+    size_t string_len;
+    const uint8_t *uuid;        /* 16 bytes. */
+};
+
+/* A value: a number, or where what is longer than that is. */
+union nsx_ovsdb_cell {
+    int64_t integer;            /* Of a boolean, 0 or 1. */
+    double real;
+    struct nsx_datum *datum;    /* NULL: an empty string, set or map, or a UUID
+                                 * of zeros. */
+};
+
+struct nsx_ovsdb;
+struct nsx_ovsdb_table;
+
+/* A row as it was at one time.  It has its share in what its cells point to,
+ * and must be given back before its table is freed. */
+struct nsx_ovsdb_row {
+    uint8_t uuid[16];
+    union nsx_ovsdb_cell cells[];
+};
+
+/* A database's tables.  'seed', which nobody else may know, keeps those who
+ * choose UUIDs and names from having them collide. */
+NSX_API struct nsx_ovsdb *nsx_ovsdb_new(uint64_t seed);
+
+/* Frees it with all tables; all rows must have been given back. */
+NSX_API void nsx_ovsdb_free(struct nsx_ovsdb *);
+
+/* Makes a table, to which updates of that name go from now on; a table that
+ * had the name before must have been retired.  It is freed with the database.
+ */
+NSX_API struct nsx_ovsdb_table *
+nsx_ovsdb_table_new(struct nsx_ovsdb *, const char *name,
+                    const struct nsx_ovsdb_column *, size_t n);
+
+/* Removes all rows, and has no update go to the table any more. */
+NSX_API void nsx_ovsdb_table_retire(struct nsx_ovsdb_table *);
+
+/* What happened to one row: 'before' is NULL where it came, 'after' where it
+ * went. */
+struct nsx_ovsdb_change {
+    struct nsx_ovsdb_table *table;
+    struct nsx_ovsdb_row *before, *after;
+};
+
+struct nsx_ovsdb_changes {
+    struct nsx_ovsdb_change *list;
+    size_t n, allocated;
+};
+
+/* How updates of rows are written. */
+enum nsx_ovsdb_updates {
+    NSX_OVSDB_UPDATE,           /* RFC 7047, <table-updates>. */
+    NSX_OVSDB_UPDATE2,          /* ovsdb-server(7), <table-updates2>. */
+};
+
+/* Takes table updates: all of them or, where something is wrong, none.  A
+ * 'snapshot' has all the rows that there are.  The rows that changed are
+ * appended to 'changes', where that isn't NULL, and are the caller's. */
+NSX_API int nsx_ovsdb_apply(struct nsx_ovsdb *, enum nsx_ovsdb_updates,
+                            bool snapshot, const char *json, size_t len,
+                            struct nsx_ovsdb_changes *, struct nsx_error *);
+
+/* Reads one <row> (RFC 7047, 5.1), which needn't be in the table; columns that
+ * it doesn't have get their defaults. */
+NSX_API int nsx_ovsdb_row_parse(struct nsx_ovsdb_table *,
+                                const uint8_t uuid[16], const char *json,
+                                size_t len, struct nsx_ovsdb_row **,
+                                struct nsx_error *);
+
+/* Rows have places, which they keep.  Places are below
+ * nsx_ovsdb_table_places(); some of them may be empty. */
+#define NSX_OVSDB_NOWHERE SIZE_MAX
+
+NSX_API size_t nsx_ovsdb_table_rows(const struct nsx_ovsdb_table *);
+NSX_API size_t nsx_ovsdb_table_places(const struct nsx_ovsdb_table *);
+
+/* Changes whenever a row comes or goes. */
+NSX_API uint64_t nsx_ovsdb_table_version(const struct nsx_ovsdb_table *);
+
+/* The UUID of the row at a place; NULL where it is empty. */
+NSX_API const uint8_t *nsx_ovsdb_table_uuid(const struct nsx_ovsdb_table *,
+                                            size_t place);
+
+NSX_API size_t nsx_ovsdb_table_find(const struct nsx_ovsdb_table *,
+                                    const uint8_t uuid[16]);
+
+NSX_API union nsx_ovsdb_cell
+nsx_ovsdb_table_cell(const struct nsx_ovsdb_table *, size_t place,
+                     size_t column);
+
+/* The row at a place, for the caller to give back. */
+NSX_API struct nsx_ovsdb_row *
+nsx_ovsdb_row_get(const struct nsx_ovsdb_table *, size_t place);
+NSX_API void nsx_ovsdb_row_free(struct nsx_ovsdb_table *,
+                                struct nsx_ovsdb_row *);
+NSX_API bool nsx_ovsdb_row_equals(const struct nsx_ovsdb_table *,
+                                  const struct nsx_ovsdb_row *,
+                                  const struct nsx_ovsdb_row *);
+
+/* The atoms of a column's value, one after the other; of a map, each key and
+ * then its value.  The strings live as long as the row does. */
+struct nsx_atoms {
+    enum nsx_atom_type type[2];
+    unsigned int turn;
+    const uint8_t *p, *end;
+    union nsx_ovsdb_cell cell;
+    bool is_cell;               /* 'cell' itself is the atom. */
+};
+
+NSX_API void nsx_atoms_init(struct nsx_atoms *,
+                            const struct nsx_ovsdb_table *, size_t column,
+                            union nsx_ovsdb_cell);
+NSX_API bool nsx_atoms_next(struct nsx_atoms *, enum nsx_atom_type *,
+                            struct nsx_atom *);
+
+/* Has the table find rows by a column from now on: by its atom, by each member
+ * of a set, by each key of a map, or, where 'key' isn't NULL, by what a map
+ * has under that key.  Returns the index's number. */
+NSX_API size_t nsx_ovsdb_index_add(struct nsx_ovsdb_table *, size_t column,
+                                   const struct nsx_atom *key);
+
+/* Which type of atom an index finds rows by. */
+NSX_API enum nsx_atom_type
+nsx_ovsdb_index_type(const struct nsx_ovsdb_table *, size_t index);
+
+/* Appends the places of the rows that the index has under an atom, as
+ * 'size_t's, in the order in which they came to it. */
+NSX_API void nsx_ovsdb_index_find(const struct nsx_ovsdb_table *,
+                                  size_t index, const struct nsx_atom *,
+                                  struct nsx_buf *places);
+
+/* A UUID's text. */
+#define NSX_UUID_LEN 36
+
+NSX_API bool nsx_uuid_parse(const char *text, size_t len, uint8_t uuid[16]);
+NSX_API void nsx_uuid_format(const uint8_t uuid[16], char text[NSX_UUID_LEN]);
 
 #ifdef __cplusplus
 }

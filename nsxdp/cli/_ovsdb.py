@@ -272,7 +272,7 @@ def _text(table: TableSchema, row: Row, column: str) -> Text:
 
 def change(txn: Transaction, row: Row, targets: Sequence[tuple[Target, Any]]) -> None:
     """Set columns, and single keys of maps, of a row."""
-    table = row._layout.table
+    table = row._table.name
     whole = {target.column.name: value for target, value in targets if target.key is None}
     if whole:
         txn.update(table, row, whole)

@@ -458,7 +458,7 @@ def _print_change(
         change: dict[str, Any] = {"change": kind, "uuid": row.uuid}
         at.print_json(change | at.as_json(row, columns))
         return
-    table = client.schema.table(row._layout.table)
+    table = client.schema.table(row._table.name)
     said = [f"{column}={at.shown(table, row, column)}" for column in columns]
     typer.secho(f"{kind} {row.uuid} " + " ".join(said), fg=_COLOURS[kind])
 

@@ -18,10 +18,10 @@ from nsxdp.ovsdb.errors import (
 )
 from nsxdp.ovsdb.feed import Batch, Change, Feed
 from nsxdp.ovsdb.lock import Lock
-from nsxdp.ovsdb.replica import Replica, Table, Watch
-from nsxdp.ovsdb.row import Row
+from nsxdp.ovsdb.replica import Replica, Watch
 from nsxdp.ovsdb.schema import Schema, Uuid
 from nsxdp.ovsdb.session import Session
+from nsxdp.ovsdb.store import Row, Table
 from nsxdp.ovsdb.transaction import Insert, Mutation, Operation, Results, Transaction
 from nsxdp.transport import Tls
 

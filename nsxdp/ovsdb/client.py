@@ -16,7 +16,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, get_args
+from typing import get_args
+
+import msgspec
+from msgspec import Raw
 
 from nsxdp.ovsdb.condition import Wanted
 from nsxdp.ovsdb.errors import (
@@ -31,9 +34,9 @@ from nsxdp.ovsdb.errors import (
 )
 from nsxdp.ovsdb.framing import MAX_MESSAGE
 from nsxdp.ovsdb.lock import Lock, lock_of
-from nsxdp.ovsdb.replica import SHAPES, Monitor, Replica, Watch
+from nsxdp.ovsdb.replica import Monitor, Replica, Watch
 from nsxdp.ovsdb.schema import Schema
-from nsxdp.ovsdb.session import Session, end_task, parse_remotes
+from nsxdp.ovsdb.session import Session, parse_remotes
 from nsxdp.ovsdb.status import MONITOR, Position, Status
 from nsxdp.ovsdb.transaction import Results, Transaction
 from nsxdp.transport import Remote, Tls
@@ -172,7 +175,8 @@ class Client:
     async def close(self) -> None:
         """Disconnect, and end the replica's `changes`."""
         if self._keeper is not None:
-            await end_task(self._keeper)
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
             self._keeper = None
         await self._disconnect()
         if self._replica is not None:
@@ -334,10 +338,9 @@ class Client:
             await self._reconnect()
 
     async def _until_lost(self) -> None:
-        reading = self._live().reading
-        await asyncio.wait([reading])
+        error = await asyncio.shield(self._live().ended)
         self._lose()
-        self._error = _failure(reading)
+        self._error = error
         log.warning("%s: %s", self.remote, self._error)
         if isinstance(self._error, ProtocolError):
             self.replica.forget_position()
@@ -411,7 +414,7 @@ class Client:
         status = Status(self.database, self._position, leader_only=self.leader_only)
         self._status = status
         try:
-            await session.request("monitor_cond", status.monitor_params(), status.reset)
+            await session.request("monitor_cond", status.monitor_params(), status.reset, shape=Raw)
         except RequestError as error:
             if error.error not in ("unknown database", "unknown method"):
                 raise
@@ -429,7 +432,7 @@ class Client:
                     method,
                     replica.monitor_params(method, self.database),
                     partial(replica.reset, method),
-                    shape=SHAPES[method],
+                    shape=Raw,
                 )
             except RequestError as error:
                 if error.error != "unknown method" or method == "monitor":
@@ -455,19 +458,19 @@ class Client:
             raise DisconnectedError(f"{self.remote}: not connected")
         return self._session
 
-    def _notified(self, method: str, params: Any) -> None:
+    def _notified(self, method: str, params: Raw) -> None:
         if method in ("update", "update2", "update3"):
-            monitor = params[0] if isinstance(params, list) and params else None
-            if monitor == self.database and self._replica is not None:
-                self._replica.update(method, params)
-            elif monitor == MONITOR and self._status is not None:
-                self._status.update(method, params)
+            notification = Replica.read(method, params)
+            if notification.monitor == self.database and self._replica is not None:
+                self._replica.update(method, notification)
+            elif notification.monitor == MONITOR and self._status is not None:
+                self._status.update(method, notification)
             else:
                 raise ProtocolError(f"{method}: not of the monitor that was asked for")
         elif method == "monitor_canceled":
             raise DatabaseChangedError(f"the server ended the monitor: {self.database} has changed")
         elif method in ("locked", "stolen"):
-            lock = self._locks.get(lock_of(params))
+            lock = self._locks.get(lock_of(msgspec.json.decode(params)))
             if lock is not None:
                 lock.set_held(method == "locked")
 
@@ -482,13 +485,6 @@ class Client:
             await self._session.close()
         self._session = None
         self._status = None
-
-
-def _failure(task: asyncio.Task[None]) -> Exception:
-    if task.cancelled():
-        return DisconnectedError("closed")
-    error = task.exception()
-    return error if isinstance(error, Exception) else DisconnectedError(repr(error))
 
 
 def _of_all(errors: list[Exception]) -> Exception:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from nsxdp.ovsdb.errors import SchemaError
-from nsxdp.ovsdb.row import Row
 from nsxdp.ovsdb.schema import ColumnType, Json, TableSchema
+from nsxdp.ovsdb.store import Row
 
 __all__ = ["Condition", "Function", "Wanted", "Where", "encode_wanted", "encode_where"]
 

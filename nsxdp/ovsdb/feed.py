@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
-from nsxdp.ovsdb.row import Row
 from nsxdp.ovsdb.schema import Uuid
+from nsxdp.ovsdb.store import Row
 
 __all__ = ["Batch", "Change", "Feed"]
 

@@ -6,17 +6,14 @@ import asyncio
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, cast
 
 import msgspec
 
 from nsxdp.ovsdb.errors import DisconnectedError, ProtocolError, RequestError
 from nsxdp.ovsdb.framing import MAX_MESSAGE, Framer
 
-__all__ = ["Connection", "Message", "Reader", "Writer"]
-
-_CHUNK = 1 << 18
-"""Bytes that are read at once."""
+__all__ = ["Connection", "Message"]
 
 _IN_FLIGHT = 1024
 """Requests that may wait for their answers; a further one waits to be sent."""
@@ -37,23 +34,9 @@ class Message(msgspec.Struct):
 
     id: Any = None
     method: str | None = None
-    params: Any = None
+    params: msgspec.Raw = _NULL
     result: msgspec.Raw = _NULL
     error: Any = None
-
-
-class Reader(Protocol):
-    """What is needed of `asyncio.StreamReader`."""
-
-    async def read(self, n: int = -1, /) -> bytes: ...
-
-
-class Writer(Protocol):
-    """What is needed of `asyncio.StreamWriter`."""
-
-    def write(self, data: bytes, /) -> None: ...
-    async def drain(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class _Pending:
@@ -66,59 +49,92 @@ class _Pending:
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
-class Connection:
-    """One connection, from its beginning to its end.
+class Connection(asyncio.Protocol):
+    """One connection, from its beginning to its end: a protocol for asyncio to connect.
 
     Parameters
     ----------
     notified
-        Called with each notification's method and parameters, in order, before the next message
-        is looked at.  `ProtocolError` from it ends the connection.
+        Called with each notification's method and parameters, which are JSON, in order, before the
+        next message is looked at.  An exception from it ends the connection.
     probe_interval
         Seconds of silence after which the peer is asked whether it lives, and further seconds after
         which it is taken for dead.
     max_message
         Bytes of the largest message that is accepted.
+
+    Attributes
+    ----------
+    ended
+        Why the connection ended, once it has: `DisconnectedError` where the peer closed it or is
+        silent, `ProtocolError` where it broke the protocol, `OSError` where the connection broke.
     """
 
     def __init__(
         self,
-        reader: Reader,
-        writer: Writer,
-        notified: Callable[[str, Any], None],
+        notified: Callable[[str, msgspec.Raw], None],
         *,
         probe_interval: float = 5.0,
         max_message: int = MAX_MESSAGE,
     ) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Exception] = self._loop.create_future()
         self._notified = notified
         self._probe_interval = probe_interval
         self._framer = Framer(max_message)
-        self._encoder = msgspec.json.Encoder()
-        self._decoder = msgspec.json.Decoder(Message)
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(Message).decode
         self._pending: dict[int, _Pending] = {}
         self._room = asyncio.Semaphore(_IN_FLIGHT)
+        self._writable = asyncio.Event()
         self._next_id = 0
-        self._end: BaseException | None = None
+        self._heard = self._loop.time()
+        self._probed = False
+        self._last_look = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
-    async def run(self) -> None:
-        """Serve the connection; it never returns but by an exception.
+    # What asyncio calls.
 
-        Raises
-        ------
-        DisconnectedError
-            The peer closed the connection, or is silent.
-        ProtocolError
-            The peer broke the protocol.
-        OSError
-            The connection broke.
-        """
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._writable.set()
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(self._probe_interval, self._probe)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        self._probed = False
         try:
-            await self._serve()
-        except BaseException as error:
+            for text in self._framer.feed(data):
+                if len(text) < _LARGE:
+                    self._receive(text)
+                else:
+                    with _uncollected():
+                        self._receive(text)
+                if self.lost:
+                    return
+        except Exception as error:  # whatever it was, whoever waits must hear of it
             self._finish(error)
-            raise
+
+    def eof_received(self) -> bool:
+        self._finish(DisconnectedError("the server closed the connection"))
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._finish(exc or DisconnectedError("the server closed the connection"))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+            self._transport.resume_reading()
+
+    # What we do.
 
     async def request(
         self,
@@ -151,14 +167,14 @@ class Connection:
         """
         try:
             async with asyncio.timeout(timeout), self._room:
-                if self._end is not None:
+                await self._writable.wait()
+                if self.lost:
                     raise self._lost(method)
                 number = self._next_id
                 self._next_id += 1
                 pending = self._pending[number] = _Pending(method, accept, shape)
                 try:
                     self._send({"method": method, "params": params, "id": number})
-                    await self._writer.drain()
                     return await pending.answer
                 finally:
                     if self._pending.pop(number, None) and method == "transact" and not self.lost:
@@ -166,42 +182,38 @@ class Connection:
                     pending.answer.cancel()
         except TimeoutError:
             raise DisconnectedError(f"{method}: no answer within {timeout:g} s") from None
-        except OSError as error:
-            self._end = self._end or error
-            raise DisconnectedError(f"{method}: the connection broke: {error}") from error
+
+    def close(self) -> None:
+        """End the connection; what was sent before still goes out."""
+        self._transport.close()
+        self._finish(DisconnectedError("closed"), abort=False)
 
     @property
     def lost(self) -> bool:
         """Whether there is nobody any more to ask."""
-        return self._end is not None
+        return self.ended.done()
 
-    async def _serve(self) -> None:
-        probed = False
-        while True:
-            try:
-                async with asyncio.timeout(self._probe_interval):
-                    data = await self._reader.read(_CHUNK)
-            except TimeoutError:
-                if probed:
-                    raise DisconnectedError(
-                        f"the server is silent for {2 * self._probe_interval:g} s"
-                    ) from None
-                probed = True
-                self._send({"method": "echo", "params": [], "id": "echo"})
-                continue
-            if not data:
-                raise DisconnectedError("the server closed the connection")
-            probed = False
-            for text in self._framer.feed(data):
-                if len(text) < _LARGE:
-                    await self._receive(text)
-                else:
-                    with _uncollected():
-                        await self._receive(text)
+    def _probe(self) -> None:
+        """Ask whether the peer lives, where it was silent; end, where it was that after asking."""
+        now = self._loop.time()
+        due = self._heard + self._probe_interval * (2 if self._probed else 1)
+        if self._unread is not None:  # it is we who don't listen
+            due = now + self._probe_interval
+        elif now >= due and not self._probed:
+            self._probed = True
+            self._send({"method": "echo", "params": [], "id": "echo"})
+            due = now + self._probe_interval
+        elif now >= due and self._last_look:
+            silence = f"the server is silent for {2 * self._probe_interval:g} s"
+            self._finish(DisconnectedError(silence))
+            return
+        # Where the process was busy all the time, the answer may be there and unread.
+        self._last_look = now >= due
+        self._timer = self._loop.call_at(max(due, now + self._probe_interval / 10), self._probe)
 
-    async def _receive(self, text: bytes) -> None:
+    def _receive(self, text: bytes | bytearray) -> None:
         try:
-            message = self._decoder.decode(text)
+            message = self._decode(text)
         except _UNREADABLE as error:
             raise ProtocolError(f"the server sent JSON that can't be read: {error}") from error
         if message.method is None:
@@ -209,20 +221,22 @@ class Connection:
         elif message.id is None:
             self._notified(message.method, message.params)
         else:
-            known = message.method == "echo"
-            self._send(
-                {
-                    "id": message.id,
-                    "result": message.params if known else None,
-                    "error": None if known else "unknown method",
-                }
-            )
-            # A peer that asks and doesn't read our answers shall wait, not fill our memory.
-            try:
-                async with asyncio.timeout(2 * self._probe_interval):
-                    await self._writer.drain()
-            except TimeoutError:
-                raise DisconnectedError("the server asks and doesn't read our answers") from None
+            self._asked(message)
+
+    def _asked(self, message: Message) -> None:
+        known = message.method == "echo"
+        self._send(
+            {
+                "id": message.id,
+                "result": message.params if known else None,
+                "error": None if known else "unknown method",
+            }
+        )
+        # A peer that asks and doesn't read our answers shall wait, not fill our memory.
+        if not self._writable.is_set() and self._unread is None and not self.lost:
+            self._transport.pause_reading()
+            left = DisconnectedError("the server asks and doesn't read our answers")
+            self._unread = self._loop.call_later(2 * self._probe_interval, self._finish, left)
 
     def _answered(self, message: Message) -> None:
         if message.id == "echo":
@@ -238,7 +252,9 @@ class Connection:
             pending.answer.set_exception(_request_error(pending.method, message.error))
             return
         try:
-            result = self._read(message.result, pending.shape)
+            result: Any = message.result
+            if pending.shape is not msgspec.Raw:
+                result = self._read(result, pending.shape)
             if pending.accept is not None:
                 result = pending.accept(result)
         except Exception as error:
@@ -254,11 +270,18 @@ class Connection:
             raise ProtocolError(f"the server sent JSON that can't be read: {error}") from error
 
     def _send(self, message: Any) -> None:
-        self._writer.write(self._encoder.encode(message))
+        self._transport.write(self._encode(message))
 
-    def _finish(self, error: BaseException) -> None:
-        self._end = error
-        self._writer.close()
+    def _finish(self, error: Exception, *, abort: bool = True) -> None:
+        if self.lost:
+            return
+        self.ended.set_result(error)
+        for timer in (self._timer, self._unread):
+            if timer is not None:
+                timer.cancel()
+        self._writable.set()
+        if abort:
+            self._transport.abort()
         lost = tuple(self._pending.values())
         self._pending.clear()
         for pending in lost:
@@ -266,8 +289,8 @@ class Connection:
                 pending.answer.set_exception(self._lost(pending.method))
 
     def _lost(self, method: str) -> DisconnectedError:
-        why = str(self._end) or type(self._end).__name__
-        return DisconnectedError(f"{method}: the connection was lost: {why}")
+        end = self.ended.result()
+        return DisconnectedError(f"{method}: the connection was lost: {end or type(end).__name__}")
 
 
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)

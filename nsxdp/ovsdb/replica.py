@@ -9,37 +9,52 @@ same rows and the same changes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
+from msgspec import Raw, Struct
 
 from nsxdp.ovsdb.condition import Wanted, encode_wanted
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError
 from nsxdp.ovsdb.feed import Batch, Change, Feed
-from nsxdp.ovsdb.index import Index
-from nsxdp.ovsdb.row import Layout, Row
-from nsxdp.ovsdb.schema import Json, Schema, TableSchema, Uuid
+from nsxdp.ovsdb.schema import Json, Schema, TableSchema
+from nsxdp.ovsdb.store import Row, Store, Table
 
-__all__ = ["SHAPES", "Monitor", "Replica", "Table", "Watch"]
+__all__ = ["Monitor", "Notification", "Replica", "Watch"]
 
 log = logging.getLogger(__name__)
 
 Monitor = Literal["monitor_cond_since", "monitor_cond", "monitor"]
 """The ways to follow a database, the best one first."""
 
-_Staged = list[tuple[Uuid, Row | None, Row | None]]
-"""Rows: their UUIDs, what they were, what they become."""
 
-_Rows = dict[str, dict[str, msgspec.Raw]]
-SHAPES: dict[Monitor, Any] = {
-    "monitor_cond_since": tuple[bool, str, _Rows],
-    "monitor_cond": _Rows,
-    "monitor": _Rows,
-}
-"""How a reply is best read for `Replica.reset`: each row's JSON becomes a row, and is forgotten,
-before the next one's does."""
+class _Reply(Struct, array_like=True, forbid_unknown_fields=True):
+    """The reply to ``monitor_cond_since``."""
+
+    found: bool
+    txn_id: str
+    updates: Raw
+
+
+class _Update(Struct, array_like=True, forbid_unknown_fields=True):
+    """The parameters of ``update`` and ``update2``."""
+
+    monitor: Json
+    updates: Raw
+
+
+class _Update3(Struct, array_like=True, forbid_unknown_fields=True):
+    """The parameters of ``update3``."""
+
+    monitor: Json
+    txn_id: str
+    updates: Raw
+
+
+Notification = _Update | _Update3
+"""What a server tells of changes, read as far as needed to see for whom it is."""
 
 _NO_TRANSACTION = "00000000-0000-0000-0000-000000000000"
 
@@ -65,89 +80,6 @@ class Watch:
     columns: Sequence[str] | None = None
     where: Sequence[Wanted] = ()
     indexes: Sequence[str] = ()
-
-
-class Table:
-    """The replicated rows of one table."""
-
-    __slots__ = ("_indexes", "_rows", "layout", "name")
-
-    def __init__(self, layout: Layout, indexes: Sequence[str]) -> None:
-        self.name = layout.table
-        self.layout = layout
-        self._rows: dict[Uuid, Row] = {}
-        self._indexes = {spec: Index(layout, spec) for spec in indexes}
-
-    @property
-    def rows(self) -> Collection[Row]:
-        """All rows."""
-        return self._rows.values()
-
-    @property
-    def uuids(self) -> Collection[Uuid]:
-        """The UUIDs of all rows, in the order of `rows` and `column`."""
-        return self._rows.keys()
-
-    def column(self, name: str) -> list[Any]:
-        """The values of one column, in the order of `rows`.
-
-        Raises
-        ------
-        SchemaError
-            The column isn't monitored.
-        """
-        position = self.layout.position.get(name)
-        if position is None:
-            raise SchemaError(f"column {self.name}.{name} isn't monitored")
-        return [row._values[position] for row in self._rows.values()]
-
-    def get(self, uuid: str) -> Row | None:
-        """The row of that UUID."""
-        return self._rows.get(Uuid(uuid))
-
-    def by(self, index: str, value: Any) -> list[Row]:
-        """The rows that an index has under a value.
-
-        ``index`` is one that `Watch` declared.  A column that holds a set is found by each of its
-        members, so ``by("ports", uuid)`` gives the bridges that have that port.
-
-        Raises
-        ------
-        SchemaError
-            No such index was declared.
-        """
-        try:
-            found = self._indexes[index].get(value)
-        except KeyError:
-            declared = ", ".join(self._indexes) or "none"
-            raise SchemaError(
-                f"table {self.name} has no index {index} (it has: {declared})"
-            ) from None
-        return [self._rows[uuid] for uuid in found]
-
-    def one(self, index: str, value: Any) -> Row | None:
-        """As `by`, where there is at most one; if there are several, any."""
-        return next(iter(self.by(index, value)), None)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, uuid: object) -> bool:
-        return uuid in self._rows
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self._rows.values())
-
-    def _put(self, staged: _Staged) -> None:
-        indexes = tuple(self._indexes.values())
-        rows = self._rows
-        for uuid, old, new in staged:
-            for index in indexes:
-                index.move(old, new)
-            if new is None:
-                del rows[uuid]
-            else:
-                rows[uuid] = new
 
 
 class Replica:
@@ -180,6 +112,7 @@ class Replica:
         self.method: Monitor | None = None
         self._asked: dict[str, Sequence[Wanted]] = {}
         self._followed: dict[str, Sequence[Wanted]] = {}
+        self._store = Store()
         self._tables: dict[str, Table] = {}
         self._observers: list[Callable[[Batch], None]] = []
         self._feeds: set[Feed] = set()
@@ -204,17 +137,17 @@ class Replica:
         SchemaError
             The column refers to no table that is replicated.
         """
-        declared = row._layout.columns[row._layout.position[column]].type
+        declared = row._table.columns[row._table.position[column]].type
         value = row[column]
         base = declared.key
         if declared.value is not None and declared.value.ref_table:
             base, value = declared.value, value.values()
         if not base.ref_table:
-            raise SchemaError(f"column {row._layout.table}.{column} refers to no table")
+            raise SchemaError(f"column {row._table.name}.{column} refers to no table")
         if declared.max == 1 and not declared.is_map:
             value = () if value is None else (value,)
-        rows = self[base.ref_table]._rows
-        return [rows[uuid] for uuid in value if uuid in rows]
+        found = map(self[base.ref_table].get, value)
+        return [row for row in found if row is not None]
 
     def subscribe(self, observer: Callable[[Batch], None]) -> Callable[[], None]:
         """Have ``observer`` called after each update; gives a function that ends it.
@@ -245,29 +178,35 @@ class Replica:
         SchemaError
             The schema has no such table or column; the replica remains as it was.
         """
-        layouts = {}
-        for watch in self.watches:
-            table = schema.table(watch.table)
-            names = _all_columns(table) if watch.columns is None else tuple(watch.columns)
-            layouts[watch.table] = Layout(table, names)
-            encode_wanted(table, watch.where)
-        if len(layouts) != len(self.watches):
+        if len({watch.table for watch in self.watches}) != len(self.watches):
             raise SchemaError("a table can be watched only once")
-        tables = {
-            watch.table: self._tables[watch.table]
-            if watch.table in self._tables
-            and self._tables[watch.table].layout.like(layouts[watch.table])
-            else Table(layouts[watch.table], watch.indexes)
-            for watch in self.watches
-        }
-        gone = [table for name, table in self._tables.items() if tables[name] is not table]
+        tables: dict[str, Table] = {}
+        try:
+            for watch in self.watches:
+                tables[watch.table] = self._table(schema, watch)
+        except SchemaError:
+            for table in _without(tables, self._tables):
+                table.retire()
+            raise
+        gone = _without(self._tables, tables)
         self.schema = schema
         self._tables = tables
         if gone:
             self.last_txn_id = _NO_TRANSACTION
-            self._report(
-                [Change(table.name, row.uuid, row, None) for table in gone for row in table]
-            )
+            rows = [Change(table.name, row.uuid, row, None) for table in gone for row in table]
+            for table in gone:
+                table.retire()
+            self._report(rows)
+
+    def _table(self, schema: Schema, watch: Watch) -> Table:
+        """The table of a watch: the one that is there where rows mean the same."""
+        known = schema.table(watch.table)
+        encode_wanted(known, watch.where)
+        names = _all_columns(known) if watch.columns is None else tuple(watch.columns)
+        table = self._tables.get(watch.table)
+        if table is not None and table.columns == tuple(map(known.column, names)):
+            return table
+        return Table(self._store, known, names, watch.indexes)
 
     def forget_position(self) -> None:
         """Have the next monitor request ask for a whole snapshot."""
@@ -277,7 +216,7 @@ class Replica:
         """The parameters of a monitor request; ``name`` will be in its notifications."""
         requests = {}
         for watch in self.watches:
-            columns = list(self._tables[watch.table].layout.position)
+            columns = list(self._tables[watch.table].position)
             request: dict[str, Json] = {"columns": columns}
             if watch.where and method != "monitor":
                 request["where"] = encode_wanted(self.schema.table(watch.table), watch.where)
@@ -326,8 +265,8 @@ class Replica:
             if watch.table in self._followed and self._followed[watch.table] != watch.where
         }
 
-    def reset(self, method: Monitor, result: Json) -> None:
-        """Take the answer to a monitor request.
+    def reset(self, method: Monitor, result: bytes | bytearray | Raw) -> None:
+        """Take the answer to a monitor request, as the server's JSON.
 
         Where it is a snapshot, the replica becomes it, and observers see what differs.
 
@@ -336,63 +275,57 @@ class Replica:
         ProtocolError
             It is none.
         """
-        if method != "monitor_cond_since":
+        if method == "monitor_cond_since":
+            try:
+                reply = msgspec.json.decode(result, type=_Reply)
+            except msgspec.DecodeError as error:
+                raise ProtocolError(
+                    f"{method}: the reply isn't [found, txn-id, updates]: {error}"
+                ) from None
+            self._apply(reply.updates, diffs=True, snapshot=not reply.found)
+            self.last_txn_id = reply.txn_id
+        else:
             self._apply(result, diffs=method == "monitor_cond", snapshot=True)
-            self._begun(method)
-            return
-        if (
-            not isinstance(result, list | tuple)
-            or len(result) != 3
-            or not isinstance(result[1], str)
-        ):
-            raise ProtocolError(f"{method}: the reply isn't [found, txn-id, updates]")
-        found, txn_id, updates = result
-        self._apply(updates, diffs=True, snapshot=found is not True)
-        self.last_txn_id = txn_id
         self._begun(method)
 
     def _begun(self, method: Monitor) -> None:
         self.method = method
         self.confirm(self._asked)
 
-    def update(self, method: str, params: Json) -> None:
-        """Take an ``update``, ``update2`` or ``update3`` notification.
+    @staticmethod
+    def read(method: str, params: bytes | bytearray | Raw) -> Notification:
+        """Read the parameters of an ``update``, ``update2`` or ``update3``, for `update`.
 
         Raises
         ------
         ProtocolError
-            It is none, or speaks of rows that aren't there.
+            They are none.
         """
-        length = 3 if method == "update3" else 2
-        if not isinstance(params, list) or len(params) != length:
-            raise ProtocolError(f"{method}: needs {length} parameters")
-        self._apply(params[-1], diffs=method != "update", snapshot=False)
-        if method == "update3":
-            if not isinstance(params[1], str):
-                raise ProtocolError(f"{method}: {params[1]!r} is no transaction id")
-            self.last_txn_id = params[1]
+        try:
+            if method == "update3":
+                return msgspec.json.decode(params, type=_Update3)
+            return msgspec.json.decode(params, type=_Update)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"{method}: {error}") from None
 
-    def _apply(self, updates: Json, *, diffs: bool, snapshot: bool) -> None:
+    def update(self, method: str, notification: Notification) -> None:
+        """Take an ``update``, ``update2`` or ``update3``.
+
+        Raises
+        ------
+        ProtocolError
+            It speaks of rows that aren't there.
+        """
+        self._apply(notification.updates, diffs=method != "update", snapshot=False)
+        if isinstance(notification, _Update3):
+            self.last_txn_id = notification.txn_id
+
+    def _apply(self, updates: bytes | bytearray | Raw, *, diffs: bool, snapshot: bool) -> None:
         """All of 'updates' or, where a part of it is wrong, nothing."""
-        if not isinstance(updates, dict):
-            raise ProtocolError("table updates are no object")
-        staged: list[tuple[Table, _Staged]] = []
-        for name, rows in updates.items():
-            table = self._tables.get(name)
-            if table is None:
-                raise ProtocolError(f"an update of table {name}, which isn't monitored")
-            staged.append((table, table.layout.reader.stage(table._rows, rows, diffs, snapshot)))
-        if snapshot:
-            for name, table in self._tables.items():
-                present = updates.get(name, {})
-                gone: _Staged = [
-                    (u, row, None) for u, row in table._rows.items() if u not in present
-                ]
-                staged.append((table, gone))
-        for table, rows in staged:
-            table._put(rows)
-        if self._observers or self._feeds:
-            self._report([Change(table.name, *row) for table, rows in staged for row in rows])
+        observed = bool(self._observers or self._feeds)
+        changed = self._store.apply(self._tables.values(), updates, diffs, snapshot, observed)
+        if changed:
+            self._report([Change(*change) for change in changed])
 
     def _report(self, changes: list[Change]) -> None:
         if not changes:
@@ -405,6 +338,11 @@ class Replica:
                 log.exception("%s: an observer of the replica failed", self.schema.name)
         for feed in self._feeds:
             feed.take(batch)
+
+
+def _without(tables: Mapping[str, Table], others: Mapping[str, Table]) -> list[Table]:
+    """Those tables that aren't among the others."""
+    return [table for name, table in tables.items() if others.get(name) is not table]
 
 
 def _all_columns(table: TableSchema) -> tuple[str, ...]:

@@ -19,11 +19,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NewType, cast
 
 from nsxdp.ovsdb.errors import SchemaError
-from nsxdp.ovsdb.reader import Decoder
 
 __all__ = [
     "AtomType",
@@ -159,11 +158,6 @@ class ColumnType:
             return self.key.default if self.min else None
         return frozenset((self.key.default,)) if self.min else frozenset()
 
-    def decoder(self) -> Decoder:
-        """A function from a value's JSON to the value; it raises ValueError."""
-        value = None if self.value is None else self.value.type
-        return Decoder(self.key.type, value, self.max != 1, self.min == 0)
-
     def encode(self, value: Any) -> Json:
         """A value's JSON.
 
@@ -204,25 +198,18 @@ class ColumnType:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column.
-
-    Attributes
-    ----------
-    decode
-        From a value's JSON to the value; it raises ValueError.
-    """
+    """A column."""
 
     table: str
     name: str
     type: ColumnType
     ephemeral: bool = False
     mutable: bool = True
-    decode: Decoder = field(init=False, repr=False, compare=False)
-    default: Any = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "decode", self.type.decoder())
-        object.__setattr__(self, "default", self.type.default)
+    @property
+    def default(self) -> Any:
+        """The value where an insertion doesn't mention the column."""
+        return self.type.default
 
     def encode(self, value: Any) -> Json:
         """A value's JSON.
@@ -360,8 +347,10 @@ def _base_type(text: Json) -> BaseType:
     )
     if "enum" not in text:
         return base
-    atoms = Decoder(kind, None, True, True)(text["enum"])
-    return BaseType(base.type, base.minimum, base.maximum, atoms, base.ref_table, base.ref_type)
+    enum = text["enum"]
+    atoms = enum[1] if isinstance(enum, list) and enum[:1] == ["set"] else [enum]
+    allowed = frozenset(_typed(atom, _ATOMS[base.type][0][0]) for atom in atoms)
+    return BaseType(base.type, base.minimum, base.maximum, allowed, base.ref_table, base.ref_type)
 
 
 def _typed(value: Json, kind: type) -> Any:

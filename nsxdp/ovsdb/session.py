@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
+
+from msgspec import Raw
 
 from nsxdp.ovsdb.errors import (
     DisconnectedError,
@@ -18,15 +19,12 @@ from nsxdp.ovsdb.errors import (
 from nsxdp.ovsdb.framing import MAX_MESSAGE
 from nsxdp.ovsdb.jsonrpc import Connection
 from nsxdp.ovsdb.schema import Json
-from nsxdp.transport import Remote, RemoteError, Tls, open_stream, parse_remote
+from nsxdp.transport import Remote, RemoteError, Tls, open_protocol, parse_remote
 
 __all__ = ["DEFAULT_PORT", "Session", "parse_remotes"]
 
 DEFAULT_PORT = 6640
 """IANA's port for OVSDB."""
-
-_STREAM_LIMIT = 1 << 20
-_CLOSE_TIMEOUT = 1.0
 
 
 def parse_remotes(remotes: str | Sequence[str]) -> tuple[Remote, ...]:
@@ -50,21 +48,21 @@ class Session:
     ----------
     remote
         The server.
-    reading
-        The task that serves the connection; it is done when the connection is lost.
+    ended
+        Done when the connection is lost: its result is the error.
     """
 
     def __init__(self, remote: Remote, connection: Connection, timeout: float) -> None:
         self.remote = remote
         self.timeout = timeout
         self._connection = connection
-        self.reading = asyncio.create_task(connection.run(), name=f"ovsdb read {remote}")
+        self.ended = connection.ended
 
     @classmethod
     async def open(
         cls,
         remote: Remote | str,
-        notified: Callable[[str, Any], None] = lambda *_: None,
+        notified: Callable[[str, Raw], None] = lambda *_: None,
         *,
         tls: Tls | None = None,
         timeout: float = 30.0,  # noqa: ASYNC109 - of each answer, too
@@ -85,14 +83,15 @@ class Session:
         """
         if isinstance(remote, str):
             remote = parse_remote(remote, DEFAULT_PORT)
+
+        def connection() -> Connection:
+            return Connection(notified, probe_interval=probe_interval, max_message=max_message)
+
         try:
-            reader, writer = await open_stream(remote, tls, timeout, limit=_STREAM_LIMIT)
+            _, made = await open_protocol(remote, connection, tls, timeout)
         except RemoteError as error:
             raise UnreachableError(str(error)) from error
-        connection = Connection(
-            reader, writer, notified, probe_interval=probe_interval, max_message=max_message
-        )
-        return cls(remote, connection, timeout)
+        return cls(remote, made, timeout)
 
     async def __aenter__(self) -> Session:
         return self
@@ -112,7 +111,7 @@ class Session:
 
     async def close(self) -> None:
         """End the connection."""
-        await end_task(self.reading)
+        self._connection.close()
 
     async def request(
         self,
@@ -199,11 +198,3 @@ def _locked(method: str, accept: Callable[[bool], None], result: Json) -> None:
     if type(locked) is not bool:
         raise ProtocolError(f"{method}: {result!r:.100} doesn't say whether it is locked")
     accept(locked)
-
-
-async def end_task(task: asyncio.Task[Any]) -> None:
-    """Cancel a task, and wait for its end; what it raises is of no interest any more."""
-    task.cancel()
-    await asyncio.wait([task], timeout=_CLOSE_TIMEOUT)
-    if task.done() and not task.cancelled():
-        task.exception()  # asyncio complains of those that nobody looked at

@@ -5,12 +5,12 @@ A server of a cluster may be cut off from the others, or behind them, or not be 
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec import Raw
 
 from nsxdp.ovsdb.errors import DatabaseChangedError, ProtocolError, UnsuitableError
-from nsxdp.ovsdb.replica import Replica, Watch
-from nsxdp.ovsdb.row import Row
+from nsxdp.ovsdb.replica import Notification, Replica, Watch
 from nsxdp.ovsdb.schema import Json, Schema
+from nsxdp.ovsdb.store import Row
 
 __all__ = ["MONITOR", "Position", "Status"]
 
@@ -100,11 +100,11 @@ class Status:
         """The database's row; None: the server has no such database."""
         return self._replica["Database"].one("name", self._database)
 
-    def reset(self, result: Json) -> None:
+    def reset(self, result: Raw) -> None:
         """Take the answer to ``monitor_cond``; `check` looks whether all is well."""
         self._replica.reset("monitor_cond", result)
 
-    def update(self, method: str, params: Any) -> None:
+    def update(self, method: str, notification: Notification) -> None:
         """Take a notification.
 
         Raises
@@ -114,7 +114,7 @@ class Status:
         """
         if method != "update2":
             raise ProtocolError(f"{method}: not of the monitor that was asked for")
-        self._replica.update(method, params)
+        self._replica.update(method, notification)
         self.check()
 
     def check(self) -> None:

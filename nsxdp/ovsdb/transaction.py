@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, get_args
 
+import msgspec
+
 from nsxdp.ovsdb.condition import Where, encode_where
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError, TransactionError, TryAgainError
 from nsxdp.ovsdb.lock import Lock
-from nsxdp.ovsdb.row import Layout, Row
 from nsxdp.ovsdb.schema import (
     BaseType,
     Column,
@@ -19,6 +20,7 @@ from nsxdp.ovsdb.schema import (
     TableSchema,
     Uuid,
 )
+from nsxdp.ovsdb.store import Row, Store, Table
 
 __all__ = ["Insert", "Mutation", "Mutator", "Operation", "Results", "Transaction"]
 
@@ -74,22 +76,18 @@ class Insert(Operation[Uuid], NamedUuid):
 
 
 class _Select(Operation[list[Row]]):
-    __slots__ = ("_layout", "_uuid")
+    __slots__ = ("_table",)
 
     def __init__(self, index: int, table: TableSchema, columns: tuple[str, ...]) -> None:
         super().__init__(index)
-        self._layout = Layout(table, columns)
-        self._uuid = table.column("_uuid")
+        self._table = Table(Store(), table, columns)
 
     def read(self, result: Mapping[str, Json]) -> list[Row]:
-        return [
-            Row(
-                self._layout,
-                self._uuid.decode(row["_uuid"]),
-                tuple(column.decode(row[column.name]) for column in self._layout.columns),
-            )
-            for row in result["rows"]
-        ]
+        rows = []
+        for row in result["rows"]:
+            columns = msgspec.json.encode({name: row[name] for name in self._table.position})
+            rows.append(self._table.parse(row["_uuid"][1], columns))
+        return rows
 
 
 class Results:
@@ -200,7 +198,7 @@ class Transaction:
     def verify(self, row: Row, *columns: str) -> Operation[None]:
         """Go on only when these columns of a row are still as we know them."""
         values = {name: row[name] for name in columns}
-        return self.wait(row._layout.table, row, [values], columns=columns)
+        return self.wait(row._table.name, row, [values], columns=columns)
 
     def read(self, row: Row, column: str) -> Any:
         """The value of a column of a row of the replica, on which this transaction depends.

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from nsxdp.ovsdb.framing import Framer
+from nsxdp.ovsdb.schema import Schema
+from nsxdp.ovsdb.store import Store, Table
 
 VSWITCH_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PATIENCE = 20.0
@@ -276,6 +278,24 @@ def every_type() -> dict[str, Any]:
 
 
 Respond = Callable[[dict[str, Any]], dict[str, Any] | bytes | None]
+
+
+ReadValue = Callable[[str, Any], Any]
+
+
+@pytest.fixture(scope="session")
+def read_value() -> ReadValue:
+    """What a column of `EVERY_TYPE` has when a server says this of it, as JSON."""
+    schema = Schema.from_json(EVERY_TYPE).table("T")
+
+    def read(column: str, value: Any) -> Any:
+        table = Table(Store(), schema, [column])
+        row = table.parse(
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8", json.dumps({column: value}).encode()
+        )
+        return row[column]
+
+    return read
 
 
 class Proxy:

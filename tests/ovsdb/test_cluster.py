@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nsxdp.ovsdb import (
@@ -104,7 +105,10 @@ async def test_the_client_follows_the_leader_and_nothing_is_lost(cluster: Cluste
             await insert(client, f"before {number}")
         reset = client.replica.reset
         client.replica.reset = (  # type: ignore[method-assign]
-            lambda method, result: (answers.append((method, result)), reset(method, result))
+            lambda method, result: (
+                answers.append((method, msgspec.json.decode(result))),
+                reset(method, result),
+            )
         )
         leader = cluster.at(client)
         writing = [asyncio.create_task(insert(client, f"while {n}")) for n in range(20)]
@@ -168,7 +172,7 @@ async def test_a_server_without_its_cluster_is_left(
         await insert(client, "together again")
 
 
-def status(**columns: Any) -> Any:
+def status(**columns: Any) -> bytes:
     row = {
         "name": "Types",
         "model": "clustered",
@@ -178,7 +182,8 @@ def status(**columns: Any) -> Any:
         "cid": ["uuid", "550e8400-e29b-41d4-a716-446655440000"],
         "index": 10,
     }
-    return {"Database": {"6ba7b810-9dad-11d1-80b4-00c04fd430c8": {"initial": row | columns}}}
+    uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    return msgspec.json.encode({"Database": {uuid: {"initial": row | columns}}})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,11 +20,11 @@ from nsxdp.ovsdb import (
     OvsdbError,
     Replica,
     Schema,
+    Session,
     Transaction,
     Watch,
 )
 from nsxdp.ovsdb.errors import ProtocolError, RequestError
-from nsxdp.ovsdb.jsonrpc import Connection
 from nsxdp.ovsdb.replica import Monitor
 
 FAST = Backoff(0.01, 0.05)
@@ -68,7 +69,8 @@ OLD = b'{"id":0,"result":null,"error":"unknown method"}'
         ([OLD, b'{"id":1,"result":null,"error":null}'], "schema: TypeError"),
         ([OLD, b'{"id":1,"error":{"error":"sorry","details":"no"}}'], "get_schema: sorry: no"),
         ([OLD, b'{"id":1,"error":["what"]}'], "get_schema: .*what"),
-        ([b'{"id":null,"method":"update3","params":["Open_vSwitch"]}'], "not of the monitor"),
+        ([b'{"id":null,"method":"update3","params":["Open_vSwitch"]}'], "update3: Expected"),
+        ([b'{"id":null,"method":"update2","params":["x",{}]}'], "not of the monitor"),
         ([b'{"x":"' + 300 * b"x"], "more than 100 bytes"),
     ],
 )
@@ -126,25 +128,24 @@ async def test_the_server_s_questions_are_answered(server: Any, proxy: Any, list
             assert await answers.get() == {"id": 7, "result": None, "error": "unknown method"}
 
 
-async def test_a_peer_that_asks_and_never_reads_is_left() -> None:
-    reader = asyncio.StreamReader()
-    reader.feed_data(b'{"id":1,"method":"echo","params":[]}')
+async def test_a_peer_that_asks_and_never_reads_is_left(listen: Any) -> None:
+    hung = asyncio.Event()
 
-    class Full:
-        def write(self, data: bytes) -> None:
-            pass
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ask = b'{"id":1,"method":"echo","params":["%s"]}' % (b"x" * 100_000)
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(ask)
+                await writer.drain()
+        hung.set()
 
-        async def drain(self) -> None:
-            await asyncio.Event().wait()
-
-        def close(self) -> None:
-            pass
-
-    connection = Connection(reader, Full(), lambda *_: None, probe_interval=0.01)
-    with pytest.raises(DisconnectedError, match="asks and doesn't read our answers"):
-        await connection.run()
-    with pytest.raises(DisconnectedError, match="x: the connection was lost: the server asks"):
-        await connection.request("x", [])
+    async with listen(serve) as remote, asyncio.timeout(PATIENCE):
+        session = await Session.open(remote, probe_interval=0.01)
+        error = await session.ended
+        assert "asks and doesn't read our answers" in str(error)
+        with pytest.raises(DisconnectedError, match="x: the connection was lost: the server asks"):
+            await session.request("x", [])
+        await hung.wait()
 
 
 @pytest.mark.parametrize(
@@ -278,8 +279,9 @@ def test_no_update_crashes_the_replica(every_type: dict[str, Any], value: Any, m
         ["Types", "x", {"T": value}],
         ["x", {"T": {"U": value}}],
     ):
+        text = msgspec.json.encode(params)
         with suppress(ProtocolError):
-            replica.update(method, params)
+            replica.update(method, replica.read(method, text))
         for monitor in get_args(Monitor):
             with suppress(ProtocolError):
-                replica.reset(monitor, params)
+                replica.reset(monitor, text)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from nsxdp.ovsdb import Batch, Feed, ProtocolError, Replica, Schema, SchemaError, Watch
+from nsxdp.ovsdb.replica import Monitor
 
 U = [f"00000000-0000-0000-0000-00000000000{n}" for n in range(10)]
 COLUMNS = ("name", "integer", "optional", "integers", "strings", "map", "one", "ref", "refs")
@@ -18,9 +20,18 @@ def replica(every_type: dict[str, Any]) -> Replica:
     return Replica(Schema.from_json(every_type), [Watch("T", COLUMNS, indexes=INDEXES)])
 
 
+def update(replica: Replica, method: str, params: Any) -> None:
+    """What a server says, as it says it."""
+    replica.update(method, replica.read(method, json.dumps(params).encode()))
+
+
 def update2(replica: Replica, **rows: Any) -> None:
     """Rows U1, U2 … by ``u1=``, ``u2=`` …"""
-    replica.update("update2", ["Types", {"T": {U[int(k[1])]: v for k, v in rows.items()}}])
+    update(replica, "update2", ["Types", {"T": {U[int(k[1])]: v for k, v in rows.items()}}])
+
+
+def reset(replica: Replica, method: Monitor, result: Any) -> None:
+    replica.reset(method, json.dumps(result).encode())
 
 
 def batches(replica: Replica) -> list[Batch]:
@@ -161,45 +172,45 @@ def test_a_new_snapshot_is_seen_as_its_difference(replica: Replica) -> None:
         U[2]: {"initial": {"name": "b"}},
         U[3]: {"initial": {"name": "c"}},
     }
-    replica.reset("monitor_cond_since", [False, U[0], {"T": rows}])
+    reset(replica, "monitor_cond_since", [False, U[0], {"T": rows}])
     seen = batches(replica)
     kept = replica["T"].get(U[1])
     rows[U[1]] = {"initial": {"name": "a", "integers": ["set", [2, 1]]}}
     rows[U[2]] = {"initial": {"name": "B"}}
     del rows[U[3]]
     rows[U[4]] = {"initial": {"name": "d"}}
-    replica.reset("monitor_cond_since", [False, U[0], {"T": rows}])
+    reset(replica, "monitor_cond_since", [False, U[0], {"T": rows}])
     [batch] = seen
     assert {(c.old and c.old.name, c.new and c.new.name) for c in batch.changes} == {
         ("b", "B"),
         ("c", None),
         (None, "d"),
     }
-    assert replica["T"].get(U[1]) is kept
-    replica.reset("monitor_cond_since", [False, U[0], {"T": rows}])
+    assert replica["T"].get(U[1]) == kept
+    reset(replica, "monitor_cond_since", [False, U[0], {"T": rows}])
     assert len(seen) == 1
-    replica.reset("monitor_cond_since", [False, U[0], {}])
+    reset(replica, "monitor_cond_since", [False, U[0], {}])
     assert len(replica["T"]) == 0
 
 
 def test_what_was_missed_is_applied_to_what_is_there(replica: Replica) -> None:
     first = {U[1]: {"initial": {"name": "a"}}, U[2]: {"initial": {"name": "b"}}}
-    replica.reset("monitor_cond_since", [False, U[8], {"T": first}])
+    reset(replica, "monitor_cond_since", [False, U[8], {"T": first}])
     assert replica.monitor_params("monitor_cond_since", "x")[-1] == U[8]
     missed = {U[1]: {"modify": {"integers": ["set", [1]]}}, U[2]: {"delete": None}}
-    replica.reset("monitor_cond_since", [True, U[9], {"T": missed}])
+    reset(replica, "monitor_cond_since", [True, U[9], {"T": missed}])
     assert [(row.name, row.integers) for row in replica["T"]] == [("a", {1})]
     assert replica.monitor_params("monitor_cond_since", "x")[-1] == U[9]
 
 
 def test_rfc_7047_updates_give_whole_rows(replica: Replica) -> None:
-    replica.reset("monitor", {"T": {U[1]: {"new": {"name": "a", "integers": ["set", [1, 2]]}}}})
+    reset(replica, "monitor", {"T": {U[1]: {"new": {"name": "a", "integers": ["set", [1, 2]]}}}})
     seen = batches(replica)
     new = {"name": "a", "integers": ["set", [2, 3]]}
-    update = {U[1]: {"old": {"integers": ["set", [1, 2]]}, "new": new}}
-    replica.update("update", ["Types", {"T": update}])
+    rows = {U[1]: {"old": {"integers": ["set", [1, 2]]}, "new": new}}
+    update(replica, "update", ["Types", {"T": rows}])
     assert [row.integers for row in replica["T"]] == [{2, 3}]
-    replica.update("update", ["Types", {"T": {U[1]: {"old": new}}}])
+    update(replica, "update", ["Types", {"T": {U[1]: {"old": new}}}])
     assert len(replica["T"]) == 0
     assert len(seen) == 2
 
@@ -210,7 +221,7 @@ def test_rfc_7047_updates_give_whole_rows(replica: Replica) -> None:
         ({"T": {U[2]: {"modify": {"name": "x"}}}}, "modify of row .*2, which isn't there"),
         ({"T": {U[2]: {"delete": None}}}, "delete of row .*2, which isn't there"),
         ({"T": {U[1]: {"modify": {"real": 5}}}}, r"update of T\.real, which isn't monitored"),
-        ({"T": {U[1]: {"modify": {"integer": "x"}}}}, r"T\.integer of row .*1: 'x' is no integer"),
+        ({"T": {U[1]: {"modify": {"integer": "x"}}}}, r'T\.integer of row .*1: no integer: "x"'),
         ({"T": {U[1]: {"modify": {"map": ["map", [5]]}}}}, r"T\.map of row"),
         ({"T": {U[1]: {"modify": 5}}}, "T"),
         ({"T": {U[1]: {"vanish": None}}}, "not an update of a row"),
@@ -229,7 +240,7 @@ def test_a_lie_changes_nothing(replica: Replica, updates: Any, says: str) -> Non
     if isinstance(updates, dict) and isinstance(updates.get("T"), dict):
         updates = {"T": {U[5]: {"insert": {"name": "true"}}} | updates["T"]}
     with pytest.raises(ProtocolError, match=says):
-        replica.update("update2", ["Types", updates])
+        update(replica, "update2", ["Types", updates])
     assert list(replica["T"].rows) == before
     assert replica["T"].one("name", "true") is None
     assert seen == []
@@ -238,13 +249,13 @@ def test_a_lie_changes_nothing(replica: Replica, updates: Any, says: str) -> Non
 @pytest.mark.parametrize("result", [None, [], [True, 5, {}], [False, U[0]], {}])
 def test_a_broken_answer_to_monitor_is_refused(replica: Replica, result: Any) -> None:
     with pytest.raises(ProtocolError):
-        replica.reset("monitor_cond_since", result)
+        reset(replica, "monitor_cond_since", result)
 
 
 @pytest.mark.parametrize("params", [None, [], ["Types"], ["Types", 5, {}], {}])
 def test_a_broken_notification_is_refused(replica: Replica, params: Any) -> None:
     with pytest.raises(ProtocolError):
-        replica.update("update3", params)
+        update(replica, "update3", params)
 
 
 def test_what_cannot_be_watched(every_type: dict[str, Any]) -> None:
