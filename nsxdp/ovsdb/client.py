@@ -217,6 +217,8 @@ class Client:
         UnreachableError
             It doesn't within ``timeout`` seconds (None: the client's timeout).
         """
+        if self.connected:
+            return
         seconds = self.timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(seconds):

@@ -55,9 +55,8 @@ def _encode(table: TableSchema, condition: Condition) -> Json:
     ):
         raise SchemaError(f"{table.name}.{name}: {function!r} needs a column of one number")
     if ordered and declared.is_optional:
-        return [name, function, column.encode_as(ColumnType(declared.key), value)]
+        return [name, function, column.encode_as(ColumnType(declared.key))(value)]
     if isinstance(value, Iterable) and not isinstance(value, str):
         # A condition may name fewer or more members than a row of the table may have.
-        anything = ColumnType(declared.key, declared.value, 0, None)
-        return [name, function, column.encode_as(anything, value)]
+        return [name, function, column.encode_members(value)]
     return [name, function, column.encode(value)]

@@ -26,6 +26,8 @@ _SHOWN = 200
 """Characters of a peer's error that an exception shows."""
 
 
+_NEVER = float("inf")
+
 _NULL = msgspec.Raw(b"null")
 
 
@@ -40,13 +42,23 @@ class Message(msgspec.Struct):
 
 
 class _Pending:
-    __slots__ = ("accept", "answer", "method", "shape")
+    __slots__ = ("accept", "answer", "deadline", "method", "seconds", "shape")
 
-    def __init__(self, method: str, accept: Callable[[Any], Any] | None, shape: Any) -> None:
+    def __init__(
+        self,
+        method: str,
+        accept: Callable[[Any], Any] | None,
+        shape: Any,
+        answer: asyncio.Future[Any],
+        seconds: float | None,
+        deadline: float,
+    ) -> None:
         self.method = method
-        self.shape = shape
         self.accept = accept
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.shape = shape
+        self.answer = answer
+        self.seconds = seconds
+        self.deadline = deadline
 
 
 class Connection(asyncio.Protocol):
@@ -91,6 +103,8 @@ class Connection(asyncio.Protocol):
         self._heard = self._loop.time()
         self._probed = False
         self._last_look = False
+        self._next_deadline = _NEVER
+        self._deadlines: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -165,23 +179,67 @@ class Connection(asyncio.Protocol):
         DisconnectedError
             The connection ended first, or the peer didn't answer within ``timeout`` seconds.
         """
+        if self._room.locked() or not self._writable.is_set():
+            await self._wait_for_room(method, timeout)
+        else:
+            await self._room.acquire()
         try:
-            async with asyncio.timeout(timeout), self._room:
+            return await self._ask(method, params, accept, timeout, shape)
+        finally:
+            self._room.release()
+
+    async def _wait_for_room(self, method: str, seconds: float | None) -> None:
+        """Wait until one more request may be sent."""
+        try:
+            async with asyncio.timeout(seconds):
                 await self._writable.wait()
-                if self.lost:
-                    raise self._lost(method)
-                number = self._next_id
-                self._next_id += 1
-                pending = self._pending[number] = _Pending(method, accept, shape)
-                try:
-                    self._send({"method": method, "params": params, "id": number})
-                    return await pending.answer
-                finally:
-                    if self._pending.pop(number, None) and method == "transact" and not self.lost:
-                        self._send({"method": "cancel", "params": [number], "id": None})
-                    pending.answer.cancel()
+                await self._room.acquire()
         except TimeoutError:
-            raise DisconnectedError(f"{method}: no answer within {timeout:g} s") from None
+            raise _unanswered(method, seconds) from None
+
+    async def _ask(
+        self,
+        method: str,
+        params: Sequence[Any],
+        accept: Callable[[Any], Any] | None,
+        seconds: float | None,
+        shape: Any,
+    ) -> Any:
+        if self.lost:
+            raise self._lost(method)
+        number = self._next_id
+        self._next_id += 1
+        deadline = _NEVER if seconds is None else self._loop.time() + seconds
+        answer = self._loop.create_future()
+        self._pending[number] = _Pending(method, accept, shape, answer, seconds, deadline)
+        if deadline < self._next_deadline:
+            self._expire_at(deadline)
+        try:
+            self._send({"method": method, "params": params, "id": number})
+            return await answer
+        finally:
+            if self._pending.pop(number, None) and method == "transact" and not self.lost:
+                self._send({"method": "cancel", "params": [number], "id": None})
+            answer.cancel()
+
+    def _expire_at(self, deadline: float) -> None:
+        """Look for unanswered requests then: one timer serves them all."""
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+        self._deadlines = None
+        self._next_deadline = deadline
+        if deadline < _NEVER:
+            self._deadlines = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        left = _NEVER
+        for pending in self._pending.values():
+            if pending.deadline > now:
+                left = min(left, pending.deadline)
+            elif not pending.answer.done():
+                pending.answer.set_exception(_unanswered(pending.method, pending.seconds))
+        self._expire_at(left)
 
     def close(self) -> None:
         """End the connection; what was sent before still goes out."""
@@ -276,7 +334,7 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         self.ended.set_result(error)
-        for timer in (self._timer, self._unread):
+        for timer in (self._timer, self._unread, self._deadlines):
             if timer is not None:
                 timer.cancel()
         self._writable.set()
@@ -306,6 +364,10 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _unanswered(method: str, seconds: float | None) -> DisconnectedError:
+    return DisconnectedError(f"{method}: no answer within {seconds:g} s")
 
 
 def _request_error(method: str, error: Any) -> RequestError:

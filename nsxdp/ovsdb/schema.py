@@ -16,12 +16,12 @@ the insertion of a row in the same transaction.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NewType, cast
 
+from nsxdp.ovsdb.encode import Encoder, NamedUuid
 from nsxdp.ovsdb.errors import SchemaError
 
 __all__ = [
@@ -53,18 +53,6 @@ _ATOMS: dict[AtomType, tuple[tuple[type, ...], Any]] = {
 """For each atomic type: its types in JSON, and its default value."""
 
 
-_MIN_INTEGER, _MAX_INTEGER = -(1 << 63), (1 << 63) - 1
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class NamedUuid:
-    """A row that the same transaction inserts, where a UUID is asked for."""
-
-    __slots__ = ()
-
-    uuid_name: str
-
-
 @dataclass(frozen=True, slots=True)
 class BaseType:
     """What the atoms of a column may be.
@@ -85,37 +73,6 @@ class BaseType:
     enum: frozenset[Any] = frozenset()
     ref_table: str = ""
     ref_type: Literal["strong", "weak"] = "strong"
-
-    def encode(self, value: Any) -> Json:
-        """An atom's JSON.
-
-        Raises
-        ------
-        ValueError
-            It isn't of this type.
-        """
-        if self.type == "uuid":
-            return _encode_uuid(value)
-        types: Any = _ATOMS[self.type][0]
-        if not isinstance(value, types) or (isinstance(value, bool) and self.type != "boolean"):
-            raise ValueError(f"{value!r} is no {self.type}")
-        if self.type == "string":
-            _check_text(value)
-        elif self.type == "real" and not math.isfinite(value):
-            raise ValueError(f"{value!r} has no JSON")
-        elif self.type == "integer" and not _MIN_INTEGER <= value <= _MAX_INTEGER:
-            raise ValueError(f"{value!r} doesn't fit into 64 bits")
-        if self.enum and value not in self.enum:
-            allowed = ", ".join(sorted(map(str, self.enum)))
-            raise ValueError(f"{value!r} is none of: {allowed}")
-        if self.type != "boolean":
-            size: float = len(value) if isinstance(value, str) else value
-            what = " characters" if self.type == "string" else ""
-            if self.minimum is not None and size < self.minimum:
-                raise ValueError(f"{value!r} is below the minimum of {self.minimum}{what}")
-            if self.maximum is not None and size > self.maximum:
-                raise ValueError(f"{value!r} is above the maximum of {self.maximum}{what}")
-        return value
 
     @property
     def default(self) -> Any:
@@ -158,45 +115,8 @@ class ColumnType:
             return self.key.default if self.min else None
         return frozenset((self.key.default,)) if self.min else frozenset()
 
-    def encode(self, value: Any) -> Json:
-        """A value's JSON.
 
-        Raises
-        ------
-        ValueError
-            It isn't of this type.
-        """
-        if self.value is not None:
-            if not isinstance(value, Mapping):
-                raise ValueError(f"{value!r} is no map")
-            self._check_size(len(value))
-            encode, encode_value = self.key.encode, self.value.encode
-            return ["map", [[encode(k), encode_value(v)] for k, v in value.items()]]
-        if self.max == 1:
-            if value is not None:
-                return self.key.encode(value)
-            self._check_size(0)
-            return ["set", []]
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            value = (value,)
-        elif isinstance(value, Mapping):
-            raise ValueError(f"{value!r} is no set")
-        value = tuple(value)
-        atoms = [self.key.encode(atom) for atom in value]
-        self._check_size(len(atoms))
-        if len(value) > 1 and len(set(value)) < len(value):
-            twice = next(atom for n, atom in enumerate(value) if atom in value[:n])
-            raise ValueError(f"{twice!r} stands twice in a set")
-        return ["set", atoms]
-
-    def _check_size(self, size: int) -> None:
-        if size < self.min:
-            raise ValueError(f"needs at least {self.min} of {self.key.type}")
-        if self.max is not None and size > self.max:
-            raise ValueError(f"holds at most {self.max} of {self.key.type}, not {size}")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """A column."""
 
@@ -211,22 +131,24 @@ class Column:
         """The value where an insertion doesn't mention the column."""
         return self.type.default
 
-    def encode(self, value: Any) -> Json:
-        """A value's JSON.
+    @cached_property
+    def encode(self) -> Encoder:
+        """A function from a value to its JSON; it raises `SchemaError` where that doesn't fit."""
+        return self.encode_as(self.type)
 
-        Raises
-        ------
-        SchemaError
-            It isn't of the column's type.
-        """
-        return self.encode_as(self.type, value)
+    @cached_property
+    def encode_members(self) -> Encoder:
+        """The same, of any number of the members of a set or a map."""
+        return self.encode_as(ColumnType(self.type.key, self.type.value, 0, None))
 
-    def encode_as(self, as_type: ColumnType, value: Any) -> Json:
-        """JSON of a value of another type that has to do with this column, as `encode`."""
-        try:
-            return as_type.encode(value)
-        except ValueError as error:
-            raise SchemaError(f"{self.table}.{self.name}: {error}") from None
+    @cached_property
+    def encode_keys(self) -> Encoder:
+        """The same, of a set of keys of a map."""
+        return self.encode_as(ColumnType(self.type.key, None, 0, None))
+
+    def encode_as(self, kind: ColumnType) -> Encoder:
+        """The same, of values of another type that have to do with this column."""
+        return Encoder(f"{self.table}.{self.name}", kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,21 +279,3 @@ def _typed(value: Json, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{value!r} is no {kind.__name__}")
     return value
-
-
-def _check_text(value: str) -> None:
-    if "\0" in value:
-        raise ValueError(f"{value!r} has a null character, which OVSDB can't hold")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{value!r} has half of a surrogate pair") from None
-
-
-def _encode_uuid(value: Any) -> Json:
-    if isinstance(value, NamedUuid):
-        return ["named-uuid", value.uuid_name]
-    uuid = value if isinstance(value, str) else getattr(value, "uuid", None)
-    if not isinstance(uuid, str) or not _UUID.fullmatch(uuid):
-        raise ValueError(f"{value!r} is no UUID")
-    return ["uuid", uuid]

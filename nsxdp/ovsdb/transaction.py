@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 import msgspec
 
 from nsxdp.ovsdb.condition import Where, encode_where
+from nsxdp.ovsdb.encode import Encoder
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError, TransactionError, TryAgainError
 from nsxdp.ovsdb.lock import Lock
 from nsxdp.ovsdb.schema import (
@@ -28,6 +29,8 @@ Mutator = Literal["+=", "-=", "*=", "/=", "%=", "insert", "delete"]
 
 Mutation = tuple[str, Mutator, Any]
 """Column, mutator, value; such as ``("external_ids", "insert", {"iface-id": "default/web"})``."""
+
+_MUTATORS = frozenset(get_args(Mutator))
 
 _Result = TypeVar("_Result")
 
@@ -130,27 +133,28 @@ class Transaction:
         """Insert a row; columns that ``row`` doesn't name get their defaults."""
         operation = Insert(len(self.operations))
         columns = _row(self.schema.table(table), row)
-        self._add("insert", table, {"row": columns, "uuid-name": operation.uuid_name})
+        self._add("insert", {"table": table, "row": columns, "uuid-name": operation.uuid_name})
         return operation
 
     def update(self, table: str, where: Where, row: Mapping[str, Any]) -> Operation[int]:
         """Set columns of all rows that ``where`` chooses."""
         known = self.schema.table(table)
         where_json = encode_where(known, where)
-        content = {"where": where_json, "row": _row(known, row, change=True)}
-        return _Count(self._add("update", table, content))
+        columns = _row(known, row, change=True)
+        return _Count(self._add("update", {"table": table, "where": where_json, "row": columns}))
 
     def mutate(self, table: str, where: Where, mutations: Sequence[Mutation]) -> Operation[int]:
         """Change columns of all rows that ``where`` chooses, each from what it holds."""
         known = self.schema.table(table)
         where_json = encode_where(known, where)
         changes = [_mutation(known, mutation) for mutation in mutations]
-        return _Count(self._add("mutate", table, {"where": where_json, "mutations": changes}))
+        content = {"table": table, "where": where_json, "mutations": changes}
+        return _Count(self._add("mutate", content))
 
     def delete(self, table: str, where: Where) -> Operation[int]:
         """Delete all rows that ``where`` chooses."""
         where_json = encode_where(self.schema.table(table), where)
-        return _Count(self._add("delete", table, {"where": where_json}))
+        return _Count(self._add("delete", {"table": table, "where": where_json}))
 
     def select(
         self, table: str, where: Where = (), columns: Sequence[str] | None = None
@@ -159,9 +163,9 @@ class Transaction:
         known = self.schema.table(table)
         if columns is None:
             columns = [name for name in known.columns if not name.startswith("_")]
-        content = {"where": encode_where(known, where), "columns": ["_uuid", *columns]}
+        where_json = encode_where(known, where)
         operation = _Select(len(self.operations), known, tuple(columns))
-        self._add("select", table, content)
+        self._add("select", {"table": table, "where": where_json, "columns": ["_uuid", *columns]})
         return operation
 
     def wait(
@@ -184,6 +188,7 @@ class Transaction:
         if until not in ("==", "!="):
             raise SchemaError(f"{until!r} is nothing to wait for: it must be '==' or '!='")
         content: dict[str, Json] = {
+            "table": table,
             "where": encode_where(known, where),
             "columns": [known.column(name).name for name in columns],
             "until": until,
@@ -193,7 +198,7 @@ class Transaction:
             content["timeout"] = round(timeout * 1000)
         if self.patience is not None:
             self.patience = None if timeout is None else self.patience + timeout
-        return _Nothing(self._add("wait", table, content))
+        return _Nothing(self._add("wait", content))
 
     def verify(self, row: Row, *columns: str) -> Operation[None]:
         """Go on only when these columns of a row are still as we know them."""
@@ -212,20 +217,20 @@ class Transaction:
 
     def commit(self, *, durable: bool) -> Operation[None]:
         """Have the answer wait until the transaction is on disk, where ``durable`` says so."""
-        return _Nothing(self._add("commit", None, {"durable": durable}))
+        return _Nothing(self._add("commit", {"durable": durable}))
 
     def abort(self) -> Operation[None]:
         """Have the server undo it all: the commit raises `TransactionError` with ``aborted``."""
-        return _Nothing(self._add("abort", None, {}))
+        return _Nothing(self._add("abort", {}))
 
     def comment(self, text: str) -> Operation[None]:
         """Have the server log a text with the transaction."""
-        return _Nothing(self._add("comment", None, {"comment": text}))
+        return _Nothing(self._add("comment", {"comment": text}))
 
     def assert_lock(self, lock: Lock | str) -> Operation[None]:
         """Go on only while we hold a lock; else the commit raises ``not owner``."""
         name = lock if isinstance(lock, str) else lock.name
-        return _Nothing(self._add("assert", None, {"lock": name}))
+        return _Nothing(self._add("assert", {"lock": name}))
 
     def params(self) -> list[Json]:
         """The parameters of the ``transact`` request."""
@@ -257,9 +262,8 @@ class Transaction:
         kind = TryAgainError if error in _TRY_AGAIN else TransactionError
         return kind(error, str(result.get("details", "")), index, operation)
 
-    def _add(self, op: str, table: str | None, content: dict[str, Json]) -> int:
-        operation = {"op": op} if table is None else {"op": op, "table": table}
-        self.operations.append(operation | content)
+    def _add(self, op: str, content: dict[str, Json]) -> int:
+        self.operations.append({"op": op, **content})
         return len(self.operations) - 1
 
 
@@ -278,15 +282,15 @@ def _row(table: TableSchema, row: Mapping[str, Any], *, change: bool = False) ->
 def _mutation(table: TableSchema, mutation: Mutation) -> Json:
     name, mutator, value = mutation
     column = table.column(name)
-    if mutator not in get_args(Mutator):
+    if mutator not in _MUTATORS:
         raise SchemaError(f"{table.name}.{name}: {mutator!r} is no mutator of RFC 7047")
     if not column.mutable:
         raise SchemaError(_IMMUTABLE.format(table.name, name))
-    return [name, mutator, column.encode_as(_mutation_type(column, mutator, value), value)]
+    return [name, mutator, _mutation_encoder(column, mutator, value)(value)]
 
 
-def _mutation_type(column: Column, mutator: Mutator, value: Any) -> ColumnType:
-    """Of the value that a mutator takes: fewer or more members than the column may be meant, and
+def _mutation_encoder(column: Column, mutator: Mutator, value: Any) -> Encoder:
+    """For the value that a mutator takes: fewer or more members than the column may be meant, and
     keys alone are enough to delete from a map.
     """
     declared = column.type
@@ -295,12 +299,12 @@ def _mutation_type(column: Column, mutator: Mutator, value: Any) -> ColumnType:
         if declared.is_scalar:
             raise SchemaError(f"{where}: {mutator!r} needs a set or a map; update it instead")
         if mutator == "delete" and not isinstance(value, Mapping):
-            return ColumnType(declared.key, None, 0, None)
-        return ColumnType(declared.key, declared.value, 0, None)
+            return column.encode_keys
+        return column.encode_members
     if declared.is_map or declared.key.type not in ("integer", "real"):
         raise SchemaError(f"{where}: {mutator!r} needs a column of numbers")
     if mutator == "%=" and declared.key.type == "real":
         raise SchemaError(f"{where}: '%=' needs a column of integers")
     if mutator in ("/=", "%=") and value == 0:
         raise SchemaError(f"{where}: division by zero")
-    return ColumnType(BaseType(declared.key.type))
+    return column.encode_as(ColumnType(BaseType(declared.key.type)))
