@@ -85,8 +85,7 @@ void
 atom_put(struct nsx_buf *b, enum nsx_atom_type type,
          const struct nsx_atom *atom)
 {
-    uint32_t len = (uint32_t) atom->string_len;
-    uint8_t boolean = atom->boolean;
+    uint32_t len;
 
     switch (type) {
     case NSX_ATOM_INTEGER:
@@ -96,9 +95,10 @@ atom_put(struct nsx_buf *b, enum nsx_atom_type type,
         nsx_put(b, &atom->real, sizeof atom->real);
         break;
     case NSX_ATOM_BOOLEAN:
-        nsx_put(b, &boolean, sizeof boolean);
+        nsx_put8(b, atom->boolean);
         break;
     case NSX_ATOM_STRING:
+        len = (uint32_t) atom->string_len;
         nsx_put(b, &len, sizeof len);
         nsx_put(b, atom->string, len);
         break;

@@ -285,18 +285,18 @@ nsx_ovsdb_table_uuid(const struct nsx_ovsdb_table *table, size_t place)
            ? table->uuids[place] : NULL;
 }
 
-union nsx_ovsdb_cell
+const union nsx_ovsdb_cell *
 nsx_ovsdb_table_cell(const struct nsx_ovsdb_table *table, size_t place,
                      size_t column)
 {
-    return table->columns[column].cells[place];
+    return &table->columns[column].cells[place];
 }
 
 void
 nsx_atoms_init(struct nsx_atoms *atoms, const struct nsx_ovsdb_table *table,
-               size_t column, union nsx_ovsdb_cell cell)
+               size_t column, const union nsx_ovsdb_cell *cell)
 {
-    atoms_init(atoms, &table->columns[column].type, cell);
+    atoms_init(atoms, &table->columns[column].type, *cell);
 }
 
 /* Rows. */

@@ -358,6 +358,18 @@ report(struct nsx_ovsdb_changes *changes, struct nsx_ovsdb_table *table,
     };
 }
 
+void
+nsx_ovsdb_changes_uninit(struct nsx_ovsdb_changes *changes)
+{
+    for (size_t i = 0; i < changes->n; i++) {
+        struct nsx_ovsdb_change *change = &changes->list[i];
+        nsx_ovsdb_row_free(change->table, change->before);
+        nsx_ovsdb_row_free(change->table, change->after);
+    }
+    free(changes->list);
+    *changes = (struct nsx_ovsdb_changes) { NULL, 0, 0 };
+}
+
 static void
 remove_row(struct nsx_ovsdb_table *table, size_t place,
            struct nsx_ovsdb_changes *changes)

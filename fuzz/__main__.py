@@ -17,10 +17,10 @@ from pathlib import Path
 from fuzz.build import BUILD, TARGETS, build
 from fuzz.seeds import write_dictionary, write_seeds
 
-TEXTS = {"actions_text", "flow_text", "group_text", "meter_text", "packet_out", "template"}
+TEXTS = {"actions_text", "flow_text", "group_text", "meter_text", "ovsdb", "packet_out", "template"}
 """Targets for which the core's words are of use."""
 
-LONGEST = {"desired": 400, "template": 600} | dict.fromkeys(TEXTS - {"template"}, 400)
+LONGEST = dict.fromkeys(TEXTS, 400) | {"desired": 400, "ovsdb": 1000, "template": 600}
 """Bytes of an input, where libFuzzer's own limit is beside the point."""
 
 SLOWEST = 10

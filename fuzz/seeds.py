@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 import struct
 import sys
@@ -227,6 +228,40 @@ def _programs() -> Iterator[bytes]:
             yield b"\2\0\4\6\6" + b"\1" + bytes([len(reply)]) + reply + b"\0"
 
 
+_UUIDS = [f"00000000-0000-0000-0000-{n:012x}" for n in range(6)]
+
+_VALUES: dict[str, list[object]] = {
+    "name": ["", "a", "\N{SNOWMAN}\n", ["set", ["b"]]],
+    "integer": [0, -5, 1 << 40],
+    "real": [1.5, -2e10, 7],
+    "optional": [True, ["set", []]],
+    "strings": [["set", ["b", "a"]], "c", ["set", []]],
+    "map": [["map", [["k", "v"], ["l", ""]]], ["map", [["k", "w"]]], ["map", []]],
+    "ref": [["uuid", _UUIDS[1]], ["set", []]],
+    "refs": [["set", [["uuid", uuid] for uuid in _UUIDS[3:0:-1]]], ["uuid", _UUIDS[1]]],
+    "named": [["map", [[2, ["uuid", _UUIDS[0]]], [-1, ["uuid", _UUIDS[4]]]]]],
+}
+
+
+def _table_updates() -> Iterator[bytes]:
+    """Updates of the target's table, a line each, of which the first letter tells the kind."""
+
+    def line(verb: str, rows: object) -> bytes:
+        return verb.encode() + json.dumps({"T": rows}, ensure_ascii=False).encode()
+
+    first = {name: values[0] for name, values in _VALUES.items()}
+    for uuid in _UUIDS[:2]:
+        for name, values in _VALUES.items():
+            for value in values:
+                insert = line("@", {uuid: {"insert": first}})
+                modify = line("@", {uuid: {"modify": {name: value}}})
+                delete = line("@", {uuid: {"delete": None}})
+                snapshot = line("B", {_UUIDS[5]: {"initial": {name: value}}})
+                old = line("A", {uuid: {"old": {name: value}, "new": first}})
+                yield b"\n".join([insert, modify, modify, delete])
+                yield b"\n".join([snapshot, old, snapshot])
+
+
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "actions": _actions,
     "actions_text": _actions_texts,
@@ -238,6 +273,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "match": _matches,
     "message": _messages,
     "meter_text": _meter_texts,
+    "ovsdb": _table_updates,
     "packet_out": _packet_outs,
     "stream": _streams,
     "template": _templates,

@@ -458,7 +458,7 @@ struct nsx_ovsdb;
 struct nsx_ovsdb_table;
 
 /* A row as it was at one time.  It has its share in what its cells point to,
- * and must be given back before its table is freed. */
+ * and must be given back before its database is freed. */
 struct nsx_ovsdb_row {
     uint8_t uuid[16];
     union nsx_ovsdb_cell cells[];
@@ -493,6 +493,9 @@ struct nsx_ovsdb_changes {
     size_t n, allocated;
 };
 
+/* Frees it, and gives back the rows that are still in it. */
+NSX_API void nsx_ovsdb_changes_uninit(struct nsx_ovsdb_changes *);
+
 /* How updates of rows are written. */
 enum nsx_ovsdb_updates {
     NSX_OVSDB_UPDATE,           /* RFC 7047, <table-updates>. */
@@ -501,7 +504,7 @@ enum nsx_ovsdb_updates {
 
 /* Takes table updates: all of them or, where something is wrong, none.  A
  * 'snapshot' has all the rows that there are.  The rows that changed are
- * appended to 'changes', where that isn't NULL, and are the caller's. */
+ * appended to 'changes', where that isn't NULL. */
 NSX_API int nsx_ovsdb_apply(struct nsx_ovsdb *, enum nsx_ovsdb_updates,
                             bool snapshot, const char *json, size_t len,
                             struct nsx_ovsdb_changes *, struct nsx_error *);
@@ -530,7 +533,7 @@ NSX_API const uint8_t *nsx_ovsdb_table_uuid(const struct nsx_ovsdb_table *,
 NSX_API size_t nsx_ovsdb_table_find(const struct nsx_ovsdb_table *,
                                     const uint8_t uuid[16]);
 
-NSX_API union nsx_ovsdb_cell
+NSX_API const union nsx_ovsdb_cell *
 nsx_ovsdb_table_cell(const struct nsx_ovsdb_table *, size_t place,
                      size_t column);
 
@@ -555,7 +558,7 @@ struct nsx_atoms {
 
 NSX_API void nsx_atoms_init(struct nsx_atoms *,
                             const struct nsx_ovsdb_table *, size_t column,
-                            union nsx_ovsdb_cell);
+                            const union nsx_ovsdb_cell *);
 NSX_API bool nsx_atoms_next(struct nsx_atoms *, enum nsx_atom_type *,
                             struct nsx_atom *);
 

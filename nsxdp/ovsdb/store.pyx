@@ -86,6 +86,7 @@ cdef extern from "nsxdp.h":
     nsx_ovsdb_table *nsx_ovsdb_table_new(nsx_ovsdb *, const char *, const nsx_ovsdb_column *,
                                          size_t)
     void nsx_ovsdb_table_retire(nsx_ovsdb_table *)
+    void nsx_ovsdb_changes_uninit(nsx_ovsdb_changes *)
     int nsx_ovsdb_apply(nsx_ovsdb *, nsx_ovsdb_updates, c_bool, const char *, size_t,
                         nsx_ovsdb_changes *, nsx_error *)
     int nsx_ovsdb_row_parse(nsx_ovsdb_table *, const uint8_t *, const char *, size_t,
@@ -95,12 +96,12 @@ cdef extern from "nsxdp.h":
     uint64_t nsx_ovsdb_table_version(const nsx_ovsdb_table *)
     const uint8_t *nsx_ovsdb_table_uuid(const nsx_ovsdb_table *, size_t)
     size_t nsx_ovsdb_table_find(const nsx_ovsdb_table *, const uint8_t *)
-    nsx_ovsdb_cell nsx_ovsdb_table_cell(const nsx_ovsdb_table *, size_t, size_t)
+    const nsx_ovsdb_cell *nsx_ovsdb_table_cell(const nsx_ovsdb_table *, size_t, size_t)
     nsx_ovsdb_row *nsx_ovsdb_row_get(const nsx_ovsdb_table *, size_t)
     void nsx_ovsdb_row_free(nsx_ovsdb_table *, nsx_ovsdb_row *)
     c_bool nsx_ovsdb_row_equals(const nsx_ovsdb_table *, const nsx_ovsdb_row *,
                                 const nsx_ovsdb_row *)
-    void nsx_atoms_init(nsx_atoms *, const nsx_ovsdb_table *, size_t, nsx_ovsdb_cell)
+    void nsx_atoms_init(nsx_atoms *, const nsx_ovsdb_table *, size_t, const nsx_ovsdb_cell *)
     c_bool nsx_atoms_next(nsx_atoms *, nsx_atom_type *, nsx_atom *)
     size_t nsx_ovsdb_index_add(nsx_ovsdb_table *, size_t, const nsx_atom *)
     nsx_atom_type nsx_ovsdb_index_type(const nsx_ovsdb_table *, size_t)
@@ -244,11 +245,11 @@ cdef list _reported(object tables, nsx_ovsdb_changes *changes):
         for i in range(changes.n):
             change = &changes.list[i]
             table = known[<uintptr_t> change.table]
-            before = None if change.before is NULL else _row(table, change.before)
-            after = None if change.after is NULL else _row(table, change.after)
+            before, change.before = _row(table, change.before), NULL
+            after, change.after = _row(table, change.after), NULL
             reported.append((table.name, (after or before).uuid, before, after))
     finally:
-        free(changes.list)
+        nsx_ovsdb_changes_uninit(changes)
     return reported
 
 
@@ -373,7 +374,7 @@ cdef class Table:
             The column isn't monitored.
         """
         cdef size_t column = self._place(name)
-        cdef nsx_ovsdb_cell cell
+        cdef const nsx_ovsdb_cell *cell
         cdef list values = []
         cdef size_t place
         for place in range(nsx_ovsdb_table_places(self.table)):
@@ -495,7 +496,7 @@ cdef class Table:
             raise _refusal(&error)
         return _row(self, row)
 
-    cdef object _value(self, size_t column, nsx_ovsdb_cell cell):
+    cdef object _value(self, size_t column, const nsx_ovsdb_cell *cell):
         cdef nsx_atoms atoms
         cdef nsx_atom_type kind, value_kind
         cdef nsx_atom atom, value
@@ -535,7 +536,9 @@ class Rows:
 
 
 cdef Row _row(Table table, nsx_ovsdb_row *row):
-    """A row, which is Python's from now on."""
+    """A row, which is Python's from now on; None for NULL."""
+    if row is NULL:
+        return None
     cdef Row made = Row.__new__(Row)
     made.table = table
     made.row = row
@@ -571,13 +574,13 @@ cdef class Row:
         position = self.table.position.get(name)
         if position is None:
             raise AttributeError(f"column {self.table.name}.{name} isn't monitored")
-        return self.table._value(position, self.row.cells[<size_t> position])
+        return self.table._value(position, &self.row.cells[<size_t> position])
 
     def __getitem__(self, str name):
         position = self.table.position.get(name)
         if position is None:
             raise KeyError(f"column {self.table.name}.{name} isn't monitored")
-        return self.table._value(position, self.row.cells[<size_t> position])
+        return self.table._value(position, &self.row.cells[<size_t> position])
 
     def _asdict(self):
         """Columns and their values; named as in `collections.namedtuple`, to not hide a column."""
