@@ -1,30 +1,27 @@
-"""A replica of a large database, and transactions: nsxdp against python-ovs and bare sockets."""
+"""A replica of a large database: nsxdp against python-ovs and bare sockets."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
-import uvloop
 
 from bench.conftest import Record
-from bench.northbound import NORTHBOUND, VSWITCH, Server, fill_northbound, fill_vswitch
-from nsxdp.ovsdb import Backoff, Client, Replica, Schema, Transaction, UnreachableError, Watch
+from bench.northbound import NORTHBOUND, VSWITCH, Server, fill, fill_northbound, fill_vswitch, run
+from nsxdp.ovsdb import Client, Replica, Schema, Watch
 from nsxdp.ovsdb.framing import Framer
 
 ROWS = 50_000
 PORTS = 5_000
 ROUNDS = 3
-COMMITS = 1_000
+CHANGES = 1_000
 _PATIENCE = 300.0
 
 T = TypeVar("T")
@@ -75,28 +72,10 @@ os._exit(0)
 """
 
 
-def _run(work: Awaitable[T]) -> T:
-    async def awaited() -> T:
-        return await work
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(awaited())
-
-
-async def _fill(server: Server, fill: Callable[[Client], Awaitable[None]]) -> None:
-    for delay in Backoff().delays():
-        try:
-            async with Client(server.remote, server.name, timeout=_PATIENCE) as client:
-                await fill(client)
-                return
-        except UnreachableError:
-            await asyncio.sleep(delay)
-
-
 @pytest.fixture(scope="module")
 def northbound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("northbound"), NORTHBOUND) as server:
-        _run(_fill(server, lambda client: fill_northbound(client, ROWS)))
+        run(fill(server, lambda client: fill_northbound(client, ROWS)))
         yield server
 
 
@@ -104,7 +83,7 @@ def northbound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def vswitch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     schema = json.loads(VSWITCH.read_text())
     with Server(tmp_path_factory.mktemp("vswitch"), schema) as server:
-        _run(_fill(server, lambda client: fill_vswitch(client, PORTS)))
+        run(fill(server, lambda client: fill_vswitch(client, PORTS)))
         yield server
 
 
@@ -162,7 +141,7 @@ def bench_bare_fetch(record: Record, database: Database) -> None:
     request = msgspec.json.encode({"method": "monitor_cond_since", "params": params, "id": 0})
     path = server.remote.removeprefix("unix:")
     size = _fetch(path, request, 0)
-    rows = _run(_count(server, schema))
+    rows = run(_count(server, schema))
     seconds = []
     for _ in range(ROUNDS):
         begin = time.perf_counter()
@@ -193,120 +172,6 @@ def _fetch(path: str, request: bytes, size: int) -> int:
     return come
 
 
-def _add_port(txn: Transaction, bridge: str, name: str) -> None:
-    interface = txn.insert("Interface", {"name": name})
-    port = txn.insert("Port", {"name": name, "interfaces": [interface]})
-    txn.mutate("Bridge", bridge, [("ports", "insert", [port])])
-
-
-async def _with_bridge(client: Client) -> str:
-    """A bridge without ports, the only one."""
-    txn = client.transaction()
-    txn.delete("Open_vSwitch", ())
-    await client.commit(txn)
-    txn = client.transaction()
-    bridge = txn.insert("Bridge", {"name": "br-int"})
-    txn.insert("Open_vSwitch", {"bridges": [bridge]})
-    return (await client.commit(txn))[bridge]
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path, json.loads(VSWITCH.read_text())) as server:
-        _run(_fill(server, lambda client: fill_vswitch(client, 0)))
-        yield server
-
-
-_ADD = f"{COMMITS:,} ports added, each with a transaction that waits for its answer"
-_WATCHES = [Watch("Bridge", ["name", "ports"]), Watch("Port", ["name", "interfaces"])]
-
-
-def bench_add_port(record: Record, empty: Server) -> None:
-    async def work() -> float:
-        async with Client(empty.remote, empty.name, _WATCHES) as client:
-            bridge = await _with_bridge(client)
-            begin = time.perf_counter()
-            for number in range(COMMITS):
-                txn = client.transaction()
-                _add_port(txn, bridge, f"p{number}")
-                await client.commit(txn)
-            return time.perf_counter() - begin
-
-    seconds = [_run(work()) for _ in range(ROUNDS)]
-    record(_ADD, "nsxdp, with its replica", seconds, items=COMMITS, unit="transactions")
-
-
-def bench_add_port_bare(record: Record, empty: Server) -> None:
-    async def prepare() -> list[bytes]:
-        async with Client(empty.remote, empty.name) as client:
-            bridge = await _with_bridge(client)
-            requests = []
-            for number in range(COMMITS):
-                txn = client.transaction()
-                _add_port(txn, bridge, f"p{number}")
-                request = {"method": "transact", "params": txn.params(), "id": number}
-                requests.append(msgspec.json.encode(request))
-            return requests
-
-    def send(requests: list[bytes]) -> float:
-        with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(_PATIENCE)
-            stream.connect(empty.remote.removeprefix("unix:"))
-            begin = time.perf_counter()
-            for request in requests:
-                stream.sendall(request)
-                while not stream.recv(1 << 16).endswith(b"}"):
-                    pass
-            return time.perf_counter() - begin
-
-    seconds = [send(_run(prepare())) for _ in range(ROUNDS)]
-    who = "bare socket"
-    record(_ADD, who, seconds, items=COMMITS, unit="transactions", peer=True)
-
-
-def bench_add_port_with_python_ovs(record: Record, empty: Server) -> None:
-    from ovs.db.idl import Idl, SchemaHelper
-    from ovs.db.idl import Transaction as IdlTransaction
-    from ovs.poller import Poller
-
-    def work() -> float:
-        helper = SchemaHelper(None, json.loads(VSWITCH.read_text()))
-        helper.register_columns("Bridge", ["name", "ports"])
-        helper.register_columns("Port", ["name", "interfaces"])
-        helper.register_columns("Interface", ["name"])
-        idl = Idl(empty.remote, helper)
-        while not idl.tables["Bridge"].rows:
-            poller = Poller()
-            idl.run()
-            idl.wait(poller)
-            if not idl.tables["Bridge"].rows:
-                poller.block()
-        [bridge] = idl.tables["Bridge"].rows.values()
-        begin = time.perf_counter()
-        for number in range(COMMITS):
-            txn = IdlTransaction(idl)
-            interface = txn.insert(idl.tables["Interface"])
-            interface.name = f"p{number}"
-            port = txn.insert(idl.tables["Port"])
-            port.name = f"p{number}"
-            port.interfaces = [interface]
-            bridge.addvalue("ports", port.uuid)
-            assert txn.commit_block() == IdlTransaction.SUCCESS
-        seconds = time.perf_counter() - begin
-        idl.close()
-        return seconds
-
-    async def prepare() -> None:
-        async with Client(empty.remote, empty.name) as client:
-            await _with_bridge(client)
-
-    seconds = []
-    for _ in range(ROUNDS):
-        _run(prepare())
-        seconds.append(work())
-    record(_ADD, "python-ovs", seconds, items=COMMITS, unit="transactions", peer=True)
-
-
 def bench_updates(record: Record, northbound: Server) -> None:
     """Rows that others change, as fast as the server says it: here 50 in a transaction."""
     watch = Watch("Logical_Switch_Port", indexes=("name",))
@@ -316,7 +181,7 @@ def bench_updates(record: Record, northbound: Server) -> None:
             Client(northbound.remote, northbound.name) as writer,
             Client(northbound.remote, northbound.name, [watch]) as client,
         ):
-            uuids = list(client.replica["Logical_Switch_Port"].uuids)[: COMMITS * 50 // 5]
+            uuids = list(client.replica["Logical_Switch_Port"].uuids)[: CHANGES * 50 // 5]
             begin = time.process_time()
             for first in range(0, len(uuids), 50):
                 txn = writer.transaction()
@@ -328,6 +193,6 @@ def bench_updates(record: Record, northbound: Server) -> None:
             await client.commit(client.transaction())
             return time.process_time() - begin
 
-    seconds = [_run(work()) for _ in range(ROUNDS)]
+    seconds = [run(work()) for _ in range(ROUNDS)]
     group = "Changes of rows, written and followed: the processor's time of both"
-    record(group, "nsxdp", seconds, items=COMMITS * 10, unit="rows")
+    record(group, "nsxdp", seconds, items=CHANGES * 10, unit="rows")

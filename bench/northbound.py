@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
-from nsxdp.ovsdb import Client, Transaction
+import uvloop
+
+from nsxdp.ovsdb import Backoff, Client, Transaction, UnreachableError
+
+T = TypeVar("T")
 
 VSWITCH: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PORTS_PER_SWITCH: Final = 80
@@ -96,7 +101,7 @@ class Server:
         self.remote = f"unix:{directory}/db.sock"
         path = directory / "schema.json"
         path.write_text(json.dumps(schema))
-        _run("ovsdb-tool", "create", str(directory / "conf.db"), str(path))
+        _call("ovsdb-tool", "create", str(directory / "conf.db"), str(path))
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -122,10 +127,31 @@ class Server:
         self._process.wait(_PATIENCE)
 
 
+def run(work: Awaitable[T]) -> T:
+    """Run something in an event loop of its own."""
+
+    async def awaited() -> T:
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(awaited())
+
+
+async def fill(server: Server, work: Callable[[Client], Awaitable[None]]) -> None:
+    """Have ``work`` done as soon as the server listens."""
+    for delay in Backoff().delays():
+        try:
+            async with Client(server.remote, server.name, timeout=_PATIENCE) as client:
+                await work(client)
+                return
+        except UnreachableError:
+            await asyncio.sleep(delay)
+
+
 async def fill_northbound(client: Client, rows: int) -> None:
     """Insert switches with their ports and, for every four ports, an ACL: ``rows`` together."""
     per_switch = 1 + PORTS_PER_SWITCH + PORTS_PER_SWITCH // 4
-    await _fill(client, rows // per_switch, per_switch, _switch)
+    await _insert(client, rows // per_switch, per_switch, _switch)
 
 
 async def fill_vswitch(client: Client, ports: int) -> None:
@@ -141,7 +167,7 @@ async def fill_vswitch(client: Client, ports: int) -> None:
     await client.commit(txn)
 
 
-async def _fill(
+async def _insert(
     client: Client, count: int, rows: int, insert: Callable[[Transaction, int], None]
 ) -> None:
     step = max(1, _ROWS_PER_TRANSACTION // rows)
@@ -202,5 +228,5 @@ def _program(name: str) -> str:
     return path
 
 
-def _run(name: str, *words: str) -> None:
+def _call(name: str, *words: str) -> None:
     subprocess.run([_program(name), *words], check=True, timeout=_PATIENCE)

@@ -51,8 +51,13 @@ TOPICS: Final = {
         "OVSDB",
         "The first replica of a large database, in a process of its own: until all rows are there, "
         "the processor's time of the client alone, and what its memory grows by. The bare socket "
-        "shows how long the server takes. Then transactions one after the other, each when the "
-        "answer to the one before is there; the bare socket sends bytes that were made before.",
+        "shows how long the server takes.",
+    ),
+    "transactions": (
+        "OVSDB transactions",
+        "Each adds a port: an interface, the port, and the bridge's set of ports. The bare sockets "
+        "send bytes that were made before and look at nothing but the ends of answers; one of them "
+        "has the server send updates, too, as it must to a client with a replica.",
     ),
     "imports": (
         "Import",

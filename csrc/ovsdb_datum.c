@@ -1,4 +1,4 @@
-/* ovsdb_datum.c: the values of cells: shared, compared, patched, taken apart. */
+/* ovsdb_datum.c: values of cells: shared, compared, patched, taken apart. */
 
 #include "ovsdb.h"
 

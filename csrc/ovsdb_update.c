@@ -190,7 +190,7 @@ is_name(const struct nsx_buf *name, const char *text)
             && !memcmp(name->data, text, name->size));
 }
 
-/* Reads a <row-update2>: an object of one member, which tells what happened. */
+/* Reads a <row-update2>: an object of one member, which says what happened. */
 static int
 parse_row_update2(struct updater *updater, const struct reading *row)
 {
