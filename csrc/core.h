@@ -81,6 +81,16 @@ void nsx_pad(struct nsx_buf *, size_t start, size_t align);
 void nsx_puts(struct nsx_buf *, const char *);
 void nsx_printf(struct nsx_buf *, const char *format, ...) NSX_PRINTF(2, 3);
 
+/* What a hexadecimal digit stands for; -1: it is none. */
+static inline int
+nsx_hex_digit(char c)
+{
+    return (c >= '0' && c <= '9' ? c - '0'
+            : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10
+            : -1);
+}
+
 /* Slices: a piece of a text that somebody else owns. */
 
 struct nsx_slice {

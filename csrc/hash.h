@@ -28,6 +28,16 @@ nsx_xcalloc(size_t n, size_t size)
     return p;
 }
 
+static inline void *
+nsx_xrealloc(void *p, size_t n, size_t size)
+{
+    p = n > SIZE_MAX / size ? NULL : realloc(p, n * size);
+    if (!p) {
+        abort();
+    }
+    return p;
+}
+
 /* The two halves of a 128-bit product, folded: every bit of either factor
  * reaches every bit of the result. */
 static inline uint64_t

@@ -131,22 +131,13 @@ put_utf8(struct nsx_buf *b, uint32_t c)
     nsx_put8(b, (uint8_t) (0x80 | (c & 0x3f)));
 }
 
-static int
-hex_digit(char c)
-{
-    return (c >= '0' && c <= '9' ? c - '0'
-            : c >= 'a' && c <= 'f' ? c - 'a' + 10
-            : c >= 'A' && c <= 'F' ? c - 'A' + 10
-            : -1);
-}
-
 /* Reads the four digits of a "\u". */
 static int
 read_unit(struct nsx_json *json, uint32_t *unit)
 {
     *unit = 0;
     for (int i = 0; i < 4; i++, json->p++) {
-        int digit = json->p < json->end ? hex_digit(*json->p) : -1;
+        int digit = json->p < json->end ? nsx_hex_digit(*json->p) : -1;
         if (digit < 0) {
             return nsx_json_error(json, json->p,
                                   "four hexadecimal digits expected");

@@ -38,10 +38,8 @@ struct index {
 static void
 index_make_room(struct index *index, size_t old, size_t n)
 {
-    index->of_place = realloc(index->of_place, n * sizeof *index->of_place);
-    if (!index->of_place) {
-        abort();
-    }
+    index->of_place = nsx_xrealloc(index->of_place, n,
+                                   sizeof *index->of_place);
     for (size_t place = old; place < n; place++) {
         index->of_place[place] = NO_ENTRY;
     }
@@ -95,11 +93,8 @@ entry_new(struct index *index)
     }
     if (index->n_entries == index->allocated) {
         index->allocated = index->allocated ? index->allocated * 2 : 64;
-        index->entries = realloc(index->entries, index->allocated
-                                                 * sizeof *index->entries);
-        if (!index->entries) {
-            abort();
-        }
+        index->entries = nsx_xrealloc(index->entries, index->allocated,
+                                      sizeof *index->entries);
     }
     return index->n_entries++;
 }
@@ -252,11 +247,8 @@ nsx_ovsdb_index_add(struct nsx_ovsdb_table *table, size_t column,
         atom_put(&bytes, type->key, key);
         nsx_buf_reserve(&bytes, 1);     /* An empty one is no NULL. */
     }
-    table->indexes = realloc(table->indexes, (table->n_indexes + 1)
-                                             * sizeof *table->indexes);
-    if (!table->indexes) {
-        abort();
-    }
+    table->indexes = nsx_xrealloc(table->indexes, table->n_indexes + 1,
+                                  sizeof *table->indexes);
 
     struct index *index = &table->indexes[table->n_indexes];
     *index = (struct index) {

@@ -49,16 +49,6 @@ nsx_ovsdb_free(struct nsx_ovsdb *db)
     free(db);
 }
 
-static void *
-xrealloc(void *p, size_t n, size_t size)
-{
-    p = n > SIZE_MAX / size ? NULL : realloc(p, n * size);
-    if (!p) {
-        abort();
-    }
-    return p;
-}
-
 static char *
 copy_text(const char *text)
 {
@@ -84,7 +74,8 @@ nsx_ovsdb_table_new(struct nsx_ovsdb *db, const char *name,
         column->name_len = strlen(column->type.name);
         column->initial = cell_initial(&db->pool, &column->type);
     }
-    db->tables = xrealloc(db->tables, db->n_tables + 1, sizeof *db->tables);
+    db->tables = nsx_xrealloc(db->tables, db->n_tables + 1,
+                              sizeof *db->tables);
     db->tables[db->n_tables++] = table;
     return table;
 }
@@ -174,11 +165,12 @@ table_grow(struct nsx_ovsdb_table *table)
 
     for (size_t i = 0; i < table->n_columns; i++) {
         struct column *column = &table->columns[i];
-        column->cells = xrealloc(column->cells, n, sizeof *column->cells);
+        column->cells = nsx_xrealloc(column->cells, n,
+                                     sizeof *column->cells);
     }
-    table->uuids = xrealloc(table->uuids, n, sizeof *table->uuids);
-    table->used = xrealloc(table->used, n, sizeof *table->used);
-    table->vacant = xrealloc(table->vacant, n, sizeof *table->vacant);
+    table->uuids = nsx_xrealloc(table->uuids, n, sizeof *table->uuids);
+    table->used = nsx_xrealloc(table->used, n, sizeof *table->used);
+    table->vacant = nsx_xrealloc(table->vacant, n, sizeof *table->vacant);
     table->allocated = n;
     index_reserve(table, old);
 

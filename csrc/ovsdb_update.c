@@ -347,11 +347,8 @@ report(struct nsx_ovsdb_changes *changes, struct nsx_ovsdb_table *table,
 {
     if (changes->n == changes->allocated) {
         changes->allocated = changes->allocated ? changes->allocated * 2 : 16;
-        changes->list = realloc(changes->list, changes->allocated
-                                               * sizeof *changes->list);
-        if (!changes->list) {
-            abort();
-        }
+        changes->list = nsx_xrealloc(changes->list, changes->allocated,
+                                     sizeof *changes->list);
     }
     changes->list[changes->n++] = (struct nsx_ovsdb_change) {
         .table = table, .before = before, .after = after,

@@ -31,15 +31,6 @@ value_parser_uninit(struct value_parser *parser)
     nsx_buf_uninit(&parser->sorted);
 }
 
-static int
-hex_digit(char c)
-{
-    return (c >= '0' && c <= '9' ? c - '0'
-            : c >= 'a' && c <= 'f' ? c - 'a' + 10
-            : c >= 'A' && c <= 'F' ? c - 'A' + 10
-            : -1);
-}
-
 bool
 nsx_uuid_parse(const char *text, size_t len, uint8_t uuid[16])
 {
@@ -55,7 +46,7 @@ nsx_uuid_parse(const char *text, size_t len, uint8_t uuid[16])
             }
             continue;
         }
-        int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+        int high = nsx_hex_digit(text[i]), low = nsx_hex_digit(text[i + 1]);
         if (high < 0 || low < 0) {
             return false;
         }
