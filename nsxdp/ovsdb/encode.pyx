@@ -1,12 +1,15 @@
 """From values in Python to the JSON of OVSDB: compiled, as every value that is written goes here."""
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_FindChar
+from libc.stdint cimport uint8_t
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 from nsxdp.ovsdb.errors import SchemaError
+
+cdef extern from "nsxdp.h":
+    bint nsx_uuid_parse(const char *, size_t, uint8_t *)
 
 cdef enum:
     INTEGER
@@ -22,8 +25,6 @@ cdef dict _KINDS = {
     "string": STRING,
     "uuid": UUID,
 }
-
-cdef object _is_uuid = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 
 
 class NamedUuid:
@@ -113,6 +114,15 @@ cdef object _uuid(value):
     if not isinstance(uuid, str) or not _is_uuid(uuid):
         raise ValueError(f"{value!r} is no UUID")
     return ["uuid", uuid]
+
+
+cdef bint _is_uuid(str text) except -1:
+    cdef uint8_t octets[16]
+    cdef Py_ssize_t size
+    if not text.isascii():
+        return False
+    cdef const char *chars = PyUnicode_AsUTF8AndSize(text, &size)
+    return nsx_uuid_parse(chars, size, octets)
 
 
 cdef class Encoder:
