@@ -2,6 +2,7 @@
  * among the actions of a list. */
 
 #include "action_verbs.h"
+#include "words.h"
 
 #include <stdlib.h>
 
@@ -19,15 +20,33 @@ static const struct word {
 #undef NSX_WORD
 };
 
+enum { WORD_MAX = 31 };                 /* Bytes; no word is longer. */
+
+NSX_WORDS(word_rows, 256);
+
+__attribute__((constructor)) static void
+add_words(void)
+{
+    for (size_t i = 0; i < NSX_ARRAY_SIZE(words); i++) {
+        nsx_words_add(&word_rows, words[i].name, i);
+    }
+}
+
 static const struct word *
 find_word(struct nsx_slice name)
 {
-    for (size_t i = 0; i < NSX_ARRAY_SIZE(words); i++) {
-        if (nsx_is_word(name, words[i].name)) {
-            return &words[i];
-        }
+    char lower[WORD_MAX];
+
+    if (name.n > WORD_MAX) {
+        return NULL;
     }
-    return NULL;
+    for (size_t i = 0; i < name.n; i++) {
+        lower[i] = nsx_to_lower(name.s[i]);
+    }
+
+    size_t row = nsx_words_find(&word_rows,
+                                (struct nsx_slice) { lower, name.n });
+    return row == NSX_NO_ROW ? NULL : &words[row];
 }
 
 static const char *

@@ -109,18 +109,10 @@ parse_setting(struct nsx_action_list *list, const struct nsx_field *field,
         .field = field,
         .hole_bits = nsx_field_n_bits(field),
     };
-    const char *slash = memchr(text.s, '/', text.n);
+    /* As Open vSwitch sends them: also bits that the mask hasn't. */
     int error = nsx_field_parse_value(list->parser, field, text, s.value,
                                       s.mask, &s.hole);
 
-    if (!error && slash && !s.hole.n) {
-        /* Open vSwitch sends bits that the mask hasn't, too. */
-        struct nsx_slice value = { text.s, (size_t) (slash - text.s) };
-        uint8_t ones[NSX_FIELD_MAX];
-
-        error = nsx_field_parse_value(list->parser, field, value, s.value,
-                                      ones, &s.hole);
-    }
     if (error) {
         return error;
     } else if (!may_mask && !is_all_ones(s.mask, nsx_field_n_bytes(field))) {

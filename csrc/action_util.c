@@ -42,7 +42,7 @@ nsx_match_exact(const struct nsx_match *match, enum nsx_field_id id)
     size_t n = nsx_field_n_bytes(nsx_field_from_id(id));
     uint32_t value = 0;
 
-    if (!(match->present[id / 64] >> id % 64 & 1)) {
+    if (!nsx_match_has(match, id)) {
         return 0;
     }
     for (size_t i = 0; i < n; i++) {
@@ -283,15 +283,6 @@ nsx_bits_fit(const uint8_t *bytes, size_t n_bytes, size_t n_bits)
     return true;
 }
 
-static int
-hex_value(char c)
-{
-    return (c >= '0' && c <= '9' ? c - '0'
-            : c >= 'a' && c <= 'f' ? c - 'a' + 10
-            : c >= 'A' && c <= 'F' ? c - 'A' + 10
-            : -1);
-}
-
 int
 nsx_parse_bits(const struct nsx_parser *parser, struct nsx_slice text,
                size_t n_bits, size_t n_bytes, uint8_t *bytes)
@@ -303,9 +294,9 @@ nsx_parse_bits(const struct nsx_parser *parser, struct nsx_slice text,
     if (hex) {
         /* May be wider than any number of C. */
         for (size_t i = 0; i < text.n - 2; i++) {
-            int digit = hex_value(text.s[text.n - 1 - i]);
+            unsigned int digit = nsx_digit_value(text.s[text.n - 1 - i]);
 
-            if (digit < 0) {
+            if (digit >= 16) {
                 return nsx_parse_error(parser, text, "not a number");
             } else if (i / 2 < n_bytes) {
                 bytes[n_bytes - 1 - i / 2] |= (uint8_t) (digit << i % 2 * 4);
@@ -421,21 +412,6 @@ nsx_parse_port16(const struct nsx_parser *parser, struct nsx_slice text,
 
 /* Text. */
 
-bool
-nsx_is_word(struct nsx_slice a, const char *lower)
-{
-    size_t i;
-
-    for (i = 0; i < a.n && lower[i]; i++) {
-        char c = a.s[i];
-
-        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i]) {
-            return false;
-        }
-    }
-    return i == a.n && !lower[i];
-}
-
 int
 nsx_parse_decimal(const struct nsx_parser *parser, struct nsx_slice text,
                   const char *what, uint64_t max, uint64_t *number)
@@ -480,9 +456,10 @@ nsx_parse_hex(const struct nsx_parser *parser, struct nsx_slice text,
             continue;
         }
 
-        int high = hex_value(text.s[i]);
-        int low = i + 1 < text.n ? hex_value(text.s[i + 1]) : -1;
-        if (high < 0 || low < 0) {
+        unsigned int high = nsx_digit_value(text.s[i]);
+        unsigned int low = (i + 1 < text.n
+                            ? nsx_digit_value(text.s[i + 1]) : 16);
+        if (high >= 16 || low >= 16) {
             return nsx_parse_error(parser, text, "not hexadecimal bytes");
         }
         nsx_put8(buf, (uint8_t) (high << 4 | low));

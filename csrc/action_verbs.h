@@ -151,9 +151,6 @@ int nsx_set_subfield(const struct nsx_parser *, struct nsx_slice at,
 bool nsx_get_subfield(const uint8_t *ofs_nbits, const uint8_t *header,
                       struct nsx_subfield *);
 
-/* True if the words are the same but for their case. */
-bool nsx_is_word(struct nsx_slice, const char *lower);
-
 /* Hexadecimal bytes with any number of dots and blanks between them. */
 int nsx_parse_hex(const struct nsx_parser *, struct nsx_slice,
                   struct nsx_buf *);

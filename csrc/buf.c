@@ -18,10 +18,9 @@ nsx_buf_uninit(struct nsx_buf *b)
     nsx_buf_init(b);
 }
 
-/* Grows 'b', which has too little room for 'n' more bytes.  Doubling makes
- * appending cost constant time on average. */
-static void
-buf_grow(struct nsx_buf *b, size_t n)
+/* Doubling makes appending cost constant time on average. */
+void
+nsx_buf_grow(struct nsx_buf *b, size_t n)
 {
     if (n > SIZE_MAX / 2 - b->size) {
         abort();
@@ -37,76 +36,6 @@ buf_grow(struct nsx_buf *b, size_t n)
     }
     b->data = data;
     b->allocated = allocated;
-}
-
-uint8_t *
-nsx_buf_reserve(struct nsx_buf *b, size_t n)
-{
-    if (!b->data || n > b->allocated - b->size) {
-        buf_grow(b, n);
-    }
-    return b->data + b->size;
-}
-
-uint8_t *
-nsx_put_uninit(struct nsx_buf *b, size_t n)
-{
-    uint8_t *p = nsx_buf_reserve(b, n);
-    b->size += n;
-    return p;
-}
-
-uint8_t *
-nsx_put_zeros(struct nsx_buf *b, size_t n)
-{
-    return memset(nsx_put_uninit(b, n), 0, n);
-}
-
-uint8_t *
-nsx_put(struct nsx_buf *b, const void *p, size_t n)
-{
-    uint8_t *dst = nsx_put_uninit(b, n);
-    if (n) {
-        memcpy(dst, p, n);
-    }
-    return dst;
-}
-
-void
-nsx_put8(struct nsx_buf *b, uint8_t x)
-{
-    *nsx_put_uninit(b, 1) = x;
-}
-
-void
-nsx_put16(struct nsx_buf *b, uint16_t x)
-{
-    nsx_set16(nsx_put_uninit(b, 2), x);
-}
-
-void
-nsx_put32(struct nsx_buf *b, uint32_t x)
-{
-    nsx_set32(nsx_put_uninit(b, 4), x);
-}
-
-void
-nsx_put64(struct nsx_buf *b, uint64_t x)
-{
-    nsx_set64(nsx_put_uninit(b, 8), x);
-}
-
-void
-nsx_pad(struct nsx_buf *b, size_t start, size_t align)
-{
-    size_t n = b->size - start;
-    nsx_put_zeros(b, NSX_ROUND_UP(n, align) - n);
-}
-
-void
-nsx_puts(struct nsx_buf *b, const char *s)
-{
-    nsx_put(b, s, strlen(s));
 }
 
 void

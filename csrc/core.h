@@ -60,25 +60,86 @@ nsx_set64(void *p, uint64_t x)
 /* Buffers (buf.c).  Memory that cannot be had ends the process, as in Open
  * vSwitch: nothing here could go on without it. */
 
+/* Grows a buffer that has too little room for 'n' more bytes. */
+void nsx_buf_grow(struct nsx_buf *, size_t n);
+
 /* Makes room for 'n' more bytes and returns where they start; 'size' stays. */
-uint8_t *nsx_buf_reserve(struct nsx_buf *, size_t n);
+static inline uint8_t *
+nsx_buf_reserve(struct nsx_buf *b, size_t n)
+{
+    if (!b->data || n > b->allocated - b->size) {
+        nsx_buf_grow(b, n);
+    }
+    return b->data + b->size;
+}
 
 /* Appends 'n' bytes and returns where they start: uninitialized, zeroed, or
  * copied from 'p'. */
-uint8_t *nsx_put_uninit(struct nsx_buf *, size_t n);
-uint8_t *nsx_put_zeros(struct nsx_buf *, size_t n);
-uint8_t *nsx_put(struct nsx_buf *, const void *p, size_t n);
 
-void nsx_put8(struct nsx_buf *, uint8_t);
-void nsx_put16(struct nsx_buf *, uint16_t);
-void nsx_put32(struct nsx_buf *, uint32_t);
-void nsx_put64(struct nsx_buf *, uint64_t);
+static inline uint8_t *
+nsx_put_uninit(struct nsx_buf *b, size_t n)
+{
+    uint8_t *p = nsx_buf_reserve(b, n);
+    b->size += n;
+    return p;
+}
+
+static inline uint8_t *
+nsx_put_zeros(struct nsx_buf *b, size_t n)
+{
+    return memset(nsx_put_uninit(b, n), 0, n);
+}
+
+static inline uint8_t *
+nsx_put(struct nsx_buf *b, const void *p, size_t n)
+{
+    uint8_t *dst = nsx_put_uninit(b, n);
+    if (n) {
+        memcpy(dst, p, n);
+    }
+    return dst;
+}
+
+static inline void
+nsx_put8(struct nsx_buf *b, uint8_t x)
+{
+    *nsx_put_uninit(b, 1) = x;
+}
+
+static inline void
+nsx_put16(struct nsx_buf *b, uint16_t x)
+{
+    nsx_set16(nsx_put_uninit(b, 2), x);
+}
+
+static inline void
+nsx_put32(struct nsx_buf *b, uint32_t x)
+{
+    nsx_set32(nsx_put_uninit(b, 4), x);
+}
+
+static inline void
+nsx_put64(struct nsx_buf *b, uint64_t x)
+{
+    nsx_set64(nsx_put_uninit(b, 8), x);
+}
 
 /* Appends zeros until 'size - start' is a multiple of 'align'. */
-void nsx_pad(struct nsx_buf *, size_t start, size_t align);
+static inline void
+nsx_pad(struct nsx_buf *b, size_t start, size_t align)
+{
+    size_t n = b->size - start;
+    nsx_put_zeros(b, NSX_ROUND_UP(n, align) - n);
+}
 
 /* Text into a buffer (no terminating null). */
-void nsx_puts(struct nsx_buf *, const char *);
+
+static inline void
+nsx_puts(struct nsx_buf *b, const char *s)
+{
+    nsx_put(b, s, strlen(s));
+}
+
 void nsx_printf(struct nsx_buf *, const char *format, ...) NSX_PRINTF(2, 3);
 
 /* What a hexadecimal digit stands for; -1: it is none. */
@@ -100,8 +161,59 @@ struct nsx_slice {
 
 #define NSX_SLICE(LITERAL) ((struct nsx_slice) { LITERAL, sizeof LITERAL - 1 })
 
-bool nsx_slice_equals(struct nsx_slice, const char *string);
-bool nsx_slice_starts_with(struct nsx_slice, const char *prefix);
+static inline bool
+nsx_slice_equals(struct nsx_slice slice, const char *string)
+{
+    size_t n = strlen(string);
+    return slice.n == n && (!n || !memcmp(slice.s, string, n));
+}
+
+static inline bool
+nsx_slice_starts_with(struct nsx_slice slice, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return slice.n >= n && !memcmp(slice.s, prefix, n);
+}
+
+/* Returns where 'string' is in 'slice' first, or the end. */
+static inline size_t
+nsx_slice_find(struct nsx_slice slice, const char *string)
+{
+    size_t n = strlen(string);
+    const char *end = slice.s + slice.n;
+
+    for (const char *p = slice.s; (size_t) (end - p) >= n; p++) {
+        p = memchr(p, *string, (size_t) (end - p) - n + 1);
+        if (!p) {
+            break;
+        } else if (!memcmp(p, string, n)) {
+            return (size_t) (p - slice.s);
+        }
+    }
+    return slice.n;
+}
+
+static inline char
+nsx_to_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+/* True if both are the same but for their case. */
+static inline bool
+nsx_is_word(struct nsx_slice slice, const char *word)
+{
+    size_t i = 0;
+
+    if (slice.n != strlen(word)) {
+        return false;
+    }
+    while (i < slice.n && nsx_to_lower(slice.s[i]) == nsx_to_lower(word[i])) {
+        i++;
+    }
+    return i == slice.n;
+}
+
 struct nsx_slice nsx_slice_trim(struct nsx_slice);
 
 /* Holes: the '{name}'s of a template. */
@@ -159,6 +271,28 @@ bool nsx_next_key_value(struct nsx_slice *rest, struct nsx_slice *key,
  * Parentheses, brackets and braces are kept whole. */
 bool nsx_next_word(struct nsx_slice *rest, const char *separators,
                    struct nsx_slice *word);
+
+/* A digit's value; 16 for what is none. */
+static inline unsigned int
+nsx_digit_value(char c)
+{
+    return (c >= '0' && c <= '9' ? (unsigned int) (c - '0')
+            : c >= 'a' && c <= 'f' ? (unsigned int) (c - 'a') + 10
+            : c >= 'A' && c <= 'F' ? (unsigned int) (c - 'A') + 10
+            : 16);
+}
+
+/* Appends 'digit' to the number 'x' in 'base', modulo 2^64.  Returns false if
+ * it is more than that. */
+static inline bool
+nsx_append_digit(uint64_t *x, unsigned int digit, unsigned int base)
+{
+    /* Only a large number can be: most need no division. */
+    bool fits = !(*x >> 60) || *x <= (UINT64_MAX - digit) / base;
+
+    *x = *x * base + digit;
+    return fits;
+}
 
 /* A decimal or 0x-hexadecimal number of at most 'max'. */
 int nsx_parse_number(const struct nsx_parser *, struct nsx_slice,

@@ -1,6 +1,7 @@
 /* field.c: the table of fields, their names and headers, and subfields. */
 
 #include "table.h"
+#include "words.h"
 
 #define Y true
 #define N false
@@ -74,37 +75,15 @@ nsx_field_from_id(enum nsx_field_id id)
     return &nsx_fields[id];
 }
 
-/* Names.  All of them are in a table of hashes that is made when the core is
- * loaded: a text has one for every word. */
+/* Names. */
 
-#define N_NAMES 2048            /* More than twice what there is. */
-
-static struct name {
-    const char *name;
-    const struct nsx_field *field;
-} names[N_NAMES];
-
-static uint32_t
-hash_name(const char *s, size_t n)
-{
-    uint32_t hash = 2166136261u;
-
-    for (size_t i = 0; i < n; i++) {
-        hash = (hash ^ (uint8_t) s[i]) * 16777619u;
-    }
-    return hash ^ hash >> 15;
-}
+NSX_WORDS(names, 2048);
 
 static void
-add_name(const char *name, const struct nsx_field *field)
+add_name(const char *name, enum nsx_field_id id)
 {
-    size_t i = hash_name(name, strlen(name)) % N_NAMES;
-
     if (*name) {
-        while (names[i].name) {
-            i = (i + 1) % N_NAMES;
-        }
-        names[i] = (struct name) { name, field };
+        nsx_words_add(&names, name, id);
     }
 }
 
@@ -114,25 +93,21 @@ add_names(void)
     for (size_t i = 0; i < NSX_N_FIELDS; i++) {
         const struct nsx_field *field = &nsx_fields[i];
 
-        add_name(field->name, field);
-        add_name(field->alias, field);
-        add_name(field->oxm_name, field);
-        add_name(field->nxm_name, field);
+        add_name(field->name, field->id);
+        add_name(field->alias, field->id);
+        add_name(field->oxm_name, field->id);
+        add_name(field->nxm_name, field->id);
     }
     /* What OpenFlow 1.3 has instead of its successor's own. */
-    add_name("ONFOXM_ET_TCP_FLAGS", &nsx_fields[NSX_F_TCP_FLAGS]);
+    add_name("ONFOXM_ET_TCP_FLAGS", NSX_F_TCP_FLAGS);
 }
 
 const struct nsx_field *
 nsx_field_from_name(struct nsx_slice name)
 {
-    for (size_t i = hash_name(name.s, name.n) % N_NAMES; names[i].name;
-         i = (i + 1) % N_NAMES) {
-        if (nsx_slice_equals(name, names[i].name)) {
-            return names[i].field;
-        }
-    }
-    return NULL;
+    size_t id = nsx_words_find(&names, name);
+
+    return id == NSX_NO_ROW ? NULL : &nsx_fields[id];
 }
 
 /* Headers. */

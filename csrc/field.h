@@ -124,7 +124,7 @@ struct nsx_match {
     } metadata[64];
     uint8_t metadata_value[NSX_MATCH_METADATA];
     uint8_t metadata_mask[NSX_MATCH_METADATA];
-    size_t metadata_used;
+    size_t n_metadata, metadata_used;
 
     struct {
         struct nsx_slice name;
@@ -135,7 +135,12 @@ struct nsx_match {
 };
 
 void nsx_match_init(struct nsx_match *);
-bool nsx_match_has(const struct nsx_match *, enum nsx_field_id);
+
+static inline bool
+nsx_match_has(const struct nsx_match *match, enum nsx_field_id id)
+{
+    return match->present[id / 64] >> id % 64 & 1;
+}
 
 /* Makes 'match' match 'value' and 'mask' (nsx_field_n_bytes() each) on the
  * field, instead of what it did before.  Returns NULL or what is wrong. */

@@ -5,6 +5,7 @@
 
 #include "action.h"
 #include "field.h"
+#include "words.h"
 
 /* The keys that are not match fields. */
 enum key {
@@ -17,6 +18,7 @@ enum key {
     KEY_OUT_PORT,
     KEY_OUT_GROUP,
     KEY_IGNORED,                /* So that a dump's text can be read. */
+    KEY_ASSUMED,                /* It has no value; nothing else is done. */
 };
 
 #define ADDS (1u << NSX_FLOW_ADD)
@@ -45,7 +47,25 @@ static const struct {
     { "n_bytes", KEY_IGNORED, ANY_COMMAND, 0 },
     { "idle_age", KEY_IGNORED, ANY_COMMAND, 0 },
     { "hard_age", KEY_IGNORED, ANY_COMMAND, 0 },
+    { "no_readonly_table", KEY_ASSUMED, ANY_COMMAND, 0 },
+    { "allow_hidden_fields", KEY_ASSUMED, ANY_COMMAND, 0 },
 };
+
+enum { FIRST_FLAG = NSX_ARRAY_SIZE(keys) };
+
+/* Rows of 'keys' and, from FIRST_FLAG on, of nsx_flow_flags. */
+NSX_WORDS(key_words, 64);
+
+__attribute__((constructor)) static void
+add_keys(void)
+{
+    for (size_t i = 0; i < NSX_ARRAY_SIZE(keys); i++) {
+        nsx_words_add(&key_words, keys[i].name, i);
+    }
+    for (size_t i = 0; nsx_flow_flags[i].name; i++) {
+        nsx_words_add(&key_words, nsx_flow_flags[i].name, FIRST_FLAG + i);
+    }
+}
 
 /* A flow_mod that is being written at 'start' of 'buf'. */
 struct flow_writer {
@@ -154,29 +174,14 @@ parse_cookie(struct flow_writer *w, struct nsx_slice text)
     return error;
 }
 
-static bool
-equals_ignoring_case(struct nsx_slice slice, const char *lower)
-{
-    size_t i;
-
-    for (i = 0; i < slice.n && lower[i]; i++) {
-        char c = slice.s[i];
-
-        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i]) {
-            return false;
-        }
-    }
-    return i == slice.n && !lower[i];
-}
-
 static int
 parse_out_group(struct flow_writer *w, struct nsx_slice text)
 {
     uint64_t group = UINT32_MAX;
 
-    if (equals_ignoring_case(text, "all")) {
+    if (nsx_is_word(text, "all")) {
         group = 0xfffffffc;
-    } else if (!equals_ignoring_case(text, "any")) {
+    } else if (!nsx_is_word(text, "any")) {
         int error = nsx_parse_number(w->parser, text, "out_group", UINT32_MAX,
                                      &group);
         if (error) {
@@ -191,58 +196,51 @@ parse_out_group(struct flow_writer *w, struct nsx_slice text)
 static int
 parse_key(struct flow_writer *w, struct nsx_slice key, struct nsx_slice value)
 {
-    for (size_t i = 0; nsx_flow_flags[i].name; i++) {
-        if (nsx_slice_equals(key, nsx_flow_flags[i].name)
-            && 1u << w->command & (ADDS | MODIFIES)) {
-            uint8_t *p = flow_mod(w, FM_FLAGS);
+    size_t i = nsx_words_find(&key_words, key);
+    uint32_t port;
+    int error;
 
-            nsx_set16(p, nsx_get16(p) | nsx_flow_flags[i].flag);
-            return 0;
-        }
-    }
-    if (nsx_slice_equals(key, "no_readonly_table")
-        || nsx_slice_equals(key, "allow_hidden_fields")) {
+    if (i == NSX_NO_ROW
+        || (i >= FIRST_FLAG && !(1u << w->command & (ADDS | MODIFIES)))) {
+        return nsx_parse_error(w->parser, key, "unknown key");
+    } else if (i >= FIRST_FLAG) {
+        uint8_t *p = flow_mod(w, FM_FLAGS);
+
+        nsx_set16(p, nsx_get16(p) | nsx_flow_flags[i - FIRST_FLAG].flag);
         return 0;
+    } else if (!(keys[i].commands & 1u << w->command)) {
+        return nsx_parse_error(w->parser, key, "this command takes no %s",
+                               keys[i].name);
+    } else if (!value.n && keys[i].key != KEY_ASSUMED) {
+        return nsx_parse_error(w->parser, key, "%s has no value",
+                               keys[i].name);
     }
-    for (size_t i = 0; i < NSX_ARRAY_SIZE(keys); i++) {
-        uint32_t port;
-        int error;
 
-        if (!nsx_slice_equals(key, keys[i].name)) {
-            continue;
-        } else if (!(keys[i].commands & 1u << w->command)) {
-            return nsx_parse_error(w->parser, key, "this command takes no %s",
-                                   keys[i].name);
-        } else if (!value.n) {
-            return nsx_parse_error(w->parser, key, "%s has no value",
-                                   keys[i].name);
+    switch (keys[i].key) {
+    case KEY_TABLE:
+        return parse_flow_table(w, value);
+    case KEY_COOKIE:
+        return parse_cookie(w, value);
+    case KEY_PRIORITY:
+    case KEY_IDLE_TIMEOUT:
+    case KEY_HARD_TIMEOUT:
+    case KEY_IMPORTANCE:
+        return nsx_parse_number_or_hole(w->parser, value, keys[i].name,
+                                        UINT16_MAX, w->buf,
+                                        w->start + keys[i].offset, 2);
+    case KEY_OUT_PORT:
+        error = nsx_parse_port(w->parser, value, &port);
+        if (!error) {
+            nsx_set32(flow_mod(w, FM_OUT_PORT), port);
         }
-
-        switch (keys[i].key) {
-        case KEY_TABLE:
-            return parse_flow_table(w, value);
-        case KEY_COOKIE:
-            return parse_cookie(w, value);
-        case KEY_PRIORITY:
-        case KEY_IDLE_TIMEOUT:
-        case KEY_HARD_TIMEOUT:
-        case KEY_IMPORTANCE:
-            return nsx_parse_number_or_hole(w->parser, value, keys[i].name,
-                                            UINT16_MAX, w->buf,
-                                            w->start + keys[i].offset, 2);
-        case KEY_OUT_PORT:
-            error = nsx_parse_port(w->parser, value, &port);
-            if (!error) {
-                nsx_set32(flow_mod(w, FM_OUT_PORT), port);
-            }
-            return error;
-        case KEY_OUT_GROUP:
-            return parse_out_group(w, value);
-        case KEY_IGNORED:
-            return 0;
-        }
+        return error;
+    case KEY_OUT_GROUP:
+        return parse_out_group(w, value);
+    case KEY_IGNORED:
+    case KEY_ASSUMED:
+        break;
     }
-    return nsx_parse_error(w->parser, key, "unknown key");
+    return 0;
 }
 
 /* Splits 'text' before the first "action": what follows the '=' after it are
@@ -251,27 +249,27 @@ static bool
 find_actions(struct nsx_slice text, struct nsx_slice *conditions,
              struct nsx_slice *actions)
 {
-    const char word[] = "action";
-    size_t n = sizeof word - 1;
-    bool in_hole = false;
+    const char *end = text.s + text.n;
+    struct nsx_slice rest = text;
+    const char *hole;
+    size_t at;
 
-    for (size_t i = 0; i + n <= text.n; i++) {
-        const char *equals;
+    while (at = nsx_slice_find(rest, "action"),
+           (hole = memchr(rest.s, '{', at))) {
+        const char *after = memchr(hole, '}', (size_t) (end - hole));
 
-        in_hole = text.s[i] == '{' || (in_hole && text.s[i] != '}');
-        if (in_hole || memcmp(text.s + i, word, n)) {
-            continue;
-        }
-        conditions->n = i;
-        equals = memchr(text.s + i, '=', text.n - i);
-        if (equals) {
-            actions->s = equals + 1;
-            actions->n = (size_t) (text.s + text.n - actions->s);
-            *actions = nsx_slice_trim(*actions);
-        }
-        return equals != NULL;
+        rest.s = after ? after : end;
+        rest.n = (size_t) (end - rest.s);
     }
-    return false;
+
+    const char *equals = memchr(rest.s + at, '=', rest.n - at);
+    conditions->n = (size_t) (rest.s + at - text.s);
+    if (equals) {
+        actions->s = equals + 1;
+        actions->n = (size_t) (end - actions->s);
+        *actions = nsx_slice_trim(*actions);
+    }
+    return equals != NULL;
 }
 
 /* Reads what stands before "actions=" into 'match' and the flow_mod, and what

@@ -67,13 +67,22 @@ nsx_group_repeats_id(const uint8_t *buckets, size_t len, uint32_t *id)
 void
 nsx_group_number_buckets(struct nsx_buf *buf, size_t start)
 {
-    struct nsx_buf ids = NSX_BUF_INITIALIZER;   /* Sorted uint32_t. */
     size_t first = start + NSX_GROUP_MOD_LEN;
+    size_t i = first;
+
+    while (i < buf->size && nsx_get32(buf->data + i + 4) != NSX_BUCKET_ALL) {
+        i += nsx_get16(buf->data + i);
+    }
+    if (i >= buf->size) {
+        return;
+    }
+
+    struct nsx_buf ids = NSX_BUF_INITIALIZER;   /* Sorted uint32_t. */
     size_t n = sort_ids(buf->data + first, buf->data + buf->size, &ids);
     uint32_t next = 0;
     size_t used = 0;
 
-    for (size_t i = first; i < buf->size; i += nsx_get16(buf->data + i)) {
+    for (; i < buf->size; i += nsx_get16(buf->data + i)) {
         if (nsx_get32(buf->data + i + 4) != NSX_BUCKET_ALL) {
             continue;
         }

@@ -343,22 +343,6 @@ parse_bucket(struct group *g, struct nsx_slice text)
                                     NSX_BUCKET_MAX, g->buf, start + 4, 4);
 }
 
-/* Returns where the next "bucket=" of 'text' is, or its end. */
-static size_t
-find_bucket(struct nsx_slice text)
-{
-    static const char word[] = "bucket=";
-
-    for (size_t i = 0; i < text.n; i++) {
-        struct nsx_slice rest = { text.s + i, text.n - i };
-
-        if (nsx_slice_starts_with(rest, word)) {
-            return i;
-        }
-    }
-    return text.n;
-}
-
 static int
 parse_buckets(struct group *g, struct nsx_slice text)
 {
@@ -370,7 +354,7 @@ parse_buckets(struct group *g, struct nsx_slice text)
         rest.s += word_len;
         rest.n -= word_len;
 
-        struct nsx_slice bucket = { rest.s, find_bucket(rest) };
+        struct nsx_slice bucket = { rest.s, nsx_slice_find(rest, "bucket=") };
         int error = parse_bucket(g, bucket);
         if (error) {
             return error;
@@ -482,7 +466,7 @@ put_selection(struct group *g)
                                          g->buf, start + NSX_SELECTION_PARAM,
                                          8);
     }
-    if (!error) {
+    if (!error && g->fields.n) {
         error = put_selection_fields(g);
     }
     if (!error) {
@@ -498,7 +482,7 @@ put_selection(struct group *g)
 static int
 parse_group(struct group *g, struct nsx_slice text)
 {
-    size_t head_len = find_bucket(text);
+    size_t head_len = nsx_slice_find(text, "bucket=");
     struct nsx_slice head = { text.s, head_len };
     struct nsx_slice buckets = { text.s + head_len, text.n - head_len };
     struct nsx_slice rest = head;

@@ -19,14 +19,8 @@ nsx_match_init(struct nsx_match *match)
     memset(match->fields, 0, first * sizeof *match->fields);
     memset(match->fields + after, 0,
            (NSX_N_FIELDS - after) * sizeof *match->fields);
-    match->metadata_used = 0;
+    match->n_metadata = match->metadata_used = 0;
     match->n_holes = 0;
-}
-
-bool
-nsx_match_has(const struct nsx_match *match, enum nsx_field_id id)
-{
-    return match->present[id / 64] & BIT(id);
 }
 
 uint32_t
@@ -188,6 +182,7 @@ set_metadata(struct nsx_match *match, const struct nsx_field *field,
     match->metadata[i].len = (uint8_t) n;
     match->metadata[i].masked = masked;
     match->metadata_used += n;
+    match->n_metadata++;
     for (size_t j = 0; j < n; j++) {
         size_t from = field->n_bytes - n + j;
 

@@ -4,6 +4,7 @@
 
 #include "match.h"
 #include "protocols.h"
+#include "words.h"
 
 /* The words that stand for a protocol. */
 static const struct {
@@ -29,6 +30,16 @@ static const struct {
     { "mpls", ETH_MPLS, 0 },
     { "mplsm", ETH_MPLS_MCAST, 0 },
 };
+
+NSX_WORDS(protocol_words, 64);
+
+__attribute__((constructor)) static void
+add_protocols(void)
+{
+    for (size_t i = 0; i < NSX_ARRAY_SIZE(protocols); i++) {
+        nsx_words_add(&protocol_words, protocols[i].name, i);
+    }
+}
 
 /* Sets a field, in a template only where that changes nothing else than the
  * bits 'named'. */
@@ -60,23 +71,21 @@ parse_protocol(const struct nsx_parser *parser, struct nsx_match *match,
         return set_field(parser, match, &nsx_fields[NSX_F_PACKET_TYPE],
                          zeros, exact, exact, key);
     }
-    for (size_t i = 0; i < NSX_ARRAY_SIZE(protocols); i++) {
-        uint8_t type[2];
 
-        if (!nsx_slice_equals(key, protocols[i].name)) {
-            continue;
-        }
-        nsx_set16(type, protocols[i].eth_type);
-
-        int error = set_field(parser, match, &nsx_fields[NSX_F_ETH_TYPE],
-                              type, exact, exact, key);
-        if (!error && protocols[i].ip_proto) {
-            error = set_field(parser, match, &nsx_fields[NSX_F_IP_PROTO],
-                              &protocols[i].ip_proto, exact, exact, key);
-        }
-        return error;
+    size_t i = nsx_words_find(&protocol_words, key);
+    if (i == NSX_NO_ROW) {
+        return ENOENT;
     }
-    return ENOENT;
+
+    uint8_t type[2];
+    nsx_set16(type, protocols[i].eth_type);
+    int error = set_field(parser, match, &nsx_fields[NSX_F_ETH_TYPE], type,
+                          exact, exact, key);
+    if (!error && protocols[i].ip_proto) {
+        error = set_field(parser, match, &nsx_fields[NSX_F_IP_PROTO],
+                          &protocols[i].ip_proto, exact, exact, key);
+    }
+    return error;
 }
 
 static int
@@ -173,20 +182,16 @@ nsx_match_parse_field(const struct nsx_parser *parser,
                       struct nsx_match *match, struct nsx_slice key,
                       struct nsx_slice text, char delimiter)
 {
-    if (!delimiter || !parser->holes) {
-        int error = parse_protocol(parser, match, key);
-        if (error != ENOENT) {
-            return error;
-        }
-    }
-
-    /* ovs-ofctl knows no NXM and OXM names here. */
     const struct nsx_field *field = nsx_field_from_name(key);
-    if (field && *key.s >= 'A' && *key.s <= 'Z') {
-        return ENOENT;
-    } else if (!field) {
+    if (!field) {
         return (memchr(key.s, '[', key.n)
-                ? parse_subfield(parser, match, key, text) : ENOENT);
+                ? parse_subfield(parser, match, key, text)
+                : delimiter && parser->holes
+                ? ENOENT
+                : parse_protocol(parser, match, key));
+    } else if (*key.s >= 'A' && *key.s <= 'Z') {
+        /* ovs-ofctl knows no NXM and OXM names here. */
+        return ENOENT;
     } else if (!text.n) {
         return parse_presence(parser, match, field, key);
     }

@@ -203,10 +203,13 @@ put_metadata(struct writer *w)
 {
     const struct nsx_match *match = w->match;
 
+    if (!match->n_metadata) {
+        return;
+    }
     for (size_t i = 0; i < NSX_ARRAY_SIZE(match->metadata); i++) {
         size_t id = NSX_F_TUN_METADATA0 + i;
 
-        if (match->present[id / 64] >> id % 64 & 1) {
+        if (nsx_match_has(match, (enum nsx_field_id) id)) {
             const uint8_t *value = (match->metadata_value
                                     + match->metadata[i].offset);
             const uint8_t *mask = (match->metadata_mask

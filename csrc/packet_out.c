@@ -103,21 +103,14 @@ static void
 split_actions(struct nsx_slice text, struct nsx_slice *head,
               struct nsx_slice *actions)
 {
-    *head = text;
+    size_t at = nsx_slice_find(text, "action");
+    const char *equals = memchr(text.s + at, '=', text.n - at);
+
+    *head = (struct nsx_slice) { text.s, at };
     *actions = (struct nsx_slice) { text.s + text.n, 0 };
-    for (size_t i = 0; i < text.n; i++) {
-        struct nsx_slice rest = { text.s + i, text.n - i };
-
-        if (nsx_slice_starts_with(rest, "action")) {
-            const char *equals = memchr(rest.s, '=', rest.n);
-
-            head->n = i;
-            if (equals) {
-                actions->s = equals + 1;
-                actions->n = (size_t) (text.s + text.n - equals - 1);
-            }
-            return;
-        }
+    if (equals) {
+        actions->s = equals + 1;
+        actions->n = (size_t) (text.s + text.n - equals - 1);
     }
 }
 

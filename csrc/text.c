@@ -6,7 +6,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char space_and_comma[] = ", \t\r\n";
+/* What bytes are to those who look for the end of a word. */
+enum {
+    BLANK = 1 << 0,
+    COMMA = 1 << 1,
+    DELIMITER = 1 << 2,         /* Between a key and its value. */
+    OPENING = 1 << 3,
+    CLOSING = 1 << 4,
+    CLOSING_PAREN = 1 << 5,
+    SEPARATOR = 1 << 6,         /* Chosen by the caller of nsx_next_word(). */
+};
+
+static const uint8_t kinds_of_bytes[UINT8_MAX + 1] = {
+    [' '] = BLANK,
+    ['\t'] = BLANK,
+    ['\r'] = BLANK,
+    ['\n'] = BLANK,
+    [','] = COMMA,
+    [':'] = DELIMITER,
+    ['='] = DELIMITER,
+    ['('] = DELIMITER | OPENING,
+    ['['] = OPENING,
+    ['{'] = OPENING,
+    [')'] = CLOSING | CLOSING_PAREN,
+    [']'] = CLOSING,
+    ['}'] = CLOSING,
+};
 
 /* Errors. */
 
@@ -67,71 +92,11 @@ nsx_decode_error(struct nsx_error *error, size_t position,
 
 /* Slices. */
 
-bool
-nsx_slice_equals(struct nsx_slice slice, const char *string)
+/* The kinds of the first byte of 'slice'; 0 where it is empty. */
+static uint8_t
+first_kind(struct nsx_slice slice)
 {
-    /* Not strncmp(): the slice may have null bytes. */
-    for (size_t i = 0; i < slice.n; i++) {
-        if (!string[i] || slice.s[i] != string[i]) {
-            return false;
-        }
-    }
-    return !string[slice.n];
-}
-
-bool
-nsx_slice_starts_with(struct nsx_slice slice, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return slice.n >= n && !memcmp(slice.s, prefix, n);
-}
-
-static bool
-is_one_of(char c, const char *set)
-{
-    return c && strchr(set, c);
-}
-
-static struct nsx_slice
-skip(struct nsx_slice slice, const char *set)
-{
-    while (slice.n && is_one_of(*slice.s, set)) {
-        slice.s++;
-        slice.n--;
-    }
-    return slice;
-}
-
-struct nsx_slice
-nsx_slice_trim(struct nsx_slice slice)
-{
-    slice = skip(slice, " \t\r\n");
-    while (slice.n && is_one_of(slice.s[slice.n - 1], " \t\r\n")) {
-        slice.n--;
-    }
-    return slice;
-}
-
-/* Returns the number of bytes of 'slice' before the first of 'delimiters' that
- * stands outside of parentheses, brackets and braces. */
-static size_t
-span_until(struct nsx_slice slice, const char *delimiters)
-{
-    size_t depth = 0;
-    size_t i;
-
-    for (i = 0; i < slice.n; i++) {
-        char c = slice.s[i];
-
-        if (!depth && is_one_of(c, delimiters)) {
-            break;
-        } else if (c == '(' || c == '[' || c == '{') {
-            depth++;
-        } else if (depth && (c == ')' || c == ']' || c == '}')) {
-            depth--;
-        }
-    }
-    return i;
+    return slice.n ? kinds_of_bytes[(uint8_t) *slice.s] : 0;
 }
 
 static struct nsx_slice
@@ -144,33 +109,104 @@ take(struct nsx_slice *rest, size_t n)
     return front;
 }
 
+/* Splits the bytes of one of the kinds 'skipped' off the front of 'rest'. */
+static void
+skip(struct nsx_slice *rest, const uint8_t *kinds, uint8_t skipped)
+{
+    size_t n = 0;
+
+    while (n < rest->n && kinds[(uint8_t) rest->s[n]] & skipped) {
+        n++;
+    }
+    take(rest, n);
+}
+
+struct nsx_slice
+nsx_slice_trim(struct nsx_slice slice)
+{
+    skip(&slice, kinds_of_bytes, BLANK);
+    while (slice.n
+           && kinds_of_bytes[(uint8_t) slice.s[slice.n - 1]] & BLANK) {
+        slice.n--;
+    }
+    return slice;
+}
+
+/* Returns the number of bytes of 'slice', from the 'i'th on, before the first
+ * of one of the kinds 'wanted'. */
+static size_t
+find_kind(struct nsx_slice slice, size_t i, const uint8_t *kinds,
+          uint8_t wanted)
+{
+    const uint8_t *p = (const uint8_t *) slice.s;
+
+    /* Four at once: all of a text goes through here, and what is nested
+     * several times. */
+    while (i + 4 <= slice.n
+           && !((kinds[p[i]] | kinds[p[i + 1]] | kinds[p[i + 2]]
+                 | kinds[p[i + 3]]) & wanted)) {
+        i += 4;
+    }
+    while (i < slice.n && !(kinds[p[i]] & wanted)) {
+        i++;
+    }
+    return i;
+}
+
+/* Returns the number of bytes of 'slice' before the first of one of the kinds
+ * 'ending' that stands outside of parentheses, brackets and braces. */
+static size_t
+span_until(struct nsx_slice slice, const uint8_t *kinds, uint8_t ending)
+{
+    size_t depth = 0;
+    size_t i = 0;
+
+    for (;;) {
+        i = find_kind(slice, i, kinds,
+                      depth ? OPENING | CLOSING : OPENING | ending);
+        if (i >= slice.n) {
+            return i;
+        }
+
+        uint8_t kind = kinds[(uint8_t) slice.s[i]];
+        if (!depth && kind & ending) {
+            return i;
+        } else if (kind & OPENING) {
+            depth++;
+        } else {
+            depth--;
+        }
+        i++;
+    }
+}
+
 bool
 nsx_next_key_value(struct nsx_slice *rest, struct nsx_slice *key,
                    struct nsx_slice *value, char *delimiter)
 {
-    *rest = skip(*rest, space_and_comma);
+    const uint8_t *kinds = kinds_of_bytes;
+
+    skip(rest, kinds, BLANK | COMMA);
     if (!rest->n) {
         return false;
     }
 
-    size_t n = 0;
-    while (n < rest->n && !is_one_of(rest->s[n], ":=(, \t\r\n")) {
-        n++;
-    }
+    size_t n = find_kind(*rest, 0, kinds, DELIMITER | COMMA | BLANK);
     *key = take(rest, n);
-    *delimiter = rest->n && is_one_of(*rest->s, ":=(") ? *rest->s : 0;
+    *delimiter = first_kind(*rest) & DELIMITER ? *rest->s : 0;
     if (!*delimiter) {
         *value = (struct nsx_slice) { rest->s, 0 };
         return true;
     }
     take(rest, 1);
 
-    n = span_until(*rest, *delimiter == '(' ? ")" : space_and_comma);
+    n = span_until(*rest, kinds, (*delimiter == '(' ? CLOSING_PAREN
+                                  : BLANK | COMMA));
     if (*delimiter == '(' && rest->n - n > 2 && rest->s[n + 1] == '-'
         && rest->s[n + 2] == '>') {
         /* "set_field(x)->y" and the like: the value is "x)->y". */
         struct nsx_slice tail = { rest->s + n, rest->n - n };
-        n += span_until(tail, space_and_comma);
+        n += span_until(tail, kinds, BLANK | COMMA);
     }
     *value = take(rest, n);
     if (rest->n) {
@@ -183,29 +219,27 @@ bool
 nsx_next_word(struct nsx_slice *rest, const char *separators,
               struct nsx_slice *word)
 {
-    *rest = skip(*rest, separators);
+    uint8_t kinds[sizeof kinds_of_bytes];
+
+    memcpy(kinds, kinds_of_bytes, sizeof kinds);
+    for (; *separators; separators++) {
+        kinds[(uint8_t) *separators] |= SEPARATOR;
+    }
+    skip(rest, kinds, SEPARATOR);
     if (!rest->n) {
         return false;
     }
-    *word = take(rest, span_until(*rest, separators));
+    *word = take(rest, span_until(*rest, kinds, SEPARATOR));
     return true;
 }
 
 /* Numbers. */
 
-static int
-digit_value(char c)
-{
-    return (c >= '0' && c <= '9' ? c - '0'
-            : c >= 'a' && c <= 'f' ? c - 'a' + 10
-            : c >= 'A' && c <= 'F' ? c - 'A' + 10
-            : 16);
-}
-
 /* Digits in 'base' from the 'i'th byte on. */
 static int
 parse_digits(const struct nsx_parser *parser, struct nsx_slice text, size_t i,
-             int base, const char *what, uint64_t max, uint64_t *number)
+             unsigned int base, const char *what, uint64_t max,
+             uint64_t *number)
 {
     uint64_t x = 0;
 
@@ -213,15 +247,11 @@ parse_digits(const struct nsx_parser *parser, struct nsx_slice text, size_t i,
         return nsx_parse_error(parser, text, "%s is not a number", what);
     }
     for (; i < text.n; i++) {
-        int digit = digit_value(text.s[i]);
+        unsigned int digit = nsx_digit_value(text.s[i]);
 
         if (digit >= base) {
             return nsx_parse_error(parser, text, "%s is not a number", what);
-        }
-
-        bool overflow = x > (UINT64_MAX - (uint64_t) digit) / (uint64_t) base;
-        x = x * (uint64_t) base + (uint64_t) digit;
-        if (overflow || x > max) {
+        } else if (!nsx_append_digit(&x, digit, base) || x > max) {
             return nsx_parse_error(parser, text, "%s is greater than %llu",
                                    what, (unsigned long long) max);
         }
@@ -238,7 +268,7 @@ nsx_parse_number(const struct nsx_parser *parser, struct nsx_slice text,
                 && (text.s[1] == 'x' || text.s[1] == 'X'));
     /* A leading zero makes octal, as in C: ovs-ofctl takes it so. */
     bool octal = !hex && text.n > 1 && text.s[0] == '0';
-    int base = hex ? 16 : octal ? 8 : 10;
+    unsigned int base = hex ? 16 : octal ? 8 : 10;
     return parse_digits(parser, text, hex ? 2 : 0, base, what, max, number);
 }
 
@@ -386,14 +416,14 @@ nsx_parse_table(const struct nsx_parser *parser, struct nsx_slice text,
 static bool
 needs_quotes(const char *name)
 {
-    if (!*name || (*name >= '0' && *name <= '9') || is_one_of(*name, "-.")) {
+    if (!*name || (*name >= '0' && *name <= '9') || strchr("-.", *name)) {
         return true;
     }
     for (; *name; name++) {
         char c = *name;
 
         if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-              || (c >= '0' && c <= '9') || is_one_of(c, "_-."))) {
+              || (c >= '0' && c <= '9') || strchr("_-.", c))) {
             return true;
         }
     }
@@ -442,28 +472,13 @@ nsx_port_is_valid(uint32_t port)
     return port < PORT_MAX || port >= PORT_OFFSET + PORT_MAX;
 }
 
-static bool
-equals_ignoring_case(struct nsx_slice slice, const char *upper)
-{
-    size_t i;
-
-    for (i = 0; i < slice.n && upper[i]; i++) {
-        char c = slice.s[i];
-
-        if ((c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c) != upper[i]) {
-            return false;
-        }
-    }
-    return i == slice.n && !upper[i];
-}
-
 int
 nsx_parse_port(const struct nsx_parser *parser, struct nsx_slice text,
                uint32_t *port)
 {
     if (!text.n || text.s[0] < '0' || text.s[0] > '9') {
         for (size_t i = 0; i < NSX_ARRAY_SIZE(named_ports); i++) {
-            if (equals_ignoring_case(text, named_ports[i].name)) {
+            if (nsx_is_word(text, named_ports[i].name)) {
                 *port = named_ports[i].port;
                 return 0;
             }

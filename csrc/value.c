@@ -37,15 +37,6 @@ set_prefix(uint8_t *p, size_t n, size_t n_bits)
 /* Scanning.  Each function splits what it reads off the front of '*rest', and
  * returns false, with '*rest' anywhere, where there is no such thing. */
 
-static int
-digit_value(char c)
-{
-    return (c >= '0' && c <= '9' ? c - '0'
-            : c >= 'a' && c <= 'f' ? c - 'a' + 10
-            : c >= 'A' && c <= 'F' ? c - 'A' + 10
-            : 16);
-}
-
 static bool
 take_char(struct nsx_slice *rest, char c)
 {
@@ -78,7 +69,7 @@ take_number(struct nsx_slice *rest, unsigned int base, uint64_t *number,
         rest->n--;
     }
     if ((!base || base == 16) && is_hex(*rest)
-        && rest->n > 2 && digit_value(rest->s[2]) < 16) {
+        && rest->n > 2 && nsx_digit_value(rest->s[2]) < 16) {
         base = 16;
         rest->s += 2;
         rest->n -= 2;
@@ -88,11 +79,10 @@ take_number(struct nsx_slice *rest, unsigned int base, uint64_t *number,
 
     const char *start = rest->s;
     bool too_large = false;
-    while (rest->n && (unsigned int) digit_value(*rest->s) < base) {
-        unsigned int digit = (unsigned int) digit_value(*rest->s);
+    while (rest->n && nsx_digit_value(*rest->s) < base) {
+        unsigned int digit = nsx_digit_value(*rest->s);
 
-        too_large |= x > (UINT64_MAX - digit) / base;
-        x = x * base + digit;
+        too_large |= !nsx_append_digit(&x, digit, base);
         rest->s++;
         rest->n--;
     }
@@ -113,13 +103,13 @@ take_hex(struct nsx_slice *rest, uint8_t *p, size_t n, bool *too_large)
     while (first < rest->n && rest->s[first] == '0') {
         first++;
     }
-    for (end = first; end < rest->n && digit_value(rest->s[end]) < 16; ) {
+    for (end = first; end < rest->n && nsx_digit_value(rest->s[end]) < 16; ) {
         end++;
     }
 
     *too_large = end - first > n * 2;
     for (size_t i = 0; i < end - first && !*too_large; i++) {
-        int digit = digit_value(rest->s[end - 1 - i]);
+        unsigned int digit = nsx_digit_value(rest->s[end - 1 - i]);
 
         p[n - 1 - i / 2] |= (uint8_t) (digit << i % 2 * 4);
     }
@@ -379,27 +369,12 @@ parse_flags(const struct nsx_parser *parser, const struct nsx_field *field,
             : parse_plain_flags(parser, field, text, known, flags));
 }
 
-static bool
-equals_ignoring_case(struct nsx_slice slice, const char *lower)
-{
-    size_t i;
-
-    for (i = 0; i < slice.n && lower[i]; i++) {
-        char c = slice.s[i];
-
-        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != lower[i]) {
-            return false;
-        }
-    }
-    return i == slice.n && !lower[i];
-}
-
 static int
 parse_frag(const struct nsx_parser *parser, struct nsx_slice text,
            uint8_t *value, uint8_t *mask)
 {
     for (size_t i = 0; i < NSX_N_FRAGS; i++) {
-        if (equals_ignoring_case(text, nsx_frags[i].name)) {
+        if (nsx_is_word(text, nsx_frags[i].name)) {
             *value = nsx_frags[i].value;
             *mask = nsx_frags[i].mask | (uint8_t) ~NSX_FRAG_MASK;
             return 0;
