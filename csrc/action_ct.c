@@ -234,7 +234,9 @@ nsx_format_ct(struct nsx_buf *buf, const uint8_t *a, size_t n,
         nsx_subfield_format(buf, &sf);
         nsx_put8(buf, ',');
     } else if (nsx_get16(a + 16)) {
-        nsx_printf(buf, "zone=%u,", nsx_get16(a + 16));
+        nsx_puts(buf, "zone=");
+        nsx_put_decimal(buf, nsx_get16(a + 16));
+        nsx_put8(buf, ',');
     }
 
     n -= 24;

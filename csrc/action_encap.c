@@ -221,7 +221,7 @@ nsx_format_encap(struct nsx_buf *buf, const uint8_t *a, size_t n,
             nsx_printf(buf, "md_type=%u", p[4]);
         } else {
             nsx_printf(buf, "tlv(0x%04x,%u,", nsx_get16(p + 4), p[6]);
-            nsx_format_bits(buf, p + 8, p[7]);
+            nsx_put_hex_bytes(buf, p + 8, p[7]);
             nsx_put8(buf, ')');
         }
     }

@@ -283,7 +283,8 @@ nsx_format_set_field(struct nsx_buf *buf, const uint8_t *a, size_t n,
     if (pull_setting(a, n, &s)) {
         nsx_puts(buf, "set_field:");
         nsx_field_format_value(buf, s.field, s.value, s.mask);
-        nsx_printf(buf, "->%s", nsx_field_name(s.field));
+        nsx_puts(buf, "->");
+        nsx_puts(buf, nsx_field_name(s.field));
     }
 }
 

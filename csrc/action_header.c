@@ -68,6 +68,23 @@ put_field(struct nsx_action_list *list, enum nsx_field_id id,
     return error;
 }
 
+/* set_field of the two-byte 'field', whose value is the number 'arg' or a hole
+ * for it.  Returns, in '*value', where that is in the buffer. */
+static int
+put_field16(struct nsx_action_list *list, enum nsx_field_id id,
+            struct nsx_slice arg, const char *what, uint64_t max,
+            size_t *value)
+{
+    size_t start = nsx_put_action(list->buf, 25, 4);
+
+    nsx_oxm_put_header(list->buf, nsx_field_from_id(id), false);
+    *value = list->buf->size;
+    nsx_put16(list->buf, 0);
+    nsx_finish_action(list->buf, start);
+    return nsx_parse_number_or_hole(list->parser, arg, what, max, list->buf,
+                                    *value, 2);
+}
+
 /* VLANs.  'mod_vlan_*' push a tag if there is none. */
 
 static int
@@ -93,20 +110,16 @@ put_vlan_vid(struct nsx_action_list *list, struct nsx_slice word,
              struct nsx_slice arg, bool push)
 {
     const uint8_t present = 0x10;
+    size_t vid;
     int error = put_vlan(list, word, push);
 
-    if (error) {
-        return error;
+    if (!error) {
+        error = put_field16(list, NSX_F_VLAN_VID, arg, "VLAN VID", 0xfff,
+                            &vid);
     }
-
-    size_t start = nsx_put_action(list->buf, 25, 4);
-    nsx_oxm_put_header(list->buf, nsx_field_from_id(NSX_F_VLAN_VID), false);
-    size_t vid = list->buf->size;
-    nsx_put16(list->buf, 0);
-    error = nsx_parse_number_or_hole(list->parser, arg, "VLAN VID", 0xfff,
-                                     list->buf, vid, 2);
-    list->buf->data[vid] |= present;
-    nsx_finish_action(list->buf, start);
+    if (!error) {
+        list->buf->data[vid] |= present;
+    }
     return error;
 }
 
@@ -275,13 +288,8 @@ parse_mod_tp(struct nsx_action_list *list, struct nsx_slice word,
               : id == NSX_F_UDP_SRC ? NSX_F_UDP_DST : NSX_F_SCTP_DST);
     }
 
-    size_t start = nsx_put_action(list->buf, 25, 4);
-    nsx_oxm_put_header(list->buf, nsx_field_from_id(id), false);
-    size_t port = list->buf->size;
-    nsx_put16(list->buf, 0);
-    nsx_finish_action(list->buf, start);
-    return nsx_parse_number_or_hole(list->parser, arg, "port", UINT16_MAX,
-                                    list->buf, port, 2);
+    size_t port;
+    return put_field16(list, id, arg, "port", UINT16_MAX, &port);
 }
 
 int

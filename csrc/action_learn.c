@@ -533,7 +533,10 @@ format_head(struct nsx_buf *buf, const uint8_t *a, nsx_tables tables)
         uint16_t number = nsx_get16(a + numbers[i].offset);
 
         if (number != numbers[i].no_value) {
-            nsx_printf(buf, ",%s=%u", numbers[i].name, number);
+            nsx_put8(buf, ',');
+            nsx_puts(buf, numbers[i].name);
+            nsx_put8(buf, '=');
+            nsx_put_decimal(buf, number);
         }
     }
     if (flags & F_SEND_FLOW_REM) {
@@ -543,8 +546,8 @@ format_head(struct nsx_buf *buf, const uint8_t *a, nsx_tables tables)
         nsx_puts(buf, ",delete_learned");
     }
     if (nsx_get64(a + 16)) {
-        nsx_printf(buf, ",cookie=0x%llx",
-                   (unsigned long long) nsx_get64(a + 16));
+        nsx_puts(buf, ",cookie=");
+        nsx_put_hex(buf, nsx_get64(a + 16), 1);
     }
 }
 
@@ -565,7 +568,7 @@ format_spec(struct nsx_buf *buf, const struct spec *spec)
     case DST_LOAD:
         nsx_puts(buf, "load:");
         if (immediate) {
-            nsx_format_bits(buf, spec->value, width);
+            nsx_put_hex_bytes(buf, spec->value, width);
         } else {
             nsx_subfield_format(buf, &spec->src);
         }
@@ -575,14 +578,15 @@ format_spec(struct nsx_buf *buf, const struct spec *spec)
 
     default:
         if (immediate && spec->dst.n_bits == nsx_field_n_bits(field)) {
-            nsx_printf(buf, "%s=", nsx_field_name(field));
+            nsx_puts(buf, nsx_field_name(field));
+            nsx_put8(buf, '=');
             nsx_field_format_value(buf, field, spec->value, NULL);
             break;
         }
         nsx_subfield_format(buf, &spec->dst);
         if (immediate) {
             nsx_put8(buf, '=');
-            nsx_format_bits(buf, spec->value, width);
+            nsx_put_hex_bytes(buf, spec->value, width);
         } else if (spec->src.field != field
                    || spec->src.offset != spec->dst.offset) {
             nsx_put8(buf, '=');

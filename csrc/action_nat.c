@@ -395,7 +395,9 @@ format_address(struct nsx_buf *buf, const struct nat *nat, const uint8_t *p)
     char string[INET6_ADDRSTRLEN];
 
     inet_ntop(nat->af, p, string, sizeof string);
-    nsx_printf(buf, bracket ? "[%s]" : "%s", string);
+    nsx_puts(buf, bracket ? "[" : "");
+    nsx_puts(buf, string);
+    nsx_puts(buf, bracket ? "]" : "");
 }
 
 static void
@@ -410,7 +412,8 @@ format_nat_range(struct nsx_buf *buf, const struct nat *nat)
         format_address(buf, nat, nat->max);
     }
     if (nat->min_port) {
-        nsx_printf(buf, ":%u", nsx_get16(nat->min_port));
+        nsx_put8(buf, ':');
+        nsx_put_decimal(buf, nsx_get16(nat->min_port));
     }
     if (nat->max_port && memcmp(nat->min_port, nat->max_port, 2)) {
         nsx_printf(buf, "-%u", nsx_get16(nat->max_port));

@@ -342,7 +342,8 @@ nsx_format_group(struct nsx_buf *buf, const uint8_t *a,
                  size_t n __attribute__((unused)),
                  nsx_tables tables __attribute__((unused)))
 {
-    nsx_printf(buf, "group:%u", nsx_get32(a + 4));
+    nsx_puts(buf, "group:");
+    nsx_put_decimal(buf, nsx_get32(a + 4));
 }
 
 /* meter:ID: type 29. */

@@ -475,16 +475,3 @@ nsx_format_hex(struct nsx_buf *buf, const uint8_t *p, size_t n)
         nsx_printf(buf, "%s%02x", i ? "." : "", p[i]);
     }
 }
-
-void
-nsx_format_bits(struct nsx_buf *buf, const uint8_t *p, size_t n)
-{
-    while (n > 1 && !*p) {
-        p++;
-        n--;
-    }
-    nsx_printf(buf, "%#x", *p);
-    while (--n) {
-        nsx_printf(buf, "%02x", *++p);
-    }
-}

@@ -156,9 +156,6 @@ int nsx_parse_hex(const struct nsx_parser *, struct nsx_slice,
                   struct nsx_buf *);
 void nsx_format_hex(struct nsx_buf *, const uint8_t *, size_t n);
 
-/* A big-endian number: "0", or "0x" and its digits without leading zeros. */
-void nsx_format_bits(struct nsx_buf *, const uint8_t *, size_t n);
-
 /* A subfield whose field is named by a 4-byte NXM header, and whose bits are
  * all in it. */
 bool nsx_subfield_from_header(uint32_t header, size_t offset, size_t n_bits,

@@ -39,23 +39,74 @@ nsx_buf_grow(struct nsx_buf *b, size_t n)
 }
 
 void
-nsx_printf(struct nsx_buf *b, const char *format, ...)
+nsx_put_decimal(struct nsx_buf *b, uint64_t x)
 {
-    va_list args;
+    uint8_t digits[20];
+    size_t i = sizeof digits;
 
-    va_start(args, format);
-    int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    if (n <= 0) {
+    do {
+        digits[--i] = (uint8_t) ('0' + x % 10);
+        x /= 10;
+    } while (x);
+    nsx_put(b, digits + i, sizeof digits - i);
+}
+
+static const char hex_digits[] = "0123456789abcdef";
+
+void
+nsx_put_hex(struct nsx_buf *b, uint64_t x, size_t n_digits)
+{
+    uint8_t digits[16];
+    size_t i = sizeof digits;
+
+    do {
+        digits[--i] = (uint8_t) hex_digits[x & 15];
+        x >>= 4;
+    } while (x || sizeof digits - i < n_digits);
+    nsx_puts(b, "0x");
+    nsx_put(b, digits + i, sizeof digits - i);
+}
+
+void
+nsx_put_hex_bytes(struct nsx_buf *b, const uint8_t *p, size_t n)
+{
+    while (n && !*p) {
+        p++;
+        n--;
+    }
+    if (!n) {
+        nsx_puts(b, "0");
         return;
     }
+    nsx_put_hex(b, *p, 1);
+    while (--n) {
+        p++;
+        nsx_put8(b, (uint8_t) hex_digits[*p >> 4]);
+        nsx_put8(b, (uint8_t) hex_digits[*p & 15]);
+    }
+}
+
+void
+nsx_printf(struct nsx_buf *b, const char *format, ...)
+{
+    size_t room = 64;
 
     /* vsnprintf() writes a null after the text: room for it, not size. */
-    char *p = (char *) nsx_buf_reserve(b, (size_t) n + 1);
-    va_start(args, format);
-    vsnprintf(p, (size_t) n + 1, format, args);
-    va_end(args);
-    b->size += (size_t) n;
+    for (;;) {
+        char *p = (char *) nsx_buf_reserve(b, room);
+        va_list args;
+
+        va_start(args, format);
+        int n = vsnprintf(p, room, format, args);
+        va_end(args);
+        if (n < 0) {
+            return;
+        } else if ((size_t) n < room) {
+            b->size += (size_t) n;
+            return;
+        }
+        room = (size_t) n + 1;
+    }
 }
 
 void

@@ -368,12 +368,9 @@ flow_is_right(const struct nsx_desired *d, const struct record *r,
         return true;
     }
 
-    enum nsx_flow_command command;
     struct nsx_flow_view wanted;
-    struct nsx_error scratch;
-    return (!nsx_flow_mod_decode(claim->data, claim->len, &command, &wanted,
-                                 &scratch)
-            && r->hash == verify_hash(&wanted));
+    nsx_flow_mod_view(claim->data, claim->len, &wanted);
+    return r->hash == verify_hash(&wanted);
 }
 
 static void

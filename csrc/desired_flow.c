@@ -25,16 +25,14 @@ nsx_flow_put_delete(uint8_t table_id, uint16_t priority, const uint8_t *match,
                     size_t match_len, struct nsx_buf *delta,
                     struct nsx_changes *changes)
 {
-    uint8_t *fm = nsx_put_zeros(delta, FM_LEN);
+    struct nsx_flow_view flow = {
+        .priority = priority,
+        .table_id = table_id,
+        .match = match,
+        .match_len = match_len,
+    };
 
-    fm[0] = NSX_OFP_VERSION;
-    fm[1] = NSX_OFPT_FLOW_MOD;
-    nsx_set16(fm + 2, (uint16_t) (FM_LEN + match_len));
-    fm[FM_TABLE_ID] = table_id;
-    fm[FM_COMMAND] = NSX_FLOW_DELETE_STRICT;
-    nsx_set16(fm + FM_PRIORITY, priority);
-    memset(fm + FM_BUFFER_ID, 0xff, 12);    /* None; any port; any group. */
-    nsx_put(delta, match, match_len);
+    nsx_flow_mod_encode(&flow, NSX_FLOW_DELETE_STRICT, 0, delta, NULL);
     changes->messages++;
     changes->flows_deleted++;
 }

@@ -3,9 +3,6 @@
 
 #include "desired.h"
 
-#define PROPERTY_LEN 8                  /* Of each of a bucket's. */
-#define WATCH_ANY 0xffffffff            /* OFPP_ANY, OFPG_ANY. */
-
 /* Canonical form. */
 
 void
@@ -25,7 +22,7 @@ static void
 put_property(struct nsx_buf *b, uint16_t type, uint32_t value)
 {
     nsx_put16(b, type);
-    nsx_put16(b, PROPERTY_LEN);
+    nsx_put16(b, NSX_BUCKET_PROPERTY_LEN);
     nsx_put32(b, value);
 }
 
@@ -38,8 +35,7 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
 {
     const uint8_t *p = view->bucket;
     size_t actions_len = nsx_get16(p + 2);
-    uint16_t weight = canon->type == NSX_GROUP_TYPE_SELECT;
-    uint32_t watch_port = WATCH_ANY, watch_group = WATCH_ANY;
+    struct nsx_bucket_properties has;
 
     if (actions_len % 8 || actions_len > view->len - NSX_BUCKET_LEN) {
         return nsx_decode_error(error, position,
@@ -48,46 +44,25 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
                                 canon->group_id, view->bucket_id, view->len,
                                 actions_len);
     }
-    for (size_t i = NSX_BUCKET_LEN + actions_len; i < view->len;
-         i += PROPERTY_LEN) {
-        if (view->len - i < PROPERTY_LEN
-            || nsx_get16(p + i + 2) != PROPERTY_LEN) {
-            return nsx_decode_error(error, position,
-                                    "group %"PRIu32": bucket %"PRIu32": a "
-                                    "property's length is not %d",
-                                    canon->group_id, view->bucket_id,
-                                    PROPERTY_LEN);
-        }
-        switch (nsx_get16(p + i)) {
-        case NSX_BUCKET_WEIGHT:
-            weight = nsx_get16(p + i + 4);
-            break;
-        case NSX_BUCKET_WATCH_PORT:
-            watch_port = nsx_get32(p + i + 4);
-            break;
-        case NSX_BUCKET_WATCH_GROUP:
-            watch_group = nsx_get32(p + i + 4);
-            break;
-        default:
-            return nsx_decode_error(error, position,
-                                    "group %"PRIu32": bucket %"PRIu32": "
-                                    "unknown property %"PRIu16,
-                                    canon->group_id, view->bucket_id,
-                                    nsx_get16(p + i));
-        }
+    size_t properties = NSX_BUCKET_LEN + actions_len;
+    int retval = nsx_bucket_properties_read(p + properties,
+                                            view->len - properties, position,
+                                            canon->type, &has, error);
+    if (retval) {
+        return retval;
     }
 
     struct nsx_buf *b = &canon->buckets;
     size_t start = b->size;
     nsx_put(b, p, NSX_BUCKET_LEN + actions_len);
-    if (weight || canon->type == NSX_GROUP_TYPE_SELECT) {
-        put_property(b, NSX_BUCKET_WEIGHT, (uint32_t) weight << 16);
+    if (has.weight || canon->type == NSX_GROUP_TYPE_SELECT) {
+        put_property(b, NSX_BUCKET_WEIGHT, (uint32_t) has.weight << 16);
     }
-    if (watch_port != WATCH_ANY) {
-        put_property(b, NSX_BUCKET_WATCH_PORT, watch_port);
+    if (has.watch_port != NSX_WATCH_ANY) {
+        put_property(b, NSX_BUCKET_WATCH_PORT, has.watch_port);
     }
-    if (watch_group != WATCH_ANY) {
-        put_property(b, NSX_BUCKET_WATCH_GROUP, watch_group);
+    if (has.watch_group != NSX_WATCH_ANY) {
+        put_property(b, NSX_BUCKET_WATCH_GROUP, has.watch_group);
     }
 
     nsx_set16(b->data + start, (uint16_t) (b->size - start));

@@ -2,6 +2,8 @@
 #include "message_print.h"
 
 #include "action.h"
+#include "field.h"
+#include "flow.h"
 #include "group.h"
 
 #define OFPP_ANY 0xffffffff
@@ -129,40 +131,34 @@ nsx_print_flow_mod(struct nsx_print *p)
         "send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts",
         "no_byte_counts",
     };
-    struct nsx_flow_view flow;
+    const uint8_t *fm = p->msg;
     enum nsx_flow_command command;
+    struct nsx_flow_view flow;
+    struct nsx_match match;
     int retval;
 
-    retval = nsx_flow_mod_decode(p->msg, p->header->length, &command, &flow,
-                                 p->error);
+    retval = nsx_flow_mod_decode__(fm, p->header->length, &command, &flow,
+                                   &match, p->error);
     if (retval) {
         return retval;
     }
 
-    if ((size_t) command < NSX_ARRAY_SIZE(commands)) {
-        nsx_printf(p->out, " %s", commands[command]);
-    } else {
-        nsx_printf(p->out, " cmd:%d", command);
-    }
+    nsx_puts(p->out, " ");
+    nsx_puts(p->out, commands[command]);
     if (flow.table_id || (p->tables && p->tables[0])) {
         nsx_puts(p->out, " table:");
         nsx_format_table(p->out, p->tables, flow.table_id);
     }
     nsx_puts(p->out, " ");
 
-    const uint8_t *fm = p->p;
-    uint64_t cookie_mask = nsx_get64(fm + 8);
-    nsx_print_pull(p, 40);
     size_t start = p->out->size;
-    retval = nsx_print_match(p, false, flow.priority);
-    if (retval) {
-        return retval;
-    }
+    nsx_match_format_priority(p->out, &match, flow.priority);
     if (p->out->size != start) {
         nsx_puts(p->out, " ");
     }
 
     /* What adds a flow gives it the cookie; anything else selects by it. */
+    uint64_t cookie_mask = nsx_get64(fm + FM_COOKIE_MASK);
     if (command == NSX_FLOW_ADD && flow.cookie) {
         nsx_printf(p->out, "cookie:0x%llx ",
                    (unsigned long long) flow.cookie);
@@ -180,12 +176,12 @@ nsx_print_flow_mod(struct nsx_print *p)
     if (flow.importance) {
         nsx_printf(p->out, "importance:%u ", flow.importance);
     }
-    if (nsx_get32(fm + 24) != NO_BUFFER) {
-        nsx_printf(p->out, "buf:0x%x ", nsx_get32(fm + 24));
+    if (nsx_get32(fm + FM_BUFFER_ID) != NO_BUFFER) {
+        nsx_printf(p->out, "buf:0x%x ", nsx_get32(fm + FM_BUFFER_ID));
     }
-    if (nsx_get32(fm + 28) != OFPP_ANY) {
+    if (nsx_get32(fm + FM_OUT_PORT) != OFPP_ANY) {
         nsx_puts(p->out, "out_port:");
-        nsx_format_port(p->out, nsx_get32(fm + 28));
+        nsx_format_port(p->out, nsx_get32(fm + FM_OUT_PORT));
         nsx_puts(p->out, " ");
     }
     if (flow.flags) {
@@ -193,12 +189,6 @@ nsx_print_flow_mod(struct nsx_print *p)
         nsx_puts(p->out, " ");
     }
 
-    retval = nsx_instructions_check(flow.instructions, flow.instructions_len,
-                                    (size_t) (flow.instructions - p->msg),
-                                    p->error);
-    if (retval) {
-        return retval;
-    }
     nsx_puts(p->out, "actions=");
     nsx_instructions_format(p->out, flow.instructions, flow.instructions_len,
                             p->tables);

@@ -193,4 +193,9 @@ int nsx_match_decode(const uint8_t *p, size_t n, size_t position,
 /* As in a flow dump: "tcp,reg0=0x1,nw_dst=10.0.0.1,tp_dst=80". */
 void nsx_match_format(struct nsx_buf *, const struct nsx_match *);
 
+/* Likewise after a flow's priority, where that isn't the default:
+ * "priority=200,tcp". */
+void nsx_match_format_priority(struct nsx_buf *, const struct nsx_match *,
+                               uint16_t priority);
+
 #endif /* field.h */

@@ -1,5 +1,5 @@
-/* flow.c: flows in flow_mods and in OFPMP_FLOW_DESC replies, and as text.  The
- * other direction: flow_parse.c. */
+/* flow.c: flows in flow_mods and in OFPMP_FLOW_DESC replies.  As text:
+ * flow_parse.c, flow_format.c. */
 
 #include "flow.h"
 
@@ -15,7 +15,7 @@ const struct nsx_flow_flag nsx_flow_flags[] = {
     { NULL, 0 },
 };
 
-/* Decoding. */
+/* Flow_mods. */
 
 /* Checks the message's first 'min' bytes: version, type and length. */
 static int
@@ -48,15 +48,15 @@ check_flags(uint16_t flags, size_t position, struct nsx_error *error)
             : 0);
 }
 
-/* Reads the match at 'position' of 'msg' into '*view', and checks it. */
+/* Reads the match at 'position' of 'msg' into '*view' and '*match', and checks
+ * it. */
 static int
 view_match(const uint8_t *msg, size_t position, size_t end,
-           struct nsx_flow_view *view, struct nsx_error *error)
+           struct nsx_flow_view *view, struct nsx_match *match,
+           struct nsx_error *error)
 {
-    struct nsx_match match;
-
     view->match = msg + position;
-    return nsx_match_decode(msg + position, end - position, position, &match,
+    return nsx_match_decode(msg + position, end - position, position, match,
                             &view->match_len, error);
 }
 
@@ -70,12 +70,51 @@ view_instructions(const uint8_t *msg, size_t position, size_t end,
                                   error);
 }
 
+/* Reads what comes before the match of a flow_mod. */
+static void
+view_flow_mod(const uint8_t *msg, struct nsx_flow_view *view)
+{
+    *view = (struct nsx_flow_view) {
+        .cookie = nsx_get64(msg + FM_COOKIE),
+        .idle_timeout = nsx_get16(msg + FM_IDLE_TIMEOUT),
+        .hard_timeout = nsx_get16(msg + FM_HARD_TIMEOUT),
+        .importance = (msg[FM_COMMAND] == NSX_FLOW_ADD
+                       ? nsx_get16(msg + FM_IMPORTANCE) : 0),
+        .flags = nsx_get16(msg + FM_FLAGS),
+        .priority = nsx_get16(msg + FM_PRIORITY),
+        .table_id = msg[FM_TABLE_ID],
+        .idle_age = -1,
+    };
+}
+
+void
+nsx_flow_mod_view(const void *msg_, size_t len, struct nsx_flow_view *view)
+{
+    const uint8_t *msg = msg_;
+
+    view_flow_mod(msg, view);
+    view->match = msg + FM_LEN;
+    view->match_len = NSX_ROUND_UP(nsx_get16(view->match + 2), 8);
+    view->instructions = view->match + view->match_len;
+    view->instructions_len = len - FM_LEN - view->match_len;
+}
+
 int
-nsx_flow_mod_decode(const void *msg_, size_t len,
+nsx_flow_mod_decode(const void *msg, size_t len,
                     enum nsx_flow_command *command,
                     struct nsx_flow_view *view, struct nsx_error *error)
 {
-    const uint8_t *msg = msg_;
+    struct nsx_match match;
+
+    return nsx_flow_mod_decode__(msg, len, command, view, &match, error);
+}
+
+int
+nsx_flow_mod_decode__(const uint8_t *msg, size_t len,
+                      enum nsx_flow_command *command,
+                      struct nsx_flow_view *view, struct nsx_match *match,
+                      struct nsx_error *error)
+{
     uint32_t out_port;
     int retval;
 
@@ -97,21 +136,10 @@ nsx_flow_mod_decode(const void *msg_, size_t len,
         return nsx_decode_error(error, FM_OUT_PORT, "there is no port 0x%x",
                                 (unsigned int) out_port);
     }
-    *view = (struct nsx_flow_view) {
-        .cookie = nsx_get64(msg + FM_COOKIE),
-        .idle_timeout = nsx_get16(msg + FM_IDLE_TIMEOUT),
-        .hard_timeout = nsx_get16(msg + FM_HARD_TIMEOUT),
-        .importance = (*command == NSX_FLOW_ADD
-                       ? nsx_get16(msg + FM_IMPORTANCE) : 0),
-        .flags = nsx_get16(msg + FM_FLAGS),
-        .priority = nsx_get16(msg + FM_PRIORITY),
-        .table_id = msg[FM_TABLE_ID],
-        .idle_age = -1,
-    };
-
+    view_flow_mod(msg, view);
     retval = check_flags(view->flags, FM_FLAGS, error);
     if (!retval) {
-        retval = view_match(msg, FM_LEN, len, view, error);
+        retval = view_match(msg, FM_LEN, len, view, match, error);
     }
     if (!retval) {
         retval = view_instructions(msg, FM_LEN + view->match_len, len, view,
@@ -119,6 +147,39 @@ nsx_flow_mod_decode(const void *msg_, size_t len,
     }
     return retval;
 }
+
+int
+nsx_flow_mod_encode(const struct nsx_flow_view *view,
+                    enum nsx_flow_command command, uint32_t xid,
+                    struct nsx_buf *buf, struct nsx_error *error)
+{
+    size_t len = FM_LEN + view->match_len + view->instructions_len;
+
+    if (len > UINT16_MAX) {
+        return nsx_decode_error(error, 0, "a flow_mod of %zu bytes: OpenFlow "
+                                "allows %d", len, UINT16_MAX);
+    }
+
+    uint8_t *p = nsx_put_zeros(buf, FM_LEN);
+    p[0] = OFP_VERSION;
+    p[1] = OFPT_FLOW_MOD;
+    nsx_set16(p + 2, (uint16_t) len);
+    nsx_set32(p + 4, xid);
+    nsx_set64(p + FM_COOKIE, view->cookie);
+    p[FM_TABLE_ID] = view->table_id;
+    p[FM_COMMAND] = (uint8_t) command;
+    nsx_set16(p + FM_IDLE_TIMEOUT, view->idle_timeout);
+    nsx_set16(p + FM_HARD_TIMEOUT, view->hard_timeout);
+    nsx_set16(p + FM_PRIORITY, view->priority);
+    memset(p + FM_BUFFER_ID, 0xff, FM_FLAGS - FM_BUFFER_ID);
+    nsx_set16(p + FM_FLAGS, view->flags);
+    nsx_set16(p + FM_IMPORTANCE, view->importance);
+    nsx_put(buf, view->match, view->match_len);
+    nsx_put(buf, view->instructions, view->instructions_len);
+    return 0;
+}
+
+/* Flows of replies. */
 
 /* Reads the 'n' bytes of OXS statistics fields at 'position' of 'msg'. */
 static int
@@ -169,6 +230,7 @@ view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
                struct nsx_flow_view *view, struct nsx_error *error)
 {
     const uint8_t *p = msg + *offset;
+    struct nsx_match match;
     size_t n = len - *offset < 2 ? 0 : nsx_get16(p);
     size_t end = *offset + n;
     int retval;
@@ -189,7 +251,7 @@ view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
 
     retval = check_flags(view->flags, *offset + FD_FLAGS, error);
     if (!retval) {
-        retval = view_match(msg, *offset + FD_LEN, end, view, error);
+        retval = view_match(msg, *offset + FD_LEN, end, view, &match, error);
     }
     if (retval) {
         return retval;
@@ -233,116 +295,4 @@ nsx_flow_stats_next(const void *msg_, size_t len, size_t *offset,
     }
     return (*offset >= len ? ENOENT
             : view_flow_desc(msg, len, offset, view, error));
-}
-
-/* Formatting. */
-
-/* Nanoseconds as ovs-ofctl prints them: none, 3 digits, or what it takes. */
-static void
-format_duration(struct nsx_buf *buf, uint32_t sec, uint32_t nsec)
-{
-    nsx_printf(buf, "%u", sec);
-    if (nsec && nsec % 1000000 == 0) {
-        nsx_printf(buf, ".%03u", nsec / 1000000);
-    } else if (nsec) {
-        nsx_printf(buf, ".%09u", nsec);
-        while (buf->data[buf->size - 1] == '0') {
-            buf->size--;
-        }
-    }
-    nsx_puts(buf, "s, ");
-}
-
-static void
-format_count(struct nsx_buf *buf, const char *name, uint64_t count)
-{
-    if (count == UINT64_MAX) {
-        nsx_printf(buf, "%s=?, ", name);
-    } else {
-        nsx_printf(buf, "%s=%llu, ", name, (unsigned long long) count);
-    }
-}
-
-static void
-format_nonzero(struct nsx_buf *buf, const char *name, uint16_t x)
-{
-    if (x) {
-        nsx_printf(buf, "%s=%u, ", name, x);
-    }
-}
-
-static void
-format_flags(struct nsx_buf *buf, uint16_t flags)
-{
-    for (size_t i = 0; nsx_flow_flags[i].name; i++) {
-        if (flags & nsx_flow_flags[i].flag) {
-            nsx_printf(buf, "%s ", nsx_flow_flags[i].name);
-        }
-    }
-}
-
-int
-nsx_flow_format(const struct nsx_flow_view *view, nsx_tables tables,
-                bool with_cookie, bool with_stats, struct nsx_buf *buf,
-                struct nsx_error *error)
-{
-    struct nsx_match match;
-    size_t match_len;
-
-    int retval = nsx_match_decode(view->match, view->match_len, 0, &match,
-                                  &match_len, error);
-    if (!retval) {
-        retval = nsx_instructions_check(view->instructions,
-                                        view->instructions_len, 0, error);
-    }
-    if (retval) {
-        return retval;
-    }
-
-    if (with_cookie && (with_stats || view->cookie)) {
-        nsx_printf(buf, "cookie=0x%llx, ", (unsigned long long) view->cookie);
-    }
-    if (with_stats) {
-        nsx_puts(buf, "duration=");
-        format_duration(buf, view->duration_sec, view->duration_nsec);
-    }
-    if (with_stats || view->table_id
-        || (tables && tables[view->table_id])) {
-        nsx_puts(buf, "table=");
-        nsx_format_table(buf, tables, view->table_id);
-        nsx_puts(buf, ", ");
-    }
-    if (with_stats) {
-        format_count(buf, "n_packets", view->n_packets);
-        format_count(buf, "n_bytes", view->n_bytes);
-    }
-    format_nonzero(buf, "idle_timeout", view->idle_timeout);
-    format_nonzero(buf, "hard_timeout", view->hard_timeout);
-    format_flags(buf, view->flags);
-    format_nonzero(buf, "importance", view->importance);
-    if (with_stats && view->idle_age >= 0) {
-        nsx_printf(buf, "idle_age=%lld, ", (long long) view->idle_age);
-    }
-
-    bool priority = view->priority != DEFAULT_PRIORITY;
-    if (priority) {
-        nsx_printf(buf, "priority=%u", view->priority);
-    }
-
-    size_t comma = buf->size;
-    if (priority) {
-        nsx_puts(buf, ",");
-    }
-    size_t start = buf->size;
-    nsx_match_format(buf, &match);
-    if (buf->size == start) {
-        buf->size = comma;
-    }
-    if (priority || buf->size > start) {
-        nsx_puts(buf, " ");
-    }
-    nsx_puts(buf, "actions=");
-    nsx_instructions_format(buf, view->instructions, view->instructions_len,
-                            tables);
-    return 0;
 }

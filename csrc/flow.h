@@ -1,5 +1,5 @@
-/* flow.h: where flow_mods have what, and parsing them, as templates need it
- * too. */
+/* flow.h: where flow_mods have what, and reading and writing them, for those
+ * who know more of them than the C API says. */
 #ifndef NSX_FLOW_H
 #define NSX_FLOW_H 1
 
@@ -40,7 +40,6 @@ enum {
     FD_LEN = 24,
 
     ALL_TABLES = 0xff,
-    DEFAULT_PRIORITY = 0x8000,
 };
 
 /* OFPFF_*, in the order in which they are printed; a NULL name ends them. */
@@ -63,5 +62,10 @@ nsx_flow_deletes(enum nsx_flow_command command)
  * 'buf->size'; the holes are noted where there may be some. */
 int nsx_flow_parse__(const struct nsx_parser *, struct nsx_slice text,
                      enum nsx_flow_command, struct nsx_buf *);
+
+/* As nsx_flow_mod_decode(); keeps the match that it reads. */
+int nsx_flow_mod_decode__(const uint8_t *msg, size_t len,
+                          enum nsx_flow_command *, struct nsx_flow_view *,
+                          struct nsx_match *, struct nsx_error *);
 
 #endif /* flow.h */

@@ -348,7 +348,7 @@ nsx_flow_parse__(const struct nsx_parser *parser, struct nsx_slice text,
     p[1] = OFPT_FLOW_MOD;
     p[FM_TABLE_ID] = nsx_flow_deletes(command) ? ALL_TABLES : 0;
     p[FM_COMMAND] = (uint8_t) command;
-    nsx_set16(p + FM_PRIORITY, DEFAULT_PRIORITY);
+    nsx_set16(p + FM_PRIORITY, NSX_DEFAULT_PRIORITY);
     nsx_set32(p + FM_BUFFER_ID, UINT32_MAX);
     nsx_set32(p + FM_OUT_PORT, UINT32_MAX);
     nsx_set32(p + FM_OUT_GROUP, UINT32_MAX);

@@ -1,34 +1,62 @@
-/* group.c: groups on the wire, in group_mods and in descriptions. */
+/* group.c: groups on the wire, in group_mods and in descriptions.  As text:
+ * group_text.c, group_format.c. */
 
 #include "group.h"
 
 #include "action.h"
-#include "field.h"
-
-#define PORT_ANY 0xffffffffu
-#define GROUP_ANY 0xffffffffu
+#include "message.h"
+#include "table.h"
 
 /* Checking. */
 
-static int
-check_bucket_properties(const uint8_t *p, size_t n, size_t position,
-                        struct nsx_error *error)
+int
+nsx_bucket_properties_read(const uint8_t *p, size_t n, size_t position,
+                           uint8_t type,
+                           struct nsx_bucket_properties *properties,
+                           struct nsx_error *error)
 {
-    for (size_t i = 0; i < n; i += 8) {
-        if (n - i < 8 || nsx_get16(p + i + 2) != 8) {
+    *properties = (struct nsx_bucket_properties) {
+        .weight = type == NSX_GROUP_TYPE_SELECT,
+        .watch_port = NSX_WATCH_ANY,
+        .watch_group = NSX_WATCH_ANY,
+    };
+    for (size_t i = 0; i < n; i += NSX_BUCKET_PROPERTY_LEN) {
+        if (n - i < NSX_BUCKET_PROPERTY_LEN
+            || nsx_get16(p + i + 2) != NSX_BUCKET_PROPERTY_LEN) {
             return nsx_decode_error(error, position + i,
                                     "bad length of a property of a bucket");
-        } else if (nsx_get16(p + i) >= NSX_N_BUCKET_PROPERTIES) {
+        }
+        switch (nsx_get16(p + i)) {
+        case NSX_BUCKET_WEIGHT:
+            if (nsx_get16(p + i + 6)) {
+                return nsx_decode_error(error, position + i + 6,
+                                        "padding that isn't zero");
+            }
+            properties->weight = nsx_get16(p + i + 4);
+            break;
+        case NSX_BUCKET_WATCH_PORT:
+            properties->watch_port = nsx_get32(p + i + 4);
+            break;
+        case NSX_BUCKET_WATCH_GROUP:
+            properties->watch_group = nsx_get32(p + i + 4);
+            break;
+        default:
             return nsx_decode_error(error, position + i,
                                     "unknown property %u of a bucket",
                                     nsx_get16(p + i));
-        } else if (nsx_get16(p + i) == NSX_BUCKET_WEIGHT
-                   && nsx_get16(p + i + 6)) {
-            return nsx_decode_error(error, position + i + 6,
-                                    "padding that isn't zero");
         }
     }
     return 0;
+}
+
+void
+nsx_bucket_properties(const uint8_t *bucket, uint8_t type,
+                      struct nsx_bucket_properties *properties)
+{
+    size_t at = NSX_BUCKET_LEN + nsx_get16(bucket + 2);
+
+    nsx_bucket_properties_read(bucket + at, nsx_get16(bucket) - at, 0, type,
+                               properties, NULL);
 }
 
 static int
@@ -49,12 +77,14 @@ check_bucket(const uint8_t *p, size_t n, size_t position,
     }
 
     size_t properties = NSX_BUCKET_LEN + actions_len;
+    struct nsx_bucket_properties unused;
     int retval = nsx_actions_check(p + NSX_BUCKET_LEN, actions_len,
                                    position + NSX_BUCKET_LEN, NSX_IN_BUCKET,
                                    error);
     return (retval ? retval
-            : check_bucket_properties(p + properties, len - properties,
-                                      position + properties, error));
+            : nsx_bucket_properties_read(p + properties, len - properties,
+                                         position + properties,
+                                         NSX_GROUP_TYPE_ALL, &unused, error));
 }
 
 static int
@@ -75,22 +105,9 @@ check_buckets(const uint8_t *p, size_t n, size_t position,
             : 0);
 }
 
-static bool
-is_all_ones(const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] != 0xff) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Reads one field of a selection method at the front of the 'n' bytes at 'p'
- * and returns its length, 0 if it is wrong. */
-static size_t
-pull_selection_field(const uint8_t *p, size_t n,
-                     const struct nsx_field **field, const uint8_t **mask)
+size_t
+nsx_selection_field_pull(const uint8_t *p, size_t n,
+                         const struct nsx_field **field, const uint8_t **mask)
 {
     size_t header_len;
     bool has_mask;
@@ -102,7 +119,7 @@ pull_selection_field(const uint8_t *p, size_t n,
     }
     *mask = p + header_len;
     return (nsx_field_maskable(*field)
-            || is_all_ones(*mask, nsx_field_n_bytes(*field))
+            || nsx_is_all(*mask, nsx_field_n_bytes(*field), 0xff)
             ? header_len + nsx_field_n_bytes(*field) : 0);
 }
 
@@ -143,8 +160,8 @@ check_properties(const uint8_t *p, size_t n, size_t position,
         for (size_t i = NSX_SELECTION_LEN; i < len; ) {
             const struct nsx_field *field;
             const uint8_t *mask;
-            size_t field_len = pull_selection_field(p + i, len - i, &field,
-                                                    &mask);
+            size_t field_len = nsx_selection_field_pull(p + i, len - i,
+                                                        &field, &mask);
 
             if (!field_len) {
                 return nsx_decode_error(error, position + i, "bad field of a "
@@ -159,10 +176,9 @@ check_properties(const uint8_t *p, size_t n, size_t position,
     return 0;
 }
 
-/* Checks the parts of a group, whose lengths and pointers 'view' has. */
-static int
-check_group(const struct nsx_group_view *view, const uint8_t *msg,
-            struct nsx_error *error)
+int
+nsx_group_check(const struct nsx_group_view *view, const uint8_t *msg,
+                struct nsx_error *error)
 {
     int retval = check_buckets(view->buckets, view->buckets_len,
                                (size_t) (view->buckets - msg), error);
@@ -187,16 +203,12 @@ check_new_group(const struct nsx_group_view *view, const uint8_t *msg,
          i += nsx_get16(view->buckets + i)) {
         const uint8_t *p = view->buckets + i;
         size_t position = (size_t) (p - msg);
-        bool watches = false, weighs = false;
+        struct nsx_bucket_properties has;
 
-        for (size_t j = NSX_BUCKET_LEN + nsx_get16(p + 2); j < nsx_get16(p);
-             j += 8) {
-            bool weight = nsx_get16(p + j) == NSX_BUCKET_WEIGHT;
-
-            weighs = weighs || (weight && nsx_get16(p + j + 4));
-            watches = watches || (!weight && nsx_get32(p + j + 4) != PORT_ANY);
-        }
-        if (weighs && !select) {
+        nsx_bucket_properties(p, view->type, &has);
+        bool watches = (has.watch_port != NSX_WATCH_ANY
+                        || has.watch_group != NSX_WATCH_ANY);
+        if (has.weight && !select) {
             return nsx_decode_error(error, position, "only buckets of "
                                     "type=select have a weight");
         } else if (watches && !select && !ff) {
@@ -245,19 +257,12 @@ is_command_bucket_id(uint16_t command, uint32_t id)
             : id == NSX_BUCKET_ALL);
 }
 
-int
-nsx_group_mod_decode(const void *msg_, size_t len,
-                     struct nsx_group_view *view, struct nsx_error *error)
+void
+nsx_group_mod_view(const void *msg_, size_t len, struct nsx_group_view *view)
 {
     const uint8_t *msg = msg_;
-
-    if (len < NSX_GROUP_MOD_LEN || msg[0] != 6 || msg[1] != 15
-        || nsx_get16(msg + 2) != len) {
-        return nsx_decode_error(error, 0, "not an OpenFlow 1.5 group_mod of "
-                                "%zu bytes", len);
-    }
-
     size_t buckets_len = nsx_get16(msg + 16);
+
     *view = (struct nsx_group_view) {
         .command = nsx_get16(msg + 8),
         .type = msg[10],
@@ -265,7 +270,28 @@ nsx_group_mod_decode(const void *msg_, size_t len,
         .command_bucket_id = nsx_get32(msg + 20),
         .buckets = msg + NSX_GROUP_MOD_LEN,
         .buckets_len = buckets_len,
+        .properties = msg + NSX_GROUP_MOD_LEN + buckets_len,
+        .properties_len = len - NSX_GROUP_MOD_LEN - buckets_len,
     };
+}
+
+int
+nsx_group_mod_decode(const void *msg_, size_t len,
+                     struct nsx_group_view *view, struct nsx_error *error)
+{
+    const uint8_t *msg = msg_;
+
+    if (len < NSX_GROUP_MOD_LEN || msg[0] != NSX_OFP_VERSION
+        || msg[1] != NSX_OFPT_GROUP_MOD
+        || nsx_get16(msg + 2) != len) {
+        return nsx_decode_error(error, 0, "not an OpenFlow 1.5 group_mod of "
+                                "%zu bytes", len);
+    }
+
+    if (nsx_get16(msg + 16) > len - NSX_GROUP_MOD_LEN) {
+        return nsx_decode_error(error, 16, "bad length of a group's buckets");
+    }
+    nsx_group_mod_view(msg, len, view);
     if (!is_command(view->command)) {
         return nsx_decode_error(error, 8, "unknown command %u of a group_mod",
                                 view->command);
@@ -276,18 +302,41 @@ nsx_group_mod_decode(const void *msg_, size_t len,
                                      view->command_bucket_id)) {
         return nsx_decode_error(error, 20, "bad command_bucket_id 0x%x",
                                 view->command_bucket_id);
-    } else if (buckets_len > len - NSX_GROUP_MOD_LEN) {
-        return nsx_decode_error(error, 16, "bad length of a group's buckets");
     }
-    view->properties = view->buckets + buckets_len;
-    view->properties_len = len - NSX_GROUP_MOD_LEN - buckets_len;
 
-    int retval = check_group(view, msg, error);
+    int retval = nsx_group_check(view, msg, error);
     bool makes_group = (view->command == NSX_GROUP_ADD
                         || view->command == NSX_GROUP_MODIFY
                         || view->command == NSX_GROUP_ADD_OR_MOD);
     return (retval || !makes_group ? retval
             : check_new_group(view, msg, error));
+}
+
+int
+nsx_group_mod_encode(const struct nsx_group_view *view, uint32_t xid,
+                     struct nsx_buf *buf, struct nsx_error *error)
+{
+    size_t len = (NSX_GROUP_MOD_LEN + view->buckets_len
+                  + view->properties_len);
+
+    if (len > NSX_MESSAGE_MAX) {
+        return nsx_decode_error(error, 0, "a group_mod of %zu bytes: OpenFlow "
+                                "allows %d", len, NSX_MESSAGE_MAX);
+    }
+
+    uint8_t *p = nsx_put_zeros(buf, NSX_GROUP_MOD_LEN);
+    p[0] = NSX_OFP_VERSION;
+    p[1] = NSX_OFPT_GROUP_MOD;
+    nsx_set16(p + 2, (uint16_t) len);
+    nsx_set32(p + 4, xid);
+    nsx_set16(p + 8, view->command);
+    p[10] = view->type;
+    nsx_set32(p + 12, view->group_id);
+    nsx_set16(p + 16, (uint16_t) view->buckets_len);
+    nsx_set32(p + 20, view->command_bucket_id);
+    nsx_put(buf, view->buckets, view->buckets_len);
+    nsx_put(buf, view->properties, view->properties_len);
+    return 0;
 }
 
 int
@@ -297,7 +346,8 @@ nsx_group_desc_next(const void *msg_, size_t len, size_t *offset,
     const size_t header_len = 16, desc_len = 16;
     const uint8_t *msg = msg_;
 
-    if (len < header_len || msg[0] != 6 || msg[1] != 19
+    if (len < header_len || msg[0] != NSX_OFP_VERSION
+        || msg[1] != NSX_OFPT_MULTIPART_REPLY
         || nsx_get16(msg + 2) != len || nsx_get16(msg + 8) != 7) {
         return nsx_decode_error(error, 0, "not an OpenFlow 1.5 "
                                 "OFPMP_GROUP_DESC reply of %zu bytes", len);
@@ -332,7 +382,7 @@ nsx_group_desc_next(const void *msg_, size_t len, size_t *offset,
                                 "group", view->type);
     }
 
-    int retval = check_group(view, msg, error);
+    int retval = nsx_group_check(view, msg, error);
     if (!retval) {
         *offset += entry_len;
     }
@@ -359,124 +409,5 @@ nsx_bucket_next(const struct nsx_group_view *group, size_t *offset,
         .len = nsx_get16(p),
     };
     *offset += view->len;
-    return 0;
-}
-
-/* Printing. */
-
-static void
-format_bucket(struct nsx_buf *buf, const uint8_t *p, uint8_t type,
-              nsx_tables tables)
-{
-    size_t actions_len = nsx_get16(p + 2);
-    uint32_t weight = type == NSX_GROUP_TYPE_SELECT;
-    uint32_t watch_port = PORT_ANY, watch_group = GROUP_ANY;
-
-    for (size_t i = NSX_BUCKET_LEN + actions_len; i < nsx_get16(p); i += 8) {
-        switch ((enum nsx_bucket_property) nsx_get16(p + i)) {
-        case NSX_BUCKET_WEIGHT:
-            weight = nsx_get16(p + i + 4);
-            break;
-        case NSX_BUCKET_WATCH_PORT:
-            watch_port = nsx_get32(p + i + 4);
-            break;
-        case NSX_BUCKET_WATCH_GROUP:
-            watch_group = nsx_get32(p + i + 4);
-            break;
-        case NSX_N_BUCKET_PROPERTIES:
-            break;
-        }
-    }
-
-    nsx_printf(buf, "bucket=bucket_id:%u,", nsx_get32(p + 4));
-    if (weight != (type == NSX_GROUP_TYPE_SELECT)) {
-        nsx_printf(buf, "weight:%u,", weight);
-    }
-    if (watch_port != PORT_ANY) {
-        nsx_puts(buf, "watch_port:");
-        nsx_format_port(buf, watch_port);
-        nsx_put8(buf, ',');
-    }
-    if (watch_group != GROUP_ANY) {
-        nsx_printf(buf, "watch_group:%u,", watch_group);
-    }
-    nsx_puts(buf, "actions=");
-    nsx_actions_format(buf, p + NSX_BUCKET_LEN, actions_len, tables);
-}
-
-static void
-format_selection(struct nsx_buf *buf, const uint8_t *p)
-{
-    uint64_t param = nsx_get64(p + NSX_SELECTION_PARAM);
-    size_t len = nsx_get16(p + 2);
-    const struct nsx_field *field;
-    const uint8_t *mask;
-    size_t n_fields = 0;
-
-    nsx_printf(buf, ",selection_method=%s",
-               (const char *) p + NSX_SELECTION_METHOD);
-    if (param) {
-        nsx_printf(buf, ",selection_method_param=%llu",
-                   (unsigned long long) param);
-    }
-    if (len == NSX_SELECTION_LEN) {
-        return;
-    }
-
-    size_t first = pull_selection_field(p + NSX_SELECTION_LEN,
-                                        len - NSX_SELECTION_LEN, &field,
-                                        &mask);
-    bool several = NSX_SELECTION_LEN + first < len;
-
-    nsx_puts(buf, several ? ",fields(" : ",fields=");
-    for (size_t i = NSX_SELECTION_LEN; i < len; ) {
-        i += pull_selection_field(p + i, len - i, &field, &mask);
-        nsx_printf(buf, "%s%s", n_fields++ ? "," : "", nsx_field_name(field));
-        if (!is_all_ones(mask, nsx_field_n_bytes(field))) {
-            nsx_put8(buf, '=');
-            nsx_field_format_value(buf, field, mask, NULL);
-        }
-    }
-    if (several) {
-        nsx_put8(buf, ')');
-    }
-}
-
-int
-nsx_group_format(const struct nsx_group_view *view, nsx_tables tables,
-                 struct nsx_buf *buf, struct nsx_error *error)
-{
-    static const char *const types[NSX_N_GROUP_TYPES] = {
-        [NSX_GROUP_TYPE_ALL] = "all",
-        [NSX_GROUP_TYPE_SELECT] = "select",
-        [NSX_GROUP_TYPE_INDIRECT] = "indirect",
-        [NSX_GROUP_TYPE_FF] = "ff",
-    };
-
-    if (view->type >= NSX_N_GROUP_TYPES) {
-        return nsx_decode_error(error, 0, "unknown type %u of a group",
-                                view->type);
-    }
-
-    /* The view may come from anywhere. */
-    int retval = check_group(view, view->buckets, error);
-    if (retval) {
-        return retval;
-    }
-
-    nsx_printf(buf, "group_id=%u", view->group_id);
-    if (view->command != NSX_GROUP_INSERT_BUCKET
-        && view->command != NSX_GROUP_REMOVE_BUCKET) {
-        nsx_printf(buf, ",type=%s", types[view->type]);
-    }
-    for (size_t i = 0; i < view->properties_len;
-         i += NSX_ROUND_UP(nsx_get16(view->properties + i + 2), 8)) {
-        format_selection(buf, view->properties + i);
-    }
-    for (size_t i = 0; i < view->buckets_len;
-         i += nsx_get16(view->buckets + i)) {
-        nsx_put8(buf, ',');
-        format_bucket(buf, view->buckets + i, view->type, tables);
-    }
     return 0;
 }

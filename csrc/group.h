@@ -37,13 +37,32 @@ enum nsx_group_type {
     NSX_N_GROUP_TYPES
 };
 
-/* Properties of a bucket. */
+/* Properties of a bucket: type (16 bits), length (16), value. */
+#define NSX_BUCKET_PROPERTY_LEN 8
+
 enum nsx_bucket_property {
     NSX_BUCKET_WEIGHT,                  /* 16 bits and 16 of padding. */
     NSX_BUCKET_WATCH_PORT,              /* 32 bits. */
     NSX_BUCKET_WATCH_GROUP,             /* 32 bits. */
-    NSX_N_BUCKET_PROPERTIES
 };
+
+#define NSX_WATCH_ANY 0xffffffffu       /* OFPP_ANY, OFPG_ANY. */
+
+struct nsx_bucket_properties {
+    uint16_t weight;
+    uint32_t watch_port, watch_group;
+};
+
+/* Reads the 'n' bytes of properties at 'p', 'position' bytes into a message,
+ * of a bucket.  What isn't there has the value that Open vSwitch takes for it
+ * in a group of 'type'. */
+int nsx_bucket_properties_read(const uint8_t *p, size_t n, size_t position,
+                               uint8_t type, struct nsx_bucket_properties *,
+                               struct nsx_error *);
+
+/* Likewise of a whole bucket, which is checked. */
+void nsx_bucket_properties(const uint8_t *bucket, uint8_t type,
+                           struct nsx_bucket_properties *);
 
 /* The property of a group that has its selection method: 16 bits 0xffff, its
  * length, the experimenter, 1, 32 bits of zeros; the method's name, padded to
@@ -54,6 +73,19 @@ enum nsx_bucket_property {
 #define NSX_SELECTION_METHOD 16         /* Offset of the name... */
 #define NSX_SELECTION_METHOD_LEN 16     /* ...and its length. */
 #define NSX_SELECTION_PARAM 32          /* Offset of the parameter. */
+
+struct nsx_field;
+
+/* Reads one field of a selection method at the front of the 'n' bytes at 'p'
+ * and returns its length, 0 if it is wrong. */
+size_t nsx_selection_field_pull(const uint8_t *p, size_t n,
+                                const struct nsx_field **,
+                                const uint8_t **mask);
+
+/* Checks the parts of a group of 'msg', whose lengths and pointers the view
+ * has. */
+int nsx_group_check(const struct nsx_group_view *, const uint8_t *msg,
+                    struct nsx_error *);
 
 /* As nsx_group_parse(), with the parser's tables, holes, text (of which 'text'
  * is a part) and error.  A hole may be group_id, selection_method_param, a

@@ -35,9 +35,6 @@ size_t nsx_field_value_bits(const struct nsx_field *);
 int nsx_parse_integer(const struct nsx_parser *, const char *what,
                       struct nsx_slice, size_t n, size_t n_bits, uint8_t *p);
 
-/* "0", or "0x" and the digits of a number without leading zeros. */
-void nsx_format_hex_number(struct nsx_buf *, const uint8_t *, size_t n);
-
 /* Matches. */
 
 enum { VLAN_VID = 0x0fff, VLAN_CFI = 0x1000, VLAN_PCP = 0xe000 };

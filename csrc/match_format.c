@@ -35,29 +35,31 @@ format_item(struct nsx_buf *buf, const struct item *item,
         v = v << 8 | value[i];
         m = m << 8 | mask[i];
     }
-    nsx_printf(buf, "%s=", item->name);
+    nsx_puts(buf, item->name);
+    nsx_puts(buf, "=");
     switch ((enum style) item->style) {
     case VALUE:
         nsx_field_format_value(buf, field, value, mask);
         break;
     case TOS:
-        nsx_printf(buf, "%u", v << 2);
+        nsx_put_decimal(buf, v << 2);
         break;
     case HEX:
         nsx_printf(buf, "%#x", v);
         break;
     case DECIMAL:
-        nsx_printf(buf, "%u", v);
+        nsx_put_decimal(buf, v);
         break;
     case DECIMAL_OR_HEX:
     case ALWAYS_HEX:
         if (exact && item->style == DECIMAL_OR_HEX) {
-            nsx_printf(buf, "%u", v);
+            nsx_put_decimal(buf, v);
             break;
         }
-        nsx_printf(buf, "0x%0*x", item->n_digits, v);
+        nsx_put_hex(buf, v, item->n_digits);
         if (!exact) {
-            nsx_printf(buf, "/0x%0*x", item->n_digits, m);
+            nsx_puts(buf, "/");
+            nsx_put_hex(buf, m, item->n_digits);
         }
         break;
     }
@@ -258,7 +260,8 @@ format_protocol(struct nsx_buf *buf, const struct nsx_match *match,
     for (size_t i = 0; i < NSX_ARRAY_SIZE(protocols); i++) {
         if (protocols[i].eth_type == type
             && (!protocols[i].ip_proto || protocols[i].ip_proto == proto)) {
-            nsx_printf(buf, "%s,", protocols[i].name);
+            nsx_puts(buf, protocols[i].name);
+            nsx_puts(buf, ",");
             *type_done = true;
             *proto_done = protocols[i].ip_proto != 0;
             return;
@@ -299,7 +302,8 @@ format_tunnel(struct nsx_buf *buf, const struct nsx_match *match)
         nsx_printf(buf, "tun_flags=%coam,", set ? '+' : '-');
     }
 
-    for (size_t i = 0; i < NSX_ARRAY_SIZE(match->metadata); i++) {
+    for (size_t i = 0;
+         match->n_metadata && i < NSX_ARRAY_SIZE(match->metadata); i++) {
         const struct nsx_field *field = &nsx_fields[NSX_F_TUN_METADATA0 + i];
         size_t n = match->metadata[i].len;
         const uint8_t *value, *mask;
@@ -312,10 +316,10 @@ format_tunnel(struct nsx_buf *buf, const struct nsx_match *match)
         nsx_puts(buf, field->name);
         if (!match->metadata[i].masked || !nsx_is_all(mask, n, 0)) {
             nsx_puts(buf, "=");
-            nsx_format_hex_number(buf, value, n);
+            nsx_put_hex_bytes(buf, value, n);
             if (!nsx_is_all(mask, n, 0xff)) {
                 nsx_puts(buf, "/");
-                nsx_format_hex_number(buf, mask, n);
+                nsx_put_hex_bytes(buf, mask, n);
             }
         }
         nsx_puts(buf, ",");
@@ -430,5 +434,24 @@ nsx_match_format(struct nsx_buf *buf, const struct nsx_match *match)
     format_transport(buf, match, type);
     if (buf->size > start) {
         buf->size--;            /* The last comma. */
+    }
+}
+
+void
+nsx_match_format_priority(struct nsx_buf *buf, const struct nsx_match *match,
+                          uint16_t priority)
+{
+    if (priority == NSX_DEFAULT_PRIORITY) {
+        nsx_match_format(buf, match);
+        return;
+    }
+    nsx_puts(buf, "priority=");
+    nsx_put_decimal(buf, priority);
+    nsx_puts(buf, ",");
+
+    size_t start = buf->size;
+    nsx_match_format(buf, match);
+    if (buf->size == start) {
+        buf->size--;            /* The comma. */
     }
 }

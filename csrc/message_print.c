@@ -47,6 +47,30 @@ nsx_message_format(const void *msg, size_t len, nsx_tables tables,
     return 0;
 }
 
+int
+nsx_messages_format(const void *msgs, size_t len, nsx_tables tables,
+                    struct nsx_buf *out, struct nsx_error *error)
+{
+    const uint8_t *p = msgs;
+    size_t size = out->size;
+
+    for (size_t i = 0; i < len; ) {
+        struct nsx_header header;
+        int retval = nsx_header_decode(p + i, len - i, &header, error);
+        size_t n = retval || header.length > len - i ? len - i : header.length;
+
+        retval = nsx_message_format(p + i, n, tables, out, error);
+        if (retval) {
+            error->position += i;
+            out->size = size;
+            return retval;
+        }
+        nsx_put8(out, '\n');
+        i += n;
+    }
+    return 0;
+}
+
 /* What printers share. */
 
 const uint8_t *
@@ -96,7 +120,7 @@ known_fields(const uint8_t *p, size_t n, struct nsx_buf *match)
 }
 
 int
-nsx_print_match(struct nsx_print *p, bool loose, int priority)
+nsx_print_match(struct nsx_print *p, bool loose, uint16_t priority)
 {
     struct nsx_buf known = NSX_BUF_INITIALIZER;
     struct nsx_match match;
@@ -125,24 +149,13 @@ nsx_print_match(struct nsx_print *p, bool loose, int priority)
     }
     nsx_print_pull(p, len);
 
-    if (priority != NSX_DEFAULT_PRIORITY) {
-        nsx_printf(p->out, "priority=%d", priority);
-    }
-    size_t comma = p->out->size;
-    if (priority != NSX_DEFAULT_PRIORITY) {
-        nsx_puts(p->out, ",");
-    }
-    size_t start = p->out->size;
-    nsx_match_format(p->out, &match);
-    if (p->out->size == start) {
-        p->out->size = comma;
-    }
+    nsx_match_format_priority(p->out, &match, priority);
     return 0;
 }
 
 int
 nsx_print_fields(struct nsx_print *p, const uint8_t *fields, size_t n,
-                 int priority)
+                 uint16_t priority)
 {
     struct nsx_buf match = NSX_BUF_INITIALIZER;
     struct nsx_print q = *p;
@@ -272,7 +285,9 @@ print_header(struct nsx_print *p, const char *name)
     } else if (version != 1) {
         nsx_printf(p->out, " (OF 0x%02x)", version);
     }
-    nsx_printf(p->out, " (xid=0x%x):", p->header->xid);
+    nsx_puts(p->out, " (xid=");
+    nsx_put_hex(p->out, p->header->xid, 1);
+    nsx_puts(p->out, "):");
 }
 
 /* Prints the name and the header, and then what 'shape' prints, if the body

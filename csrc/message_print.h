@@ -4,8 +4,6 @@
 
 #include "message.h"
 
-#define NSX_DEFAULT_PRIORITY 0x8000
-
 /* One message, or the part of one that is left. */
 struct nsx_print {
     const uint8_t *msg;         /* The message: positions count from here. */
@@ -29,7 +27,7 @@ int nsx_print_fail(struct nsx_print *, const char *format, ...)
 /* Removes a match from the front, prints it, and where it has 'priority' that
  * isn't the default, puts this before it.  'loose': fields that we don't know
  * are left out. */
-int nsx_print_match(struct nsx_print *, bool loose, int priority);
+int nsx_print_match(struct nsx_print *, bool loose, uint16_t priority);
 
 /* Prints a message that is in another. */
 void nsx_print_inner(struct nsx_print *, const uint8_t *, size_t);
@@ -47,7 +45,7 @@ void nsx_print_bits_by(struct nsx_buf *, uint32_t bits,
 /* Prints bare fields, which have no header of a match, as a match.  'p' is for
  * errors and where to print. */
 int nsx_print_fields(struct nsx_print *p, const uint8_t *, size_t n,
-                     int priority);
+                     uint16_t priority);
 
 /* Removes an entry of a list from the front: 'entry' is it, all of it.  It has
  * its length, of at least 'min', 'length_at' bytes from its start. */

@@ -436,7 +436,7 @@ nsx_format_table(struct nsx_buf *buf, nsx_tables tables, uint8_t table)
     const char *name = tables ? tables[table] : NULL;
 
     if (!name) {
-        nsx_printf(buf, "%u", table);
+        nsx_put_decimal(buf, table);
     } else if (needs_quotes(name)) {
         nsx_printf(buf, "\"%s\"", name);
     } else {
@@ -513,5 +513,5 @@ nsx_format_port(struct nsx_buf *buf, uint32_t port)
         }
     }
     /* Others of the reserved range are 16 bits to Open vSwitch. */
-    nsx_printf(buf, "%u", port < PORT_MAX ? port : port & UINT16_MAX);
+    nsx_put_decimal(buf, port < PORT_MAX ? port : port & UINT16_MAX);
 }

@@ -47,11 +47,12 @@ format_flags(struct nsx_buf *buf, const struct nsx_flags *known,
         if (!(known->all >> i & 1)) {
             continue;
         } else if (exact && flags >> i & 1) {
-            nsx_printf(buf, "%s%s", first ? "" : "|", known->names[i]);
+            nsx_puts(buf, first ? "" : "|");
+            nsx_puts(buf, known->names[i]);
             first = false;
         } else if (!exact && mask >> i & 1) {
-            nsx_printf(buf, "%c%s", flags >> i & 1 ? '+' : '-',
-                       known->names[i]);
+            nsx_puts(buf, flags >> i & 1 ? "+" : "-");
+            nsx_puts(buf, known->names[i]);
         }
     }
 }
@@ -81,22 +82,6 @@ format_frag(struct nsx_buf *buf, uint8_t value, uint8_t mask)
 }
 
 /* Numbers. */
-
-static void
-format_hex(struct nsx_buf *buf, const uint8_t *p, size_t n)
-{
-    bool started = false;
-
-    for (size_t i = 0; i < n; i++) {
-        if (started || p[i]) {
-            nsx_printf(buf, started ? "%02x" : "0x%x", p[i]);
-            started = true;
-        }
-    }
-    if (!started) {
-        nsx_puts(buf, "0");
-    }
-}
 
 static uint64_t
 get_number(const uint8_t *p, size_t n)
@@ -143,7 +128,7 @@ format_ip_mask(struct nsx_buf *buf, int family, const uint8_t *p)
     int n = prefix_len(p, family == AF_INET ? 4 : 16);
 
     if (n >= 0) {
-        nsx_printf(buf, "%d", n);
+        nsx_put_decimal(buf, (uint64_t) n);
     } else {
         format_ip(buf, family, p);
     }
@@ -216,10 +201,10 @@ nsx_field_format_value(struct nsx_buf *buf, const struct nsx_field *field,
         format_frag(buf, *value, mask ? *mask : 0xff);
         return;
     case NSX_FMT_HEX:
-        format_hex(buf, value, n);
+        nsx_put_hex_bytes(buf, value, n);
         break;
     default:
-        nsx_printf(buf, "%llu", (unsigned long long) get_number(value, n));
+        nsx_put_decimal(buf, get_number(value, n));
         break;
     }
 
@@ -236,14 +221,8 @@ nsx_field_format_value(struct nsx_buf *buf, const struct nsx_field *field,
             format_ip_mask(buf, AF_INET6, mask);
             break;
         default:
-            format_hex(buf, mask, n);
+            nsx_put_hex_bytes(buf, mask, n);
             break;
         }
     }
-}
-
-void
-nsx_format_hex_number(struct nsx_buf *buf, const uint8_t *p, size_t n)
-{
-    format_hex(buf, p, n);
 }

@@ -76,6 +76,13 @@ NSX_API int nsx_flow_parse(const char *text, size_t len,
                            enum nsx_flow_command, nsx_tables,
                            struct nsx_buf *, struct nsx_error *);
 
+/* Likewise all the flows of a file: one a line, with comments from '#' on.  A
+ * line may begin with a command's name ("delete_strict table=1"); others are
+ * for 'command'. */
+NSX_API int nsx_flows_parse(const char *text, size_t len,
+                            enum nsx_flow_command, nsx_tables,
+                            struct nsx_buf *, struct nsx_error *);
+
 /* One flow of an OFPMP_FLOW_DESC reply, or of a flow_mod. Pointers point into
  * the message. */
 struct nsx_flow_view {
@@ -97,6 +104,16 @@ NSX_API int nsx_flow_mod_decode(const void *msg, size_t len,
                                 enum nsx_flow_command *,
                                 struct nsx_flow_view *, struct nsx_error *);
 
+/* Likewise one that this library made: nothing is checked. */
+NSX_API void nsx_flow_mod_view(const void *msg, size_t len,
+                               struct nsx_flow_view *);
+
+/* Appends the OFPT_FLOW_MOD that does 'command' with the flow.  Fails where
+ * that is too long for a message. */
+NSX_API int nsx_flow_mod_encode(const struct nsx_flow_view *,
+                                enum nsx_flow_command, uint32_t xid,
+                                struct nsx_buf *, struct nsx_error *);
+
 /* Reads the next flow of the OFPMP_FLOW_DESC reply of 'len' bytes at 'msg'.
  * '*offset' starts as 0 and is the caller's place in it.  Returns ENOENT, and
  * writes no error, at the end. */
@@ -108,6 +125,11 @@ NSX_API int nsx_flow_stats_next(const void *msg, size_t len, size_t *offset,
 NSX_API int nsx_flow_format(const struct nsx_flow_view *, nsx_tables,
                             bool with_cookie, bool with_stats,
                             struct nsx_buf *, struct nsx_error *);
+
+/* Likewise the flow of the OFPT_FLOW_MOD of 'len' bytes at 'msg'. */
+NSX_API int nsx_flow_mod_format(const void *msg, size_t len, nsx_tables,
+                                bool with_cookie, struct nsx_buf *,
+                                struct nsx_error *);
 
 /* A flow as a row of numbers.  'match' and 'instructions' are where those of
  * their bytes start in what the caller keeps the replies in. */
@@ -174,6 +196,15 @@ struct nsx_bucket_view {
 
 NSX_API int nsx_group_mod_decode(const void *msg, size_t len,
                                  struct nsx_group_view *, struct nsx_error *);
+
+/* Likewise one that this library made: nothing is checked. */
+NSX_API void nsx_group_mod_view(const void *msg, size_t len,
+                                struct nsx_group_view *);
+
+/* Appends the OFPT_GROUP_MOD of the view's command.  Fails where it is too
+ * long for a message. */
+NSX_API int nsx_group_mod_encode(const struct nsx_group_view *, uint32_t xid,
+                                 struct nsx_buf *, struct nsx_error *);
 NSX_API int nsx_group_desc_next(const void *msg, size_t len, size_t *offset,
                                 struct nsx_group_view *, struct nsx_error *);
 NSX_API int nsx_bucket_next(const struct nsx_group_view *, size_t *offset,
@@ -182,6 +213,10 @@ NSX_API int nsx_bucket_next(const struct nsx_group_view *, size_t *offset,
 /* Appends the group as ovs-ofctl dump-groups prints it. */
 NSX_API int nsx_group_format(const struct nsx_group_view *, nsx_tables,
                              struct nsx_buf *, struct nsx_error *);
+
+/* Likewise the group of the OFPT_GROUP_MOD of 'len' bytes at 'msg'. */
+NSX_API int nsx_group_mod_format(const void *msg, size_t len, nsx_tables,
+                                 struct nsx_buf *, struct nsx_error *);
 
 /* Meters. */
 
@@ -235,6 +270,11 @@ NSX_API int nsx_instructions_text_format(const void *instructions, size_t len,
  * does, on one line where that is one line. */
 NSX_API int nsx_message_format(const void *msg, size_t len, nsx_tables,
                                struct nsx_buf *, struct nsx_error *);
+
+/* Likewise each of the messages that the 'len' bytes at 'msgs' are, with a
+ * newline after it. */
+NSX_API int nsx_messages_format(const void *msgs, size_t len, nsx_tables,
+                                struct nsx_buf *, struct nsx_error *);
 
 /* Counts the whole messages at the front of the 'len' bytes at 'stream' and
  * sets '*used' to the bytes that they take.  Fails on a header that no message

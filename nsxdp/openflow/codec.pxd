@@ -28,5 +28,5 @@ cdef class Tables:
 cdef nsx_tables tables_pointer(Tables tables) noexcept
 
 # Raise what an error of the core says.
-cdef object raise_parse_error(nsx_error *error, bytes text)
+cdef object raise_parse_error(nsx_error *error, str text)
 cdef object raise_decode_error(nsx_error *error)

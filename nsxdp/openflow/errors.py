@@ -32,24 +32,28 @@ class ParseError(ValueError):
         The whole text.
     position
         Where it is wrong: characters from the start of the text.
+    line
+        The number of the line that the text is in its file, from 1 on; 0: none.
     """
 
-    def __init__(self, reason: str, text: str = "", position: int = 0) -> None:
+    def __init__(self, reason: str, text: str = "", position: int = 0, line: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.text = text
         self.position = position
+        self.line = line
 
     def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
         if not self.text:
-            return self.reason
+            return where + self.reason
         start = max(0, self.position - _CONTEXT)
         excerpt = self.text[start : self.position + _CONTEXT].replace("\n", " ").replace("\t", " ")
         caret = " " * (self.position - start) + "^"
-        return f"{self.reason}\n  {excerpt}\n  {caret}"
+        return f"{where}{self.reason}\n  {excerpt}\n  {caret}"
 
-    def __reduce__(self) -> tuple[type[ParseError], tuple[str, str, int]]:
-        return type(self), (self.reason, self.text, self.position)
+    def __reduce__(self) -> tuple[type[ParseError], tuple[str, str, int, int]]:
+        return type(self), (self.reason, self.text, self.position, self.line)
 
 
 class DecodeError(ValueError):

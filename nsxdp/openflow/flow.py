@@ -6,25 +6,19 @@ Bulk work doesn't come here: it is done on columns and bytes, by `nsxdp.openflow
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, replace
 from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nsxdp.openflow import codec
 from nsxdp.openflow.codec import Tables
-from nsxdp.openflow.messages import HEADER, NO_BUFFER, FlowMod, GroupMod, frame
 from nsxdp.openflow.parts import Actions, Match
 
 __all__ = ["Flow", "FlowStats", "Group"]
 
-_ANY = 0xFFFFFFFF
-_FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
-_GROUP_MOD = struct.Struct("!HBxIH2xI")
-_ALL_BUCKETS = 0xFFFFFFFF
 
-
-@dataclass(frozen=True, slots=True)
-class FlowStats:
+class FlowStats(Struct, frozen=True):
     """What a flow has done."""
 
     packets: int
@@ -33,8 +27,7 @@ class FlowStats:
     """Seconds since the flow was added."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A flow.  Two are equal if all that the switch keeps of them is, but for statistics."""
 
     table: int
@@ -49,30 +42,13 @@ class Flow:
 
     @classmethod
     def parse(cls, text: str, tables: Tables | None = None) -> Self:
-        """Read a flow in ovs-ofctl's syntax.
+        """Read a flow in ovs-ofctl's syntax; it may be one that a switch would refuse.
 
         Raises
         ------
         ParseError
         """
-        # What a switch would refuse is a flow all the same: no check of the bytes.
-        message = codec.flow_parse(text, tables=tables)
-        body = message[HEADER.size :]
-        head = _FLOW_MOD.unpack_from(body)
-        cookie, _, table, _, idle_timeout, hard_timeout, priority = head[:7]
-        match = body[_FLOW_MOD.size :]
-        end = (int.from_bytes(match[2:4], "big") + 7) // 8 * 8
-        return cls(
-            table,
-            priority,
-            Match(match[:end]),
-            match[end:],
-            cookie,
-            idle_timeout,
-            hard_timeout,
-            importance=head[11],
-            flags=head[10],
-        )
+        return cls._of(codec.flow_parse_fields(text, tables))
 
     @classmethod
     def decode(cls, message: bytes) -> Self:
@@ -106,21 +82,18 @@ class Flow:
 
     def encode(self, command: int = codec.FLOW_ADD, xid: int = 0) -> bytes:
         """The OFPT_FLOW_MOD that does ``command`` with it."""
-        head = _FLOW_MOD.pack(
-            self.cookie,
-            0,
+        fields = (
             self.table,
-            command,
+            self.priority,
+            self.match,
+            self.instructions,
+            self.cookie,
             self.idle_timeout,
             self.hard_timeout,
-            self.priority,
-            NO_BUFFER,
-            _ANY,
-            _ANY,
-            self.flags,
             self.importance,
+            self.flags,
         )
-        return frame(FlowMod.type, xid, head + self.match + self.instructions)
+        return codec.flow_mod_encode(fields, command, xid)
 
     def format(self, tables: Tables | None = None, *, cookie: bool = False) -> str:
         """The flow as ``ovs-ofctl dump-flows --no-stats`` prints it."""
@@ -134,8 +107,7 @@ class Flow:
         return self.format(cookie=self.cookie != 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """A group."""
 
     group_id: int
@@ -153,19 +125,7 @@ class Group:
         ------
         ParseError
         """
-        # What a switch would refuse is a group all the same: no check of the bytes.
-        view = memoryview(codec.group_parse(text, tables=tables))
-        group_id = kind = 0
-        buckets, properties = b"", b""
-        while len(view):
-            body = view[HEADER.size : int.from_bytes(view[2:4], "big")]
-            _, part, group_id, length, _ = _GROUP_MOD.unpack_from(body)
-            end = _GROUP_MOD.size + length
-            if not buckets:
-                kind, properties = part, bytes(body[end:])
-            buckets += body[_GROUP_MOD.size : end]
-            view = view[HEADER.size + len(body) :]
-        return cls(group_id, kind, buckets, properties)
+        return cls(*codec.group_parse_fields(text, tables))
 
     @classmethod
     def decode(cls, messages: bytes) -> Self:
@@ -203,8 +163,8 @@ class Group:
         ValueError
             The group is too long for one message.
         """
-        head = _GROUP_MOD.pack(command, self.type, self.group_id, len(self.buckets), _ALL_BUCKETS)
-        return frame(GroupMod.type, xid, head + self.buckets + self.properties)
+        fields = (self.group_id, self.type, self.buckets, self.properties)
+        return codec.group_mod_encode(fields, command, xid)
 
     def format(self, tables: Tables | None = None) -> str:
         """The group as ``ovs-ofctl dump-groups`` prints it."""

@@ -238,7 +238,7 @@ cdef class Template:
         self.text = text
         self.tables = tables
         if nsx_template_new(encoded, len(encoded), tables_pointer(tables), &self.template, &error):
-            raise_parse_error(&error, encoded)
+            raise_parse_error(&error, text)
         self.is_group = nsx_template_is_group(self.template)
         for i in range(nsx_template_n_holes(self.template)):
             name = nsx_template_hole(self.template, i, &n_bytes, &n_bits, &in_bucket)

@@ -462,14 +462,14 @@ def test_any_match_is_that_of_ovs_ofctl(codec: Codec, oracle: Oracle, matches: l
 )
 def test_any_text_is_parsed_or_refused(codec: Codec, text: str) -> None:
     try:
-        flow_mod = codec.flow(f"{text} actions=drop")
+        codec.text(codec.flow(f"{text} actions=drop"))
     except CodecError as error:
         problem = error
     else:
-        codec.text(flow_mod)
         return
-    assert problem.code == errno.EINVAL
     assert "\n" not in problem.message
+    # ovs-ofctl, too, makes a flow of ipv6_label=0x100000 and can't print it.
+    assert problem.code == errno.EINVAL or problem.message.endswith("value has too many bits")
 
 
 BIG = (
