@@ -17,7 +17,17 @@ from pathlib import Path
 from fuzz.build import BUILD, TARGETS, build
 from fuzz.seeds import write_dictionary, write_seeds
 
-TEXTS = {"actions_text", "flow_text", "group_text", "meter_text", "ovsdb", "packet_out", "template"}
+TEXTS = {
+    "actions_text",
+    "flow_text",
+    "group_text",
+    "instructions_text",
+    "match_text",
+    "meter_text",
+    "ovsdb",
+    "packet_out",
+    "template",
+}
 """Targets for which the core's words are of use."""
 
 LONGEST = dict.fromkeys(TEXTS, 400) | {"desired": 400, "ovsdb": 1000, "template": 600}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fuzz.found import FOUND
 from nsxdp.openflow import codec
-from nsxdp.openflow.errors import ParseError
+from nsxdp.openflow.errors import DecodeError, ParseError
 from nsxdp.openflow.template import Template
 
 ROOT = Path(__file__).parents[1]
@@ -200,6 +200,32 @@ def _meter_texts() -> Iterator[bytes]:
         yield from (bytes([command]) + text.encode() for command in range(3))
 
 
+def _meters() -> Iterator[bytes]:
+    for text in _parsed(codec.meter_parse):
+        yield from (codec.meter_parse(text, command) for command in range(2))
+
+
+def _match_texts() -> Iterator[bytes]:
+    for text in _parsed(codec.match_parse):
+        yield text.encode()
+    for match in _matches():
+        with suppress(DecodeError):
+            yield codec.match_format(match).encode()
+
+
+def _instructions_texts() -> Iterator[bytes]:
+    for text in flows():
+        yield text.partition("actions=")[2].encode()
+
+
+def _gathered() -> Iterator[bytes]:
+    """Programs for gathering: owners, batches, and for each its pieces and their bytes."""
+    for owners in range(7):
+        for batches in range(5):
+            pieces = bytes(32 * (piece % 8) + piece % (owners + 1) for piece in range(owners))
+            yield bytes([owners, batches]) + (bytes([len(pieces)]) + pieces + bytes(9)) * batches
+
+
 def _packet_outs() -> Iterator[bytes]:
     for text, message in _parsed(codec.packet_out_parse).items():
         yield from (text.encode(), message)
@@ -268,10 +294,14 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "desired": _programs,
     "flow": _flow_bytes,
     "flow_text": _flow_texts,
+    "gather": _gathered,
     "group": _group_bytes,
     "group_text": _group_texts,
+    "instructions_text": _instructions_texts,
     "match": _matches,
+    "match_text": _match_texts,
     "message": _messages,
+    "meter": _meters,
     "meter_text": _meter_texts,
     "ovsdb": _table_updates,
     "packet_out": _packet_outs,

@@ -204,8 +204,11 @@ check_diffs(struct nsx_desired *desired, struct input *in)
     nsx_desired_dump(desired, &dump);
     check_messages(&dump);
 
+    struct nsx_desired_size has;
     size_t n, used;
     nsx_stream_split(dump.data, dump.size, &n, &used, &error);
+    nsx_desired_size(desired, &has);
+    FUZZ_ASSERT(has.flows + has.groups == n);
     show(desired, &dump, verify, SIZE_MAX);
     FUZZ_ASSERT(!nsx_desired_diff(desired, &first, &diff, &changes, &error));
     FUZZ_ASSERT(!first.size && !changes.messages);

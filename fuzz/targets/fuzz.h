@@ -77,7 +77,7 @@ fuzz_check_error(const struct nsx_error *error, size_t len)
 /* Parses 'text' and writes what that is printed as to 'again'.  False: it
  * can't be parsed ("set_field:ANY->tcp_src", which Open vSwitch prints and
  * doesn't parse either), or what it gives is refused, as in Open vSwitch
- * ("debug_slow"; "type=indirect" without a bucket). */
+ * ("debug_slow"; "type=indirect" without a bucket; "vlan_tci=5"). */
 typedef bool fuzz_again(const struct nsx_buf *text, nsx_tables,
                         struct nsx_buf *again);
 
@@ -143,6 +143,75 @@ fuzz_group_again(const struct nsx_buf *text, nsx_tables tables,
     } else {
         ok = !nsx_group_format(&view, tables, again, &error);
         FUZZ_ASSERT(ok == (again->size != 0));
+    }
+    nsx_buf_uninit(&msg);
+    return ok;
+}
+
+static inline bool
+fuzz_match_again(const struct nsx_buf *text, nsx_tables tables,
+                 struct nsx_buf *again)
+{
+    struct nsx_buf match = NSX_BUF_INITIALIZER;
+    struct nsx_error error = fuzz_error();
+    bool ok = false;
+
+    (void) tables;
+    if (nsx_match_text_parse((const char *) text->data, text->size, &match,
+                             &error)) {
+        fuzz_check_error(&error, text->size);
+        FUZZ_ASSERT(!match.size);
+    } else {
+        ok = !nsx_match_text_format(match.data, match.size, again, &error);
+        FUZZ_ASSERT(ok || !again->size);
+    }
+    nsx_buf_uninit(&match);
+    return ok;
+}
+
+static inline bool
+fuzz_instructions_again(const struct nsx_buf *text, nsx_tables tables,
+                        struct nsx_buf *again)
+{
+    struct nsx_buf instructions = NSX_BUF_INITIALIZER;
+    struct nsx_error error = fuzz_error();
+    bool ok = false;
+
+    if (nsx_instructions_text_parse((const char *) text->data, text->size,
+                                    tables, &instructions, &error)) {
+        fuzz_check_error(&error, text->size);
+        FUZZ_ASSERT(!instructions.size);
+    } else if (nsx_instructions_text_format(instructions.data,
+                                            instructions.size, tables, again,
+                                            &error)) {
+        fuzz_check_error(&error, instructions.size);
+        FUZZ_ASSERT(!again->size);
+    } else {
+        FUZZ_ASSERT(again->size);
+        ok = true;
+    }
+    nsx_buf_uninit(&instructions);
+    return ok;
+}
+
+static inline bool
+fuzz_meter_again(const struct nsx_buf *text, nsx_tables tables,
+                 struct nsx_buf *again)
+{
+    struct nsx_buf msg = NSX_BUF_INITIALIZER;
+    struct nsx_error error = fuzz_error();
+    bool ok = false;
+
+    (void) tables;
+    if (nsx_meter_parse((const char *) text->data, text->size, NSX_METER_ADD,
+                        &msg, &error)) {
+        fuzz_check_error(&error, text->size);
+    } else if (nsx_meter_format(msg.data, msg.size, again, &error)) {
+        fuzz_check_error(&error, msg.size);
+        FUZZ_ASSERT(!again->size);
+    } else {
+        FUZZ_ASSERT(again->size);
+        ok = true;
     }
     nsx_buf_uninit(&msg);
     return ok;

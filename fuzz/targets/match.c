@@ -21,7 +21,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     FUZZ_ASSERT(len <= size);
-    nsx_match_format(&text, &match);
+    FUZZ_ASSERT(!nsx_match_text_format(data, len, &text, &error));
+    fuzz_settles(fuzz_match_again, &text, NULL);
 
     if (!nsx_match_check_vlan(&match)
         && !nsx_match_encode(NULL, &match, &wire)) {

@@ -1,28 +1,6 @@
 /* meter_text.c: a meter's text.  The first byte says what becomes of it. */
 #include "fuzz.h"
 
-static bool
-print_again(const struct nsx_buf *text, nsx_tables tables,
-            struct nsx_buf *again)
-{
-    struct nsx_buf msg = NSX_BUF_INITIALIZER;
-    struct nsx_error error = fuzz_error();
-    bool ok = false;
-
-    (void) tables;
-    if (nsx_meter_parse((const char *) text->data, text->size, NSX_METER_ADD,
-                        &msg, &error)) {
-        fuzz_check_error(&error, text->size);
-    } else if (nsx_meter_format(msg.data, msg.size, again, &error)) {
-        fuzz_check_error(&error, msg.size);
-    } else {
-        FUZZ_ASSERT(again->size);
-        ok = true;
-    }
-    nsx_buf_uninit(&msg);
-    return ok;
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -46,7 +24,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (command == NSX_METER_ADD) {
             msg.size = 0;
             nsx_put(&msg, text, size);
-            fuzz_settles(print_again, &msg, NULL);
+            fuzz_settles(fuzz_meter_again, &msg, NULL);
         }
     }
     nsx_buf_uninit(&msg);

@@ -152,15 +152,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     FUZZ_ASSERT(text);
     memcpy(text, data, len);
-    int retval = nsx_template_new(text, len, NULL, &template, &error);
+    struct input in = { data + len, size - len };
+    nsx_tables tables = (next(&in), next(&in) & 1) ? fuzz_tables() : NULL;
+    int retval = nsx_template_new(text, len, tables, &template, &error);
     free(text);
     if (retval) {
         FUZZ_ASSERT(!template);
         fuzz_check_error(&error, len);
     } else {
-        struct input in = { data + len, size - len };
-
-        next(&in);
         check(template, &in);
         nsx_template_free(template);
     }
