@@ -18,7 +18,7 @@ D       ?=
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint core lab build bench sanitize fuzz dist clean
+.PHONY: help demo test lint lab build bench sanitize coverage fuzz dist clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ build: $(READY)  ## Compile the C core and its bindings in place
 sanitize: build  ## Test the C core under address and undefined-behaviour sanitizers
 	$(say) "the C core under ASan and UBSan"
 	@$(PYTEST) tests/core tests/fuzz $(T)
+
+coverage: build  ## Show which lines of the C core no test runs; fail if they are too many
+	$(say) "the C core's lines that tests run"
+	@$(PYTHON) -m instrument.coverage $(T)
 
 fuzz: build  ## Fuzz the C core, or one target: TARGET=flow_text SECONDS=3600
 	$(say) "fuzzing"

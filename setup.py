@@ -19,13 +19,16 @@ MODULES = sorted(Path("nsxdp").glob("*/*.pyx"))
 FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
+COVERAGE = ["-O0", "--coverage"] if "NSXDP_COVERAGE" in os.environ else []
+"""To count the core's lines: ``make coverage``."""
+
 core = (
     "nsxdp",
     {
         "sources": CORE,
         "obj_deps": {"": HEADERS},
         "include_dirs": ["csrc/include", "csrc"],
-        "cflags": [*FLAGS, *WARNINGS, "-fPIC"],
+        "cflags": [*FLAGS, *WARNINGS, *COVERAGE, "-fPIC"],
     },
 )
 
@@ -35,6 +38,7 @@ extensions = [
         [str(path)],
         include_dirs=["csrc/include"],
         extra_compile_args=FLAGS,
+        extra_link_args=COVERAGE,
         depends=[*CORE, *HEADERS],
     )
     for path in MODULES

@@ -8,35 +8,30 @@ reports is reported here: ``pytest tests/core`` and ``pytest`` need nothing spec
 from __future__ import annotations
 
 import builtins
-import fcntl
 import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cffi
 import pytest
 
+from instrument.core import SOURCES, Build, build_directory, declarations
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-BUILD = ROOT / "build" / "sanitize"
-CFLAGS = [
-    "-std=c11",
+FLAGS = [
     "-O1",
     "-g",
     "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
     "-fPIC",
-    "-Icsrc/include",
-    "-Icsrc",
 ]
 REPORTS = "NSXDP_CORE_REPORTS"
 """In the child's environment: the file that its reports go to."""
@@ -50,61 +45,21 @@ TIMEOUT = 110
 # The library.
 
 
-def _newer(target: Path, sources: list[Path]) -> bool:
-    return target.exists() and target.stat().st_mtime >= max(s.stat().st_mtime for s in sources)
-
-
-def _compile(source: Path, target: Path, flags: list[str]) -> Path:
-    headers = [*ROOT.glob("csrc/*.h"), *ROOT.glob("csrc/*.def"), *ROOT.glob("csrc/include/*.h")]
-    if not _newer(target, [source, *headers]):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["gcc", *CFLAGS, *flags, "-c", str(source), "-o", str(target)],
-            check=True,
-            cwd=ROOT,
-            timeout=TIMEOUT,
-        )
-    return target
-
-
 def build_library(*, weak_hash: bool = False) -> Path:
     """Build what changed of the sanitized library and return its path.
 
     ``weak_hash``: one whose desired set has a hash so weak that nearly all keys collide.
     """
-    BUILD.mkdir(parents=True, exist_ok=True)
-    library = BUILD / ("libnsxdp-weak.so" if weak_hash else "libnsxdp.so")
-    with (BUILD / ".lock").open("w") as lock, ThreadPoolExecutor(2) as pool:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-
-        def compile_one(source: Path) -> Path:
-            if weak_hash and source.stem.startswith("desired"):
-                return _compile(source, BUILD / "weak" / f"{source.stem}.o", ["-DNSX_HASH_WEAK"])
-            return _compile(source, BUILD / f"{source.stem}.o", [])
-
-        objects = list(pool.map(compile_one, sorted(ROOT.glob("csrc/*.c"))))
-        if not _newer(library, objects):
-            subprocess.run(
-                ["gcc", *CFLAGS, "-shared", *map(str, objects), "-o", str(library)],
-                check=True,
-                cwd=ROOT,
-                timeout=TIMEOUT,
-            )
-    return library
-
-
-def declarations() -> str:
-    """The public header as cffi reads it."""
-    header = (ROOT / "csrc/include/nsxdp.h").read_text()
-    without_includes = re.sub(r"^#include.*$", "", header, flags=re.MULTILINE)
-    return subprocess.run(
-        ["gcc", "-E", "-P", "-U__GNUC__", "-"],
-        input=without_includes,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=TIMEOUT,
-    ).stdout
+    build = Build(build_directory("sanitize"), FLAGS)
+    if not weak_hash:
+        return build.library()
+    with build.locked() as pool:
+        objects = build.objects(pool)
+        for i, source in enumerate(SOURCES):
+            if source.stem.startswith("desired"):
+                weak = build.directory / "weak" / f"{source.stem}.o"
+                objects[i] = build.make(weak, [source], "-c", "-DNSX_HASH_WEAK")
+        return build.make(build.directory / "libnsxdp-weak.so", objects, "-shared")
 
 
 class Core:
