@@ -17,6 +17,7 @@ enum { CAN_EVICT = 1 << 2, CAN_TELL_VACANCY = 1 << 3 };
 enum { P_INSTRUCTIONS = 0, P_NEXT_TABLES = 2, P_WRITE_ACTIONS = 4,
        P_APPLY_ACTIONS = 6, P_MATCH = 8, P_WILDCARDS = 10,
        P_WRITE_SETFIELD = 12, P_APPLY_SETFIELD = 14, N_PROPERTIES = 16 };
+#define KNOWN 0xf5ff
 #define REQUIRED 0x5555
 
 struct fields {
@@ -129,10 +130,9 @@ read_property(struct features *f, const struct nsx_property *p)
     case P_APPLY_ACTIONS:
         return read_ids(*p, &does->apply.actions);
     case P_MATCH:
-        return p->type == P_MATCH && read_fields(*p, &f->match, &f->mask);
+        return read_fields(*p, &f->match, &f->mask);
     case P_WILDCARDS:
-        return (p->type == P_WILDCARDS
-                && read_fields(*p, &f->wildcard, NULL));
+        return read_fields(*p, &f->wildcard, NULL);
     case P_WRITE_SETFIELD:
         return read_fields(*p, &does->write.set, NULL);
     default:
@@ -205,7 +205,7 @@ pull_features(struct nsx_print *p, struct features *f)
         if (!nsx_property_pull(&entry.p, &entry.n, &property)) {
             return nsx_property_fail(&entry, start);
         }
-        if (property.type < N_PROPERTIES) {
+        if (property.type < N_PROPERTIES && KNOWN & 1u << property.type) {
             if (seen & 1u << property.type || !read_property(f, &property)) {
                 entry.p = start;
                 return nsx_print_fail(&entry, "table's property %u is wrong",

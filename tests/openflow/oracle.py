@@ -13,6 +13,10 @@ TIMEOUT = 60
 """Seconds for one run of ovs-ofctl."""
 
 
+ARGUMENT = 50_000
+"""Bytes of a message that still fit on a command line."""
+
+
 class Oracle:
     """ovs-ofctl, without a switch."""
 
@@ -48,7 +52,12 @@ class Oracle:
 
     def print(self, message: bytes) -> str:
         """'message' as ofp-print prints it."""
-        return self.run("ofp-print", message.hex()).stdout
+        if len(message) < ARGUMENT:
+            return self.run("ofp-print", message.hex()).stdout
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(message)
+            file.flush()
+            return self.run("ofp-parse", file.name).stdout
 
     def print_flows(self, flow_mods: Sequence[bytes]) -> list[str]:
         """The flows of 'flow_mods' as a dump with statistics (all zero) has them."""
