@@ -219,15 +219,15 @@ nsx_print_flow_reply(struct nsx_print *p)
     size_t offset = 0;
     int retval;
 
-    while (!(retval = nsx_flow_stats_next(p->msg, p->header->length, &offset,
-                                          &flow, p->error))) {
-        nsx_puts(p->out, "\n ");
-        retval = nsx_flow_format(&flow, p->tables, true, true, p->out,
-                                 p->error);
-        if (retval) {
-            return retval;
+    do {
+        retval = nsx_flow_stats_next(p->msg, p->header->length, &offset,
+                                     &flow, p->error);
+        if (!retval) {
+            nsx_puts(p->out, "\n ");
+            retval = nsx_flow_format(&flow, p->tables, true, true, p->out,
+                                     p->error);
         }
-    }
+    } while (!retval);
     return retval == ENOENT ? 0 : retval;
 }
 
@@ -280,9 +280,6 @@ nsx_print_group_mod(struct nsx_print *p)
     case NSX_GROUP_ADD_OR_MOD:
         nsx_puts(p->out, "ADD_OR_MOD ");
         break;
-    default:
-        nsx_printf(p->out, "cmd:%u ", group.command);
-        break;
     }
     return nsx_group_format(&group, p->tables, p->out, p->error);
 }
@@ -309,13 +306,13 @@ nsx_print_group_reply(struct nsx_print *p)
     size_t offset = 0;
     int retval;
 
-    while (!(retval = nsx_group_desc_next(p->msg, p->header->length, &offset,
-                                          &group, p->error))) {
-        nsx_puts(p->out, "\n ");
-        retval = nsx_group_format(&group, p->tables, p->out, p->error);
-        if (retval) {
-            return retval;
+    do {
+        retval = nsx_group_desc_next(p->msg, p->header->length, &offset,
+                                     &group, p->error);
+        if (!retval) {
+            nsx_puts(p->out, "\n ");
+            retval = nsx_group_format(&group, p->tables, p->out, p->error);
         }
-    }
+    } while (!retval);
     return retval == ENOENT ? 0 : retval;
 }

@@ -155,7 +155,7 @@ nsx_print_match(struct nsx_print *p, bool loose, uint16_t priority)
 
 int
 nsx_print_fields(struct nsx_print *p, const uint8_t *fields, size_t n,
-                 uint16_t priority)
+                 bool loose, uint16_t priority)
 {
     struct nsx_buf match = NSX_BUF_INITIALIZER;
     struct nsx_print q = *p;
@@ -167,7 +167,7 @@ nsx_print_fields(struct nsx_print *p, const uint8_t *fields, size_t n,
     nsx_pad(&match, 0, 8);
     q.msg = q.p = match.data;
     q.n = match.size;
-    retval = nsx_print_match(&q, true, priority);
+    retval = nsx_print_match(&q, loose, priority);
     nsx_buf_uninit(&match);
     if (retval) {
         p->error->position = (size_t) (fields - p->msg);

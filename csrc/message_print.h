@@ -42,10 +42,10 @@ void nsx_print_bits_by(struct nsx_buf *, uint32_t bits,
                        const char *const *names, size_t n_names,
                        char separator);
 
-/* Prints bare fields, which have no header of a match, as a match.  'p' is for
- * errors and where to print. */
+/* Prints bare fields, which have no header of a match, as nsx_print_match()
+ * does.  'p' is for errors and where to print. */
 int nsx_print_fields(struct nsx_print *p, const uint8_t *, size_t n,
-                     uint16_t priority);
+                     bool loose, uint16_t priority);
 
 /* Removes an entry of a list from the front: 'entry' is it, all of it.  It has
  * its length, of at least 'min', 'length_at' bytes from its start. */

@@ -323,15 +323,12 @@ nsx_meter_format(const void *msg, size_t len, struct nsx_buf *buf,
         return retval;
     }
 
-    /* Without the message's name, its command, and the last newline. */
+    /* Without the message's name and its command. */
     size_t at = start;
     while (at + 6 < buf->size && memcmp(buf->data + at, "meter=", 6)) {
         at++;
     }
     memmove(buf->data + start, buf->data + at, buf->size - at);
     buf->size -= at - start;
-    while (buf->size > start && strchr(" \n", buf->data[buf->size - 1])) {
-        buf->size--;
-    }
     return 0;
 }

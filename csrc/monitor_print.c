@@ -91,7 +91,8 @@ nsx_print_nx_flow_removed(struct nsx_print *p)
                               match_len, p->n);
     }
     nsx_puts(p->out, " ");
-    retval = nsx_print_fields(p, p->p, match_len, nsx_get16(fr + 8));
+    retval = nsx_print_fields(p, p->p, match_len, false,
+                              nsx_get16(fr + 8));
     if (!retval) {
         print_removal(p->out, fr[10]);
         print_removed(p, &(struct removed) {

@@ -69,7 +69,7 @@ nsx_print_packet_in2(struct nsx_print *p)
                at[PIN_FULL_LEN] ? nsx_get32(at[PIN_FULL_LEN]) : n[PIN_PACKET]);
     if (at[PIN_METADATA]) {
         int retval = nsx_print_fields(p, at[PIN_METADATA], n[PIN_METADATA],
-                                      NSX_DEFAULT_PRIORITY);
+                                      true, NSX_DEFAULT_PRIORITY);
 
         if (retval) {
             return retval;
@@ -107,7 +107,8 @@ nsx_print_nx_packet_in(struct nsx_print *p)
         return nsx_print_fail(p, "packet-in is cut off before the packet");
     }
     nsx_print_packet_source(p, pi[7], nsx_get64(pi + 8), nsx_get16(pi + 4));
-    retval = nsx_print_fields(p, p->p, match_len, NSX_DEFAULT_PRIORITY);
+    retval = nsx_print_fields(p, p->p, match_len, true,
+                              NSX_DEFAULT_PRIORITY);
     if (!retval) {
         nsx_print_pull(p, padded);
         nsx_print_packet_data(p, nsx_get32(pi), nsx_get16(pi + 4), pi[6]);

@@ -51,6 +51,9 @@ nsx_print_group_stats_reply(struct nsx_print *p)
         }
 
         const uint8_t *g = nsx_print_pull(&entry, GROUP_STATS_LEN);
+        if (entry.n % BUCKET_STATS_LEN) {
+            return nsx_print_fail(&entry, "group's statistics are cut off");
+        }
         nsx_printf(p->out, "\n group_id=%u,", nsx_get32(g + 4));
         if (nsx_get32(g + 32) != UINT32_MAX) {
             nsx_puts(p->out, "duration=");
@@ -60,7 +63,7 @@ nsx_print_group_stats_reply(struct nsx_print *p)
         nsx_printf(p->out, "ref_count=%u,packet_count=%llu,byte_count=%llu",
                    nsx_get32(g + 8), (unsigned long long) nsx_get64(g + 16),
                    (unsigned long long) nsx_get64(g + 24));
-        for (unsigned int i = 0; entry.n >= BUCKET_STATS_LEN; i++) {
+        for (unsigned int i = 0; entry.n; i++) {
             const uint8_t *b = nsx_print_pull(&entry, BUCKET_STATS_LEN);
 
             if (nsx_get64(b) != UINT64_MAX) {
