@@ -18,7 +18,7 @@ D       ?=
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lab build bench sanitize coverage fuzz dist clean
+.PHONY: help demo test lint lab build docs bench sanitize coverage fuzz dist clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ lint: $(READY) $(MYPY)  ## Check style and types only
 build: $(READY)  ## Compile the C core and its bindings in place
 	$(say) "the C core and its bindings"
 	@flock .build.lock $(PYTHON) setup.py -q build_ext --inplace
+
+docs: build  ## Write the pages of docs/ that come from the code: reference, commands, man pages
+	$(say) "pages of docs/"
+	@$(PYTHON) -m pages
 
 sanitize: build  ## Test the C core under address and undefined-behaviour sanitizers
 	$(say) "the C core under ASan and UBSan"
@@ -67,7 +71,7 @@ clean:  ## Remove what was built, but for .venv
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find nsxdp -name '*.so' -delete
 	find nsxdp -name '*.pyx' | sed 's/pyx$$/c/' | xargs -r rm -f
-	find nsxdp agents bench examples tests -name __pycache__ -prune -exec rm -rf {} +
+	find nsxdp agents bench examples pages tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml scripts/bootstrap
 	@VENV=$(VENV) scripts/bootstrap

@@ -75,6 +75,10 @@ class Bridge:
 
     Attributes
     ----------
+    name
+        The bridge's.
+    external_ids
+        The bridge's.
     datapath_id
         16 hexadecimal digits; empty as long as ovs-vswitchd hasn't made the bridge.
     protocols
@@ -137,7 +141,19 @@ class BridgeChanged:
 
 @dataclass(frozen=True, slots=True)
 class LocalPod:
-    """A pod behind a port of the bridge."""
+    """A pod behind a port of the bridge.
+
+    Attributes
+    ----------
+    iface_id
+        Who it is: ``NAMESPACE/POD``, or any other name.
+    mac
+        In lower case, with colons.
+    ips
+        Its addresses; none as long as none is known.
+    ofport
+        The port's OpenFlow number.
+    """
 
     iface_id: str
     mac: str
@@ -152,6 +168,13 @@ def local_pod(port: Port) -> LocalPod | None:
     ------
     ValueError
         The port's ``external_ids`` can't be understood; the message names the port and the value.
+
+    Examples
+    --------
+    >>> from nsxdp.bridge import Port, local_pod
+    >>> ids = {"iface-id": "default/web", "attached-mac": "0A:58:0A:F4:00:02"}
+    >>> local_pod(Port("web", 1, "fe:00:00:00:00:01", ids))
+    LocalPod(iface_id='default/web', mac='0a:58:0a:f4:00:02', ips=(), ofport=1)
     """
     iface_id = port.external_ids.get("iface-id", "")
     if not iface_id:
@@ -200,6 +223,13 @@ def require_openflow15(name: str, protocols: Collection[str]) -> None:
     """See that a bridge speaks OpenFlow 1.5, from its ``protocols`` column.
 
     Open vSwitch speaks it by default from 2.8 on, so nothing said is enough.
+
+    Parameters
+    ----------
+    name
+        The bridge's, for the message.
+    protocols
+        The column's values, such as ``OpenFlow15``.
 
     Raises
     ------

@@ -13,6 +13,8 @@ from nsxdp.transport import Tls
 __all__ = ["BRIDGE_WATCHES", "DATABASE", "BridgeView", "open_bridge"]
 
 DATABASE = "Open_vSwitch"
+"""The database's name."""
+
 
 BRIDGE_WATCHES = (
     Watch("Open_vSwitch", ("ovs_version",)),
@@ -49,6 +51,11 @@ class BridgeView:
     ------
     BridgeError
         There is no such bridge; the message names those that there are.
+
+    Attributes
+    ----------
+    client, name
+        As they were given.
     """
 
     def __init__(self, client: Client, name: str) -> None:
@@ -193,9 +200,13 @@ async def open_bridge(
     Parameters
     ----------
     remote
-        Of the OVSDB server.
+        Of the OVSDB server: ``unix:/var/run/openvswitch/db.sock``, say.
+    name
+        The bridge's.
+    tls
+        Our files, for an ``ssl:`` remote.
     timeout
-        Seconds, as of `Client`.
+        Seconds, as of `nsxdp.ovsdb.Client`.
 
     Raises
     ------
@@ -203,6 +214,21 @@ async def open_bridge(
         The database can't be reached or read.
     BridgeError
         There is no such bridge; the message names those that there are.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.bridge import local_pods
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.switch import open_bridge
+    >>> async def main(node):
+    ...     async with open_bridge(node.ovsdb, node.bridge) as view:
+    ...         pods, problems = local_pods(view.bridge)
+    ...         print([pod.iface_id for pod in pods], view.bridge.local_port.name)
+    >>> with Node() as node:
+    ...     pod = node.add_pod("web")
+    ...     asyncio.run(main(node))
+    ['default/web'] br-int
     """
     async with Client(remote, DATABASE, BRIDGE_WATCHES, tls=tls, timeout=timeout) as client:
         view = BridgeView(client, name)

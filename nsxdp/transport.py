@@ -42,11 +42,20 @@ class RemoteError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a server listens."""
+    """Where a server listens; ``str()`` is what `parse_remote` reads.
+
+    Attributes
+    ----------
+    kind
+        How one speaks to it.
+    path
+        The socket's file, where ``kind`` is unix; of an abstract one, ``@`` and its name.
+    host, port
+        The TCP port's address, where it isn't.
+    """
 
     kind: Literal["unix", "tcp", "ssl"]
     path: str = ""
-    """The socket's file, where ``kind`` is unix."""
     host: str = ""
     port: int = 0
 
@@ -63,6 +72,13 @@ class Tls:
 
     Like Open vSwitch, we ask that the peer's certificate is signed by ``ca_cert`` and don't compare
     its name with the address: the authority is a private one.
+
+    Attributes
+    ----------
+    private_key, certificate
+        Ours.
+    ca_cert
+        Of the authority that signed the peer's certificate.
     """
 
     private_key: Path
@@ -70,7 +86,7 @@ class Tls:
     ca_cert: Path
 
     def context(self) -> ssl.SSLContext:
-        """Read the files.
+        """Read the files; what asyncio takes as ``ssl``.
 
         Raises
         ------
@@ -110,6 +126,14 @@ def parse_remote(text: str, default_port: int = 0) -> Remote:
     ------
     ValueError
         It is none of these.
+
+    Examples
+    --------
+    >>> from nsxdp.transport import parse_remote
+    >>> parse_remote("ssl:[fd00::1]", 6640)
+    Remote(kind='ssl', path='', host='fd00::1', port=6640)
+    >>> print(parse_remote("tcp:10.0.0.1:6653"))
+    tcp:10.0.0.1:6653
     """
     kind, _, rest = text.partition(":")
     if kind == "unix":
@@ -146,6 +170,15 @@ async def open_protocol(
 ) -> tuple[asyncio.Transport, _Protocol]:
     """Connect an asyncio protocol to a remote.
 
+    Parameters
+    ----------
+    factory
+        Makes the protocol, as for ``loop.create_connection``.
+    tls
+        Our files; needed where the remote is an ``ssl:``.
+    connect_timeout
+        Seconds for the connection to be made, with its TLS handshake.
+
     Raises
     ------
     RemoteError
@@ -172,7 +205,16 @@ async def open_stream(
     connect_timeout: float = CONNECT_TIMEOUT,
     limit: int = 1 << 16,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect a reader and a writer to a remote; ``limit`` bounds the reader's buffer, in bytes.
+    """Connect a reader and a writer to a remote.
+
+    Parameters
+    ----------
+    tls
+        Our files; needed where the remote is an ``ssl:``.
+    connect_timeout
+        Seconds for the connection to be made, with its TLS handshake.
+    limit
+        Of the reader's buffer, in bytes.
 
     Raises
     ------

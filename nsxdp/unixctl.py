@@ -29,6 +29,13 @@ class UnixctlError(Exception):
 def control_socket(directory: Path, daemon: str = "ovs-vswitchd") -> Path:
     """The control socket of the 'daemon' that runs in Open vSwitch's run 'directory'.
 
+    Parameters
+    ----------
+    directory
+        Such as ``/var/run/openvswitch``.
+    daemon
+        ``ovs-vswitchd`` or ``ovsdb-server``.
+
     Raises
     ------
     UnixctlError
@@ -46,10 +53,27 @@ async def call(
 ) -> str:
     """The daemon's answer to 'command', of at most 'most' bytes, within 'seconds'.
 
+    Parameters
+    ----------
+    socket
+        See `control_socket`.
+    command, arguments
+        As ``ovs-appctl`` takes them.
+
     Raises
     ------
     UnixctlError
         The daemon can't be reached, doesn't answer in time, or refuses.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.unixctl import call, control_socket
+    >>> with Node() as node:
+    ...     socket = control_socket(node.ovs.directory)
+    ...     print(asyncio.run(call(socket, "version")))
+    ovs-vswitchd (Open vSwitch) ...
     """
     where = f"unix:{socket}: {command}"
     request = msgspec.json.encode({"method": command, "params": arguments, "id": 0})

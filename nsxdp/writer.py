@@ -47,7 +47,17 @@ _SHOWN: Final = 16
 
 
 class Owned(Protocol):
-    """What owners need from now on (see `DesiredSet.replace`)."""
+    """What owners need from now on: the arguments of `DesiredSet.replace`.
+
+    Attributes
+    ----------
+    owners
+        Numbers, shape (n,).
+    messages
+        All messages, one owner's after the other's.
+    ends
+        Where each owner's messages end, shape (n,).
+    """
 
     owners: NDArray[np.uint64]
     messages: bytes
@@ -96,6 +106,28 @@ class Writer:
         Told of each commit.
     on_refusal
         Told of each message or commit that the switch refused.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.openflow import Connection, DesiredSet
+    >>> from nsxdp.pipeline.compiled import Compiled
+    >>> from nsxdp.pipeline.forwarding import BASE
+    >>> from nsxdp.transport import parse_remote
+    >>> from nsxdp.writer import Writer
+    >>> async def main(address):
+    ...     async with Connection(parse_remote(address)) as connection:
+    ...         writer = Writer(connection, DesiredSet(0x6E01, 0x4000_0000, 0x7FFF_FFFF))
+    ...         work = asyncio.create_task(writer.run())
+    ...         pieces = [(template.stamp(), [0]) for template in BASE]
+    ...         writer.replace(Compiled([42], pieces))
+    ...         await writer.settled()
+    ...         print(writer.desired)
+    ...         work.cancel()
+    >>> with Node() as node:
+    ...     asyncio.run(main(node.mgmt))
+    <DesiredSet 0x6e01: 1 owners, 17 flows, 0 groups>
     """
 
     def __init__(

@@ -1,8 +1,10 @@
 """What is written for people is true: pages that are generated are fresh, examples run as shown."""
 
 import contextlib
+import functools
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -10,12 +12,15 @@ import pytest
 import yaml
 
 from nsxdp.lab import tools
-from nsxdp_agents.kube_proxy.document import CONFIGURATION_KEYS, manual
 from nsxdp_agents.kube_proxy.options import Options, read_options
+from pages.kube_proxy import CONFIGURATION_KEYS, manual
+from pages.markdown import slug
+from pages.written import FOLDERS
+from pages.written import PAGES as WRITTEN
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def examples() -> dict[str, str]:
@@ -28,11 +33,15 @@ def examples() -> dict[str, str]:
     return found
 
 
-def test_the_manual_page_is_fresh() -> None:
-    page = (ROOT / "docs" / "nsx-kube-proxy.md").read_text()
-    assert page == manual(), (
-        "stale; write it anew: python -m nsxdp_agents.kube_proxy.document > docs/nsx-kube-proxy.md"
-    )
+@pytest.mark.parametrize("page", WRITTEN)
+def test_a_page_that_is_written_from_the_code_is_fresh(page: str) -> None:
+    assert (ROOT / page).read_text() == WRITTEN[page](), "stale; write it anew: make docs"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_of_written_pages_has_no_others(folder: str) -> None:
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*")}
+    assert found <= set(WRITTEN)
 
 
 def test_the_configuration_file_of_the_manual_page_can_be_used(tmp_path: Path) -> None:
@@ -78,10 +87,28 @@ def test_an_example_of_the_readme_prints_what_it_says(heading: str) -> None:
     assert printed.getvalue().splitlines() == expected
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    wrong = []
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]+))?\)", text):
+        there = page.parent / target if target else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            wrong.append(f"{target}#{anchor}")
+    assert wrong == []
+
+
+@functools.cache
+def anchors(page: Path) -> set[str]:
+    """Where a forge lets links lead to: the headings, of equal ones the further ones numbered."""
+    found: Counter[str] = Counter()
+    names = set()
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        name = slug(heading)
+        names.add(f"{name}-{found[name]}" if found[name] else name)
+        found[name] += 1
+    return names
 
 
 def test_the_readme_names_only_make_targets_that_there_are() -> None:

@@ -41,11 +41,14 @@ def run(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration file (KubeProxyConfiguration). Flags override it."),
+        typer.Option(
+            metavar="FILE", help="Configuration file (KubeProxyConfiguration). Flags override it."
+        ),
     ] = None,
     kubeconfig: Annotated[
         str | None,
         typer.Option(
+            metavar="FILE",
             help="Follow the API server of this kubeconfig. Without a source: in-cluster.",
             rich_help_panel=_SOURCE,
         ),
@@ -53,6 +56,7 @@ def run(
     manifests: Annotated[
         str | None,
         typer.Option(
+            metavar="DIRECTORY",
             help="Follow the YAML and JSON manifests of this directory: no cluster is needed.",
             rich_help_panel=_SOURCE,
         ),
@@ -62,6 +66,7 @@ def run(
         typer.Option(
             "--node-name",
             "--hostname-override",
+            metavar="NAME",
             help="This node, as its Node object is named.",
             show_default="the host's name",
             rich_help_panel=_SOURCE,
@@ -70,6 +75,7 @@ def run(
     service_proxy_name: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="Serve the Services with this label service.kubernetes.io/service-proxy-name, "
             "instead of those without the label.",
             rich_help_panel=_SOURCE,
@@ -78,6 +84,7 @@ def run(
     ovsdb: Annotated[
         str | None,
         typer.Option(
+            metavar="REMOTE",
             help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT.",
             show_default=_DEFAULTS.ovsdb,
             rich_help_panel=_SWITCH,
@@ -86,6 +93,7 @@ def run(
     bridge: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="The bridge that the node's pods are on.",
             show_default=_DEFAULTS.bridge,
             rich_help_panel=_SWITCH,
@@ -94,6 +102,7 @@ def run(
     openflow: Annotated[
         str | None,
         typer.Option(
+            metavar="REMOTE",
             help="Where the bridge listens for OpenFlow.",
             show_default="BRIDGE.mgmt beside the database's socket",
             rich_help_panel=_SWITCH,
@@ -101,14 +110,33 @@ def run(
     ] = None,
     private_key: Annotated[
         str | None,
-        typer.Option("-p", "--private-key", help="For ssl:.", rich_help_panel=_SWITCH),
+        typer.Option(
+            "-p",
+            "--private-key",
+            metavar="FILE",
+            help="Our key, in PEM, for ssl:.",
+            rich_help_panel=_SWITCH,
+        ),
     ] = None,
     certificate: Annotated[
         str | None,
-        typer.Option("-c", "--certificate", help="For ssl:.", rich_help_panel=_SWITCH),
+        typer.Option(
+            "-c",
+            "--certificate",
+            metavar="FILE",
+            help="Our certificate, in PEM, for ssl:.",
+            rich_help_panel=_SWITCH,
+        ),
     ] = None,
     ca_cert: Annotated[
-        str | None, typer.Option("-C", "--ca-cert", help="For ssl:.", rich_help_panel=_SWITCH)
+        str | None,
+        typer.Option(
+            "-C",
+            "--ca-cert",
+            metavar="FILE",
+            help="The CA that signed the servers' certificates, for ssl:.",
+            rich_help_panel=_SWITCH,
+        ),
     ] = None,
     host_routes: Annotated[
         bool | None,
@@ -122,6 +150,7 @@ def run(
     sync_period: Annotated[
         float | None,
         typer.Option(
+            metavar="SECONDS",
             help="Seconds between two comparisons of the switch with what it should have.",
             show_default=f"{_DEFAULTS.sync_period:g}",
             rich_help_panel=_SWITCH,
@@ -130,6 +159,7 @@ def run(
     healthz_bind_address: Annotated[
         str | None,
         typer.Option(
+            metavar="ADDRESS",
             help="HOST:PORT of /healthz and /livez; empty: none.",
             show_default=_DEFAULTS.healthz_bind_address,
             rich_help_panel=_PROCESS,
@@ -138,6 +168,7 @@ def run(
     metrics_bind_address: Annotated[
         str | None,
         typer.Option(
+            metavar="ADDRESS",
             help="HOST:PORT of /metrics; empty: none.",
             show_default=_DEFAULTS.metrics_bind_address,
             rich_help_panel=_PROCESS,
@@ -145,11 +176,19 @@ def run(
     ] = None,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(show_default=_DEFAULTS.log_format, rich_help_panel=_PROCESS),
+        typer.Option(
+            help="How lines of the log are written.",
+            show_default=_DEFAULTS.log_format,
+            rich_help_panel=_PROCESS,
+        ),
     ] = None,
     log_level: Annotated[
         LogLevel | None,
-        typer.Option(show_default=_DEFAULTS.log_level, rich_help_panel=_PROCESS),
+        typer.Option(
+            help="What is logged: this, and what is worse.",
+            show_default=_DEFAULTS.log_level,
+            rich_help_panel=_PROCESS,
+        ),
     ] = None,
     cleanup: Annotated[
         bool,
@@ -160,7 +199,8 @@ def run(
         ),
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Serve Kubernetes Services on an Open vSwitch bridge, in place of kube-proxy.
@@ -168,9 +208,13 @@ def run(
     Each Service port becomes a select group whose buckets translate a connection's first packet
     to an endpoint (conntrack NAT). The flows stay when the process ends, and go on working.
 
-    * In a pod of a cluster: `nsx-kube-proxy --node-name "$NODE_NAME"`
-    * Without a cluster: `nsx-kube-proxy --manifests examples/manifests --bridge br0`
-    * Only to look: `nsx-kube-proxy render examples/manifests`
+    In a pod of a cluster; without a cluster; and only to look:
+
+    ```
+    nsx-kube-proxy --node-name "$NODE_NAME"
+    nsx-kube-proxy --manifests examples/manifests --bridge br0
+    nsx-kube-proxy render examples/manifests
+    ```
     """
     if context.invoked_subcommand is not None:
         return
@@ -200,7 +244,7 @@ def render(
     manifests: Annotated[Path, typer.Argument(help="A directory of manifests, or one file.")],
     node_name: Annotated[
         str | None,
-        typer.Option(help="Render for this node.", show_default="the host's name"),
+        typer.Option(metavar="NAME", help="Render for this node.", show_default="the host's name"),
     ] = None,
     names: Annotated[
         bool | None,
@@ -211,7 +255,12 @@ def render(
         ),
     ] = None,
 ) -> None:
-    """Print the groups and flows for some manifests in ovs-ofctl's syntax. Touches no switch."""
+    """Print the groups and flows for some manifests in ovs-ofctl's syntax. Touches no switch.
+
+    ```
+    nsx-kube-proxy render examples/manifests
+    ```
+    """
     from nsxdp.k8s.errors import KubernetesError
     from nsxdp.pipeline.tables import TABLES
     from nsxdp_agents.kube_proxy.logs import configure

@@ -42,13 +42,15 @@ struct nsx_buf {
     size_t allocated;           /* Bytes at 'data'. */
 };
 
+/* An empty buffer, as a value. */
 #define NSX_BUF_INITIALIZER { NULL, 0, 0 }
 
+/* Makes a buffer empty; frees its memory. */
 NSX_API void nsx_buf_init(struct nsx_buf *);
 NSX_API void nsx_buf_uninit(struct nsx_buf *);
 
+/* What is wrong, and where.  Written only where a function fails. */
 #define NSX_ERROR_MAX 256
-
 struct nsx_error {
     char message[NSX_ERROR_MAX];  /* One line, without a final newline. */
     size_t position;              /* Byte offset in the text or message. */
@@ -61,7 +63,8 @@ typedef const char *const *nsx_tables;
 
 /* Flows. */
 
-enum nsx_flow_command {         /* As OpenFlow's OFPFC_*. */
+/* What a flow_mod does: OpenFlow's OFPFC_*. */
+enum nsx_flow_command {
     NSX_FLOW_ADD = 0,
     NSX_FLOW_MODIFY = 1,
     NSX_FLOW_MODIFY_STRICT = 2,
@@ -158,7 +161,8 @@ NSX_API int nsx_flow_row_format(const void *data, size_t len,
 
 /* Groups. */
 
-enum nsx_group_command {        /* As OpenFlow 1.5's OFPGC15_*. */
+/* What a group_mod does: OpenFlow 1.5's OFPGC15_*. */
+enum nsx_group_command {
     NSX_GROUP_ADD = 0,
     NSX_GROUP_MODIFY = 1,
     NSX_GROUP_DELETE = 2,
@@ -188,12 +192,17 @@ struct nsx_group_view {
     size_t properties_len;
 };
 
+/* One bucket of a group.  Pointers point into the message. */
 struct nsx_bucket_view {
     uint32_t bucket_id;
     const uint8_t *bucket;              /* The whole struct ofp15_bucket. */
     size_t len;
 };
 
+/* Reads the OFPT_GROUP_MOD of 'len' bytes at 'msg'; the next group of an
+ * OFPMP_GROUP_DESC reply; the next bucket of a group.  '*offset' starts as 0
+ * and is the caller's place.  The latter two return ENOENT, and write no
+ * error, at the end. */
 NSX_API int nsx_group_mod_decode(const void *msg, size_t len,
                                  struct nsx_group_view *, struct nsx_error *);
 
@@ -220,7 +229,8 @@ NSX_API int nsx_group_mod_format(const void *msg, size_t len, nsx_tables,
 
 /* Meters. */
 
-enum nsx_meter_command {        /* As OpenFlow's OFPMC_*. */
+/* What a meter_mod does: OpenFlow's OFPMC_*. */
+enum nsx_meter_command {
     NSX_METER_ADD = 0,
     NSX_METER_MODIFY = 1,
     NSX_METER_DELETE = 2,
@@ -301,6 +311,7 @@ NSX_API const char *nsx_error_name(uint16_t type, uint16_t code,
 /* Templates: one flow or group in ovs-ofctl's syntax, with '{name}' where a
  * column's values go. */
 
+/* A template, made by nsx_template_new() and freed by nsx_template_free(). */
 struct nsx_template;
 
 /* A flow's template stamps OFPT_FLOW_MODs that add it.  A group's has exactly
@@ -311,6 +322,7 @@ NSX_API int nsx_template_new(const char *text, size_t len, nsx_tables,
                              struct nsx_template **, struct nsx_error *);
 NSX_API void nsx_template_free(struct nsx_template *);
 
+/* Whether it stamps groups, and how many holes it has. */
 NSX_API bool nsx_template_is_group(const struct nsx_template *);
 NSX_API size_t nsx_template_n_holes(const struct nsx_template *);
 
@@ -368,6 +380,8 @@ NSX_API int nsx_gather(const struct nsx_batch *, size_t n_batches,
 
 /* The desired set: what each owner needs on one switch. */
 
+/* A set, made by nsx_desired_new() and freed by nsx_desired_free().  One
+ * thread at a time may use it. */
 struct nsx_desired;
 
 /* What is in a delta.  A group that changes is counted once, and its buckets
@@ -424,19 +438,22 @@ NSX_API void nsx_desired_begin(struct nsx_desired *, bool verify,
 NSX_API int nsx_desired_installed(struct nsx_desired *, const void *msg,
                                   size_t len, struct nsx_error *);
 
+/* How what was shown differs from what is desired. */
 struct nsx_diff {
     uint64_t flows_missing, flows_changed, flows_extra, flows_right;
     uint64_t groups_missing, groups_changed, groups_extra, groups_right;
 };
 
-/* 'struct nsx_diff *' and 'struct nsx_changes *' may be NULL. */
+/* Ends what nsx_desired_begin() began: appends the delta.  'struct nsx_diff *'
+ * and 'struct nsx_changes *' may be NULL. */
 NSX_API int nsx_desired_diff(struct nsx_desired *, struct nsx_buf *delta,
                              struct nsx_diff *, struct nsx_changes *,
                              struct nsx_error *);
 
-/* All that is desired, in an order that can be sent. */
+/* Appends all that is desired, in an order that can be sent. */
 NSX_API void nsx_desired_dump(const struct nsx_desired *, struct nsx_buf *);
 
+/* How much a set holds; 'bytes' of memory, without what the allocator adds. */
 struct nsx_desired_size {
     uint64_t owners, flows, groups, buckets, bytes;
 };

@@ -86,10 +86,17 @@ app = typer.Typer(
     cls=_Commands,
     help="""Kubernetes Services and pods on Open vSwitch.
 
-    Flows, groups and packets of a bridge, in ovs-ofctl's syntax, with OpenFlow 1.5. In colours on a
-    terminal; plain lines, or --json, in a pipe.
+    Flows, groups and packets of a bridge, in ovs-ofctl's syntax, with OpenFlow 1.5; rows of any
+    OVSDB database; a lab to try both. In colours on a terminal; plain lines, or JSON, in a pipe.
+
+    ```
+    nsxdp parse-flows "table=1,ip,nw_dst=10.0.0.1 actions=output:2"
+    nsxdp dump-flows br0
+    nsxdp ovsdb list Bridge
+    ```
     """,
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

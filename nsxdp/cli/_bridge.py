@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Group as RichGroup
@@ -15,7 +15,7 @@ from nsxdp.openflow import Changes, FlowTable, Switch
 from nsxdp.openflow.changes import between, compare
 from nsxdp.openflow.stats import FLOW_ROW
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 
 Stats = Annotated[bool, typer.Option("--stats/--no-stats", help="With what the flows have done.")]
 
@@ -38,7 +38,13 @@ def dump_flows(
 ) -> None:
     """Show a bridge's flows, by table and priority.
 
+    As ovs-ofctl dump-flows, but sorted. With --json each flow is an object with its numbers, its
+    match and its actions.
+
+    ```
     nsxdp dump-flows br0 table=1,ip
+    nsxdp dump-flows br0 --json | jq .packets
+    ```
     """
 
     async def work() -> FlowTable:
@@ -58,9 +64,13 @@ def dump_flows(
 def add_flows(bridge: at.Bridge, sources: at.Source) -> None:
     """Add flows: all of them, or none.
 
-    A line may begin with "delete", "delete_strict", "modify" or "modify_strict".
+    A line may begin with "delete", "delete_strict", "modify" or "modify_strict". All of it is one
+    bundle: packets see the flows before or those after, and nothing between.
 
+    ```
     nsxdp add-flows br0 flows.txt
+    nsxdp add-flows br0 "table=1,ip,nw_dst=10.0.0.1 actions=LOCAL"
+    ```
     """
 
     async def work() -> None:
@@ -75,7 +85,11 @@ def add_flows(bridge: at.Bridge, sources: at.Source) -> None:
 def replace_flows(bridge: at.Bridge, sources: at.Source) -> None:
     """Make these the bridge's only flows, at once; those that are right are not touched.
 
+    A flow that stays keeps its statistics. See first what would change: nsxdp diff-flows.
+
+    ```
     nsxdp replace-flows br0 flows.txt
+    ```
     """
 
     async def work() -> Changes:
@@ -93,14 +107,17 @@ def replace_flows(bridge: at.Bridge, sources: at.Source) -> None:
 
 @app.command("diff-flows")
 def diff_flows(
-    before: Annotated[str, typer.Argument(help="A bridge, or a file of flows.")],
+    before: Annotated[str, typer.Argument(help="A bridge, or a file with a flow a line.")],
     after: Annotated[str, typer.Argument(help="Likewise.")],
 ) -> None:
     """Show how flows differ: "-" only in the first, "+" only in the second.
 
-    The exit status is 2 where there is a difference.
+    Compared are cookie, timeouts, importance and actions, as ovs-ofctl diff-flows does. The exit
+    status is 2 where there is a difference.
 
+    ```
     nsxdp diff-flows br0 flows.txt
+    ```
     """
 
     async def read(place: str) -> FlowTable | list[bytes]:
@@ -136,7 +153,10 @@ def del_flows(
 ) -> None:
     """Delete a bridge's flows; all of them, if none is named.
 
+    ```
     nsxdp del-flows br0 table=1,tcp
+    nsxdp del-flows br0 --strict table=1,priority=7,ip,nw_dst=10.0.0.1
+    ```
     """
 
     async def work() -> None:
@@ -150,7 +170,11 @@ def del_flows(
 def dump_groups(bridge: at.Bridge, as_json: at.Json = False) -> None:
     """Show a bridge's groups.
 
+    As ovs-ofctl dump-groups. With --json each group is an object with its number and its text.
+
+    ```
     nsxdp dump-groups br0
+    ```
     """
 
     async def work() -> list[tuple[int, str]]:
@@ -168,12 +192,20 @@ def dump_groups(bridge: at.Bridge, as_json: at.Json = False) -> None:
 def monitor(
     bridge: at.Bridge,
     flow: at.Filter = "",
-    count: Annotated[int, typer.Option("--count", "-n", min=0, help="End after so many.")] = 0,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=0, help="End after so many; 0: never.")
+    ] = 0,
     as_json: at.Json = False,
 ) -> None:
     """Show a bridge's flows, and then each change of them, until Ctrl-C.
 
+    A line begins with what happened: INITIAL (it was there), ADDED, MODIFIED, REMOVED; ABBREV is a
+    change that this connection asked for. PAUSED: we read too slowly, and what is missed is told
+    later.
+
+    ```
     nsxdp monitor br0 table=1
+    ```
     """
 
     async def work() -> None:
@@ -197,16 +229,25 @@ def monitor(
 @app.command(context_settings={"ignore_unknown_options": True})
 def trace(
     bridge: at.Bridge,
-    flow: Annotated[str, typer.Argument(help="The packet: in_port=1,tcp,nw_dst=10.0.0.1")],
+    flow: Annotated[
+        str, typer.Argument(help="The packet, as a flow: in_port=1,tcp,nw_dst=10.0.0.1")
+    ],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ARG...]", help="More for ofproto/trace: --ct-next=trk,est"),
+        typer.Argument(metavar="ARG", help="More for ofproto/trace: --ct-next=trk,est"),
     ] = None,
     as_json: at.Json = False,
 ) -> None:
     """Show what would become of a packet: the tables that it meets, and where it goes.
 
+    It is what ovs-appctl ofproto/trace answers, in colours; with --json, an object for each table.
+    No packet is sent. After a recirculation through connection tracking, a packet is taken for the
+    first of its connection, unless ARG says otherwise.
+
+    ```
     nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80
+    nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80 --ct-next=trk,est
+    ```
     """
 
     async def work() -> Any:
@@ -233,19 +274,25 @@ def trace(
 def top(
     bridge: at.Bridge,
     flow: at.Filter = "",
-    by: Annotated[str, typer.Option(help="packets or bytes.")] = "packets",
+    by: Annotated[Literal["packets", "bytes"], typer.Option(help="What is counted.")] = "packets",
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many flows.")] = 20,
     interval: Annotated[float, typer.Option("--interval", "-i", min=0.1, help="Seconds.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Since the flows were added; end.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="Show the counts since the flows were added, and end; in a pipe always."
+        ),
+    ] = False,
 ) -> None:
     """Show the busiest flows, and how busy they are, until Ctrl-C.
 
+    ```
     nsxdp top br0 table=1
+    nsxdp top br0 --by bytes -n 5 --once
+    ```
     """
 
     async def work() -> None:
-        if by not in ("packets", "bytes"):
-            raise at.Failure(f"--by {by}: packets or bytes")
         async with Switch(bridge) as switch:
             flows = await switch.dump(flow)
             if once or not at.out.is_terminal:

@@ -37,15 +37,25 @@ COMMANDS = {
 Bridge = Annotated[
     str,
     typer.Argument(
+        metavar="BRIDGE",
         help="A bridge's name (its socket is in $OVS_RUNDIR, or /var/run/openvswitch), "
-        "or where it listens: unix:FILE, tcp:HOST:PORT."
+        "or where it listens: unix:FILE, tcp:HOST:PORT.",
     ),
 ]
 Filter = Annotated[
-    str, typer.Argument(metavar="[FLOW]", help="Only such flows: table=1,ip,cookie=5/-1")
+    str,
+    typer.Argument(
+        metavar="FLOW",
+        help="Only flows that match at least this: table=1,ip,cookie=5/-1,out_port=2.",
+    ),
 ]
 Source = Annotated[
-    list[str], typer.Argument(metavar="FLOWS...", help="Files with a flow a line, - or flows.")
+    list[str],
+    typer.Argument(
+        metavar="FLOWS",
+        help="Flows in ovs-ofctl's syntax, or files with a flow a line, where # begins a comment; "
+        "- is standard input.",
+    ),
 ]
 Hex = Annotated[bool, typer.Option("--hex", help="The messages' bytes: one a line.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON: one object a line.")]

@@ -9,16 +9,20 @@ from nsxdp.cli import _openflow as at
 from nsxdp.openflow import codec
 from nsxdp.openflow.messages import HEADER
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 
 
 @app.command("parse-flows")
 def parse_flows(sources: at.Source, as_hex: at.Hex = False, as_json: at.Json = False) -> None:
     """Check flows, and show the messages that add them.
 
-    Nothing is sent anywhere. What is wrong is shown with a caret under the word.
+    Nothing is sent anywhere. What is wrong is shown with a caret under the word. With --hex these
+    are the bytes that ovs-ofctl sends with OpenFlow 1.5.
 
+    ```
     nsxdp parse-flows "table=1,ip,nw_dst=10.0.0.1 actions=output:2"
+    nsxdp parse-flows --hex flows.txt
+    ```
     """
     with at.errors():
         at.show_messages(list(at.flow_mods(sources)), as_hex=as_hex, as_json=as_json)
@@ -26,26 +30,40 @@ def parse_flows(sources: at.Source, as_hex: at.Hex = False, as_json: at.Json = F
 
 @app.command("parse-group")
 def parse_group(
-    groups: Annotated[list[str], typer.Argument(metavar="GROUPS...", help="Groups, or files.")],
+    groups: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GROUPS", help="Groups, or files with a group a line; - is standard input."
+        ),
+    ],
     as_hex: at.Hex = False,
     as_json: at.Json = False,
 ) -> None:
     """Check groups, and show the messages that add them.
 
+    ```
     nsxdp parse-group "group_id=1,type=select,bucket=output:1,bucket=output:2"
+    ```
     """
     _show_parsed(groups, codec.group_parse, as_hex=as_hex, as_json=as_json)
 
 
 @app.command("parse-meter")
 def parse_meter(
-    meters: Annotated[list[str], typer.Argument(metavar="METERS...", help="Meters, or files.")],
+    meters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="METERS", help="Meters, or files with a meter a line; - is standard input."
+        ),
+    ],
     as_hex: at.Hex = False,
     as_json: at.Json = False,
 ) -> None:
     """Check meters, and show the messages that add them.
 
+    ```
     nsxdp parse-meter "meter=1,pktps,band=type=drop,rate=100"
+    ```
     """
     _show_parsed(meters, codec.meter_parse, as_hex=as_hex, as_json=as_json)
 
@@ -65,16 +83,19 @@ def _show_parsed(
 @app.command("ofp-print")
 def ofp_print(
     sources: Annotated[
-        list[str], typer.Argument(metavar="HEX...", help="Hexadecimal bytes, a file of them, or -.")
+        list[str], typer.Argument(metavar="HEX", help="Hexadecimal bytes, a file of them, or -.")
     ],
     as_hex: at.Hex = False,
     as_json: at.Json = False,
 ) -> None:
     """Show OpenFlow messages, given as hexadecimal bytes.
 
-    Several messages may follow each other; spaces and line ends don't matter.
+    Several messages may follow each other; spaces and line ends don't matter. They are shown as
+    ovs-ofctl ofp-print shows them.
 
+    ```
     nsxdp ofp-print 0600000800000001
+    ```
     """
     with at.errors():
         for source in sources:

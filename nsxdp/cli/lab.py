@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     from nsxdp.lab.node import Node
 
 app = typer.Typer(
-    help="A node with pods on a private Open vSwitch, and a real API server if you like.",
+    help="""A node with pods on a private Open vSwitch, and a real API server if you like.
+
+    All of it is in network namespaces of its own, and gone afterwards, even after kill -9. Needs
+    root.
+
+    ```
+    nsxdp lab up
+    nsxdp lab exec pod-1 ping -c1 10.244.0.3
+    ```
+    """,
     no_args_is_help=True,
+    rich_markup_mode="markdown",
 )
 
 _STATE = "lab.json"
@@ -31,7 +41,9 @@ _HTTP_PORT = 80
 _out = Console()
 _err = Console(stderr=True)
 
-Pid = Annotated[int | None, typer.Option("--pid", help="Which lab, if there are several.")]
+Pid = Annotated[
+    int | None, typer.Option("--pid", metavar="PID", help="Which lab, if there are several.")
+]
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,19 @@ def _errors_in_one_line() -> Iterator[None]:
 
 @app.command()
 def up(
-    pods: Annotated[int, typer.Option(min=0, max=250, help="How many pods.")] = 3,
+    pods: Annotated[int, typer.Option(min=0, max=250, metavar="N", help="How many pods.")] = 3,
     api: Annotated[bool, typer.Option("--api", help="Start a Kubernetes API server too.")] = False,
-    name: Annotated[str, typer.Option(help="The node's name.")] = "node",
+    name: Annotated[str, typer.Option(metavar="NAME", help="The node's name.")] = "node",
 ) -> None:
-    """Bring up a node with pods and keep it until Ctrl-C."""
+    """Bring up a node with pods and keep it until Ctrl-C.
+
+    The pods are called pod-1, pod-2 and so on, and serve HTTP on port 80.
+
+    ```
+    nsxdp lab up
+    nsxdp lab up --pods 10 --api
+    ```
+    """
     # Not needed by the other commands, and slow to import.
     from nsxdp.lab.apiserver import ApiServer
     from nsxdp.lab.node import Node
@@ -112,7 +132,12 @@ def up(
 
 @app.command()
 def status() -> None:
-    """Show the labs that are up."""
+    """Show the labs that are up.
+
+    ```
+    nsxdp lab status
+    ```
+    """
     found = _running()
     for running in found:
         _describe(running)
@@ -122,7 +147,12 @@ def status() -> None:
 
 @app.command()
 def down(pid: Pid = None) -> None:
-    """Take a lab down that was brought up elsewhere."""
+    """Take a lab down that was brought up elsewhere.
+
+    ```
+    nsxdp lab down
+    ```
+    """
     with _errors_in_one_line():
         running = _choose(pid)
         with contextlib.closing(_PidFd(running.owner.pid)) as process:
@@ -135,28 +165,52 @@ def down(pid: Pid = None) -> None:
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def exec(  # noqa: A001  (the command's name)
-    host: Annotated[str, typer.Argument(help="The node or a pod.")],
-    command: Annotated[list[str], typer.Argument(help="What to run there.")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="The node or a pod, by name.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run there.")],
     pid: Pid = None,
 ) -> None:
-    """Run a command on the node or in a pod."""
+    """Run a command on the node or in a pod.
+
+    The lab's Open vSwitch and API server are those that ovs-vsctl, ovs-ofctl, nsxdp and kubectl
+    find there.
+
+    ```
+    nsxdp lab exec pod-1 curl -s http://10.244.0.3/
+    nsxdp lab exec node nsxdp dump-flows br-int
+    ```
+    """
     with _errors_in_one_line():
         _run_inside(_choose(pid), host, command)
 
 
 @app.command()
 def shell(
-    host: Annotated[str, typer.Argument(help="The node or a pod.")] = "node",
+    host: Annotated[
+        str, typer.Argument(metavar="HOST", help="The node or a pod, by name.")
+    ] = "node",
     pid: Pid = None,
 ) -> None:
-    """Open a shell on the node or in a pod; ovs-vsctl, ovs-ofctl and kubectl find the lab's own."""
+    """Open a shell on the node or in a pod; ovs-vsctl, ovs-ofctl and kubectl find the lab's own.
+
+    ```
+    nsxdp lab shell
+    nsxdp lab shell pod-1
+    ```
+    """
     with _errors_in_one_line():
         _run_inside(_choose(pid), host, [os.environ.get("SHELL", "/bin/sh")])
 
 
 @app.command()
 def build() -> None:
-    """Build kube-apiserver into the cache, if it isn't there."""
+    """Build kube-apiserver into the cache, if it isn't there, and show where it is.
+
+    It is built from its Go module, which takes some minutes the first time.
+
+    ```
+    nsxdp lab build
+    ```
+    """
     from nsxdp.lab.build import ensure_kube_apiserver
 
     with _errors_in_one_line():
@@ -165,7 +219,12 @@ def build() -> None:
 
 @app.command()
 def gc() -> None:
-    """Remove what killed labs left behind; what runs is left alone."""
+    """Remove what killed labs left behind; what runs is left alone.
+
+    ```
+    nsxdp lab gc
+    ```
+    """
     with _errors_in_one_line():
         tools.require("ip")
         removed = owner.sweep()

@@ -17,21 +17,31 @@ app = typer.Typer(
     help="""Any OVSDB database: read, change and watch its rows.
 
     A RECORD is a row's name, its UUID, the first digits of its UUID, or "." for the only row of a
-    table. Tables and columns can be shortened: "nsxdp ovsdb list int" lists the Interfaces. Values
-    are written as ovs-vsctl writes them: 5, true, br0, "two words", [a, b], {key=value}.
+    table. Tables and columns can be shortened: `nsxdp ovsdb list int` lists the Interfaces. Values
+    are written as ovs-vsctl writes them: `5`, `true`, `br0`, `"two words"`, `[a, b]`,
+    `{key=value}`.
 
-    Of Open vSwitch: nsxdp ovsdb get Bridge br0 datapath_id
+    Of Open vSwitch, and of a cluster of OVN:
 
-    Of OVN: nsxdp ovsdb --db tcp:ovn1:6641,tcp:ovn2:6641,tcp:ovn3:6641 list Logical_Switch
+    ```
+    nsxdp ovsdb get Bridge br0 datapath_id
+    nsxdp ovsdb --db tcp:ovn1:6641,tcp:ovn2:6641,tcp:ovn3:6641 list Logical_Switch
+    ```
     """,
+    rich_markup_mode="markdown",
     no_args_is_help=True,
 )
 
-Table = Annotated[str, typer.Argument(help="A table, such as Bridge.")]
-Record = Annotated[str, typer.Argument(help='A name, a UUID or its beginning, or ".".')]
+Table = Annotated[str, typer.Argument(metavar="TABLE", help="A table, such as Bridge.")]
+Record = Annotated[
+    str, typer.Argument(metavar="RECORD", help='A name, a UUID or its beginning, or ".".')
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON, one line a row.")]
 Columns = Annotated[
-    str | None, typer.Option("--columns", help="These columns, with commas between them.")
+    str | None,
+    typer.Option(
+        "--columns", metavar="NAMES", help="These columns, with commas between them. Default: all."
+    ),
 ]
 IfExists = Annotated[bool, typer.Option("--if-exists", help="What isn't there is no error.")]
 
@@ -51,18 +61,57 @@ def _options(
     context: typer.Context,
     db: Annotated[
         str,
-        typer.Option(envvar="NSXDP_OVSDB", help="The server; of a cluster all, with commas."),
+        typer.Option(
+            envvar="NSXDP_OVSDB",
+            metavar="REMOTE",
+            help="The server: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT; of a cluster all, with "
+            "commas. A FILE without / is in $OVS_RUNDIR, or /var/run/openvswitch.",
+        ),
     ] = "unix:db.sock",
     database: Annotated[
-        str, typer.Option("--database", "-d", help="Which of the server's; if there are several.")
+        str,
+        typer.Option(
+            "--database",
+            "-d",
+            metavar="NAME",
+            help="Which of the server's databases; without it, the only one.",
+        ),
     ] = "",
-    timeout: Annotated[float, typer.Option("--timeout", "-t", min=0.01, help="Seconds.")] = 10.0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            "-t",
+            min=0.01,
+            metavar="SECONDS",
+            help="For the connection, and again for each answer.",
+        ),
+    ] = 10.0,
     any_server: Annotated[
-        bool, typer.Option("--no-leader-only", help="Of a cluster, any server will do.")
+        bool,
+        typer.Option(
+            "--no-leader-only", help="Of a cluster, any server will do: it may be a little behind."
+        ),
     ] = False,
-    private_key: Annotated[Path | None, typer.Option("--private-key", "-p")] = None,
-    certificate: Annotated[Path | None, typer.Option("--certificate", "-c")] = None,
-    ca_cert: Annotated[Path | None, typer.Option("--ca-cert", "-C")] = None,
+    private_key: Annotated[
+        Path | None,
+        typer.Option("--private-key", "-p", metavar="FILE", help="Our key, in PEM, for ssl:."),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", "-c", metavar="FILE", help="Our certificate, in PEM, for ssl:."
+        ),
+    ] = None,
+    ca_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-cert",
+            "-C",
+            metavar="FILE",
+            help="The CA that signed the server's certificate, for ssl:.",
+        ),
+    ] = None,
 ) -> None:
     tls = None
     if private_key and certificate and ca_cert:
@@ -74,12 +123,23 @@ def _options(
 def list_(
     context: typer.Context,
     table: Table,
-    records: Annotated[list[str] | None, typer.Argument(help="Which rows; none: all.")] = None,
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="RECORD", help="Which rows; none: all.")
+    ] = None,
     columns: Columns = None,
     if_exists: IfExists = False,
     as_json: Json = False,
 ) -> None:
-    """Show rows of a table."""
+    """Show rows of a table.
+
+    A table on a terminal, records as ovs-vsctl's in a pipe.
+
+    ```
+    nsxdp ovsdb list Bridge
+    nsxdp ovsdb list Interface eth0 --columns name,ofport,statistics
+    nsxdp ovsdb list Port --json | jq .name
+    ```
+    """
 
     async def work(client: Client) -> None:
         known = at.table_of(client, table)
@@ -99,12 +159,22 @@ def find(
     context: typer.Context,
     table: Table,
     conditions: Annotated[
-        list[str], typer.Argument(help="COLUMN[:KEY]=VALUE; also != < <= > >= and {>=} (has all).")
+        list[str],
+        typer.Argument(
+            metavar="CONDITION",
+            help="COLUMN[:KEY]=VALUE; also != < <= > >= and {>=} (has all).",
+        ),
     ],
     columns: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Show the rows that fulfil all conditions, such as: find Interface type=internal mtu>1500."""
+    """Show the rows that fulfil all conditions.
+
+    ```
+    nsxdp ovsdb find Interface type=internal "mtu>1400"
+    nsxdp ovsdb find Interface external_ids:iface-id=default/web --columns name,ofport
+    ```
+    """
 
     async def work(client: Client) -> None:
         known = at.table_of(client, table)
@@ -127,12 +197,19 @@ def get(
     table: Table,
     record: Record,
     columns: Annotated[
-        list[str] | None, typer.Argument(help="COLUMN or COLUMN:KEY; none: the UUID.")
+        list[str] | None,
+        typer.Argument(metavar="COLUMN", help="COLUMN or COLUMN:KEY; none: the UUID."),
     ] = None,
     if_exists: IfExists = False,
     as_json: Json = False,
 ) -> None:
-    """Show values of one row, one a line."""
+    """Show values of one row, one a line.
+
+    ```
+    nsxdp ovsdb get Bridge br0 datapath_id
+    nsxdp ovsdb get Interface eth0 external_ids:iface-id
+    ```
+    """
 
     async def work(client: Client) -> None:
         known = at.table_of(client, table)
@@ -162,10 +239,18 @@ def set_(
     context: typer.Context,
     table: Table,
     record: Record,
-    values: Annotated[list[str], typer.Argument(help="COLUMN=VALUE or COLUMN:KEY=VALUE.")],
+    values: Annotated[
+        list[str], typer.Argument(metavar="VALUE", help="COLUMN=VALUE or COLUMN:KEY=VALUE.")
+    ],
     if_exists: IfExists = False,
 ) -> None:
-    """Set columns, or single keys of maps, of one row; all at once or not at all."""
+    """Set columns, or single keys of maps, of one row; all at once or not at all.
+
+    ```
+    nsxdp ovsdb set Bridge br0 fail_mode=secure other_config:mac-table-size=4096
+    nsxdp ovsdb set Bridge br0 "protocols=[OpenFlow13, OpenFlow15]"
+    ```
+    """
 
     async def work(client: Client) -> None:
         known = at.table_of(client, table)
@@ -185,10 +270,16 @@ def add(
     context: typer.Context,
     table: Table,
     record: Record,
-    column: Annotated[str, typer.Argument(help="A set or a map.")],
-    values: Annotated[list[str], typer.Argument(help="VALUE or KEY=VALUE.")],
+    column: Annotated[str, typer.Argument(metavar="COLUMN", help="A set or a map.")],
+    values: Annotated[list[str], typer.Argument(metavar="VALUE", help="VALUE or KEY=VALUE.")],
 ) -> None:
-    """Add members to a set, or keys to a map; those that are there stay."""
+    """Add members to a set, or keys to a map; those that are there stay.
+
+    ```
+    nsxdp ovsdb add Bridge br0 protocols OpenFlow15
+    nsxdp ovsdb add Interface eth0 external_ids owner=me
+    ```
+    """
     _mutate(context, table, record, column, values, "insert")
 
 
@@ -197,10 +288,18 @@ def remove(
     context: typer.Context,
     table: Table,
     record: Record,
-    column: Annotated[str, typer.Argument(help="A set or a map.")],
-    values: Annotated[list[str], typer.Argument(help="VALUE, KEY or KEY=VALUE.")],
+    column: Annotated[str, typer.Argument(metavar="COLUMN", help="A set or a map.")],
+    values: Annotated[list[str], typer.Argument(metavar="VALUE", help="VALUE, KEY or KEY=VALUE.")],
 ) -> None:
-    """Remove members of a set, or keys of a map."""
+    """Remove members of a set, or keys of a map.
+
+    Those that aren't there are no error.
+
+    ```
+    nsxdp ovsdb remove Bridge br0 protocols OpenFlow10
+    nsxdp ovsdb remove Interface eth0 external_ids owner
+    ```
+    """
     _mutate(context, table, record, column, values, "delete")
 
 
@@ -208,11 +307,20 @@ def remove(
 def create(
     context: typer.Context,
     table: Table,
-    values: Annotated[list[str] | None, typer.Argument(help="COLUMN=VALUE.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VALUE", help="COLUMN=VALUE or COLUMN:KEY=VALUE; others get defaults."
+        ),
+    ] = None,
 ) -> None:
     """Insert a row, and show its UUID.
 
     A table that isn't a root keeps only rows to which another row refers: use transact there.
+
+    ```
+    nsxdp ovsdb create Queue other_config:max-rate=1000000
+    ```
     """
 
     async def work(client: Client) -> None:
@@ -236,10 +344,15 @@ def create(
 def destroy(
     context: typer.Context,
     table: Table,
-    records: Annotated[list[str], typer.Argument(help="Which rows.")],
+    records: Annotated[list[str], typer.Argument(metavar="RECORD", help="Which rows.")],
     if_exists: IfExists = False,
 ) -> None:
-    """Delete rows; all of them or none."""
+    """Delete rows; all of them or none.
+
+    ```
+    nsxdp ovsdb destroy --if-exists QoS 3f1d
+    ```
+    """
 
     async def work(client: Client) -> None:
         known = at.table_of(client, table)
@@ -259,14 +372,28 @@ def monitor(
     table: Table,
     columns: Columns = None,
     where: Annotated[
-        list[str] | None, typer.Option("--where", help="COLUMN=VALUE; of several, any.")
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="CONDITION",
+            help="Only rows with COLUMN=VALUE; of several, with any.",
+        ),
     ] = None,
     changes_only: Annotated[
         bool, typer.Option("--changes-only", help="Not what is there at the beginning.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show rows and then each change, until Ctrl-C; through restarts of the server too."""
+    """Show rows and then each change, until Ctrl-C; through restarts of the server too.
+
+    A line begins with insert, modify or delete, and the row's UUID; of a change it has the columns
+    that are different now.
+
+    ```
+    nsxdp ovsdb monitor Interface --columns name,link_state
+    nsxdp ovsdb monitor Port --where name=eth0 --changes-only --json
+    ```
+    """
 
     async def work() -> None:
         async with await context.obj.client() as asking:
@@ -296,12 +423,18 @@ def monitor(
 @app.command()
 def transact(
     context: typer.Context,
-    operations: Annotated[str, typer.Argument(help="JSON; - reads it from stdin.")],
+    operations: Annotated[
+        str, typer.Argument(metavar="OPERATIONS", help="JSON; - is standard input.")
+    ],
 ) -> None:
     """Have RFC 7047's operations take place, and show their results as JSON.
 
     OPERATIONS is one operation, a list of them, or the parameters of a "transact" request, with the
-    database's name before them: '[{"op":"select","table":"Bridge","where":[]}]'.
+    database's name before them. The exit status is 1 where one of them failed.
+
+    ```
+    nsxdp ovsdb transact '[{"op":"select","table":"Bridge","where":[]}]'
+    ```
     """
 
     async def work() -> Any:
@@ -328,11 +461,19 @@ def transact(
 @app.command()
 def dump(
     context: typer.Context,
-    table: Annotated[str | None, typer.Argument(help="One table; none: all.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(metavar="TABLE", help="One table; none: all.")
+    ] = None,
     columns: Columns = None,
     as_json: Json = False,
 ) -> None:
-    """Show all that the database holds, as it is at one moment."""
+    """Show all that the database holds, as it is at one moment.
+
+    ```
+    nsxdp ovsdb dump --json > before.json
+    nsxdp ovsdb dump Interface --columns name,error
+    ```
+    """
 
     async def work(client: Client) -> None:
         names = [at.table_of(client, table).name] if table else sorted(client.schema.tables)
@@ -354,7 +495,12 @@ def dump(
 
 @app.command("list-dbs")
 def list_dbs(context: typer.Context) -> None:
-    """Show the names of the server's databases."""
+    """Show the names of the server's databases.
+
+    ```
+    nsxdp ovsdb list-dbs
+    ```
+    """
     place: at.Place = context.obj
 
     async def work() -> list[str]:
@@ -367,10 +513,18 @@ def list_dbs(context: typer.Context) -> None:
 @app.command()
 def schema(
     context: typer.Context,
-    table: Annotated[str | None, typer.Argument(help="One table's columns.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(metavar="TABLE", help="One table's columns.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show tables, or the columns of one of them with what they may hold."""
+    """Show tables, or the columns of one of them with what they may hold.
+
+    ```
+    nsxdp ovsdb schema
+    nsxdp ovsdb schema Bridge
+    ```
+    """
 
     async def work() -> None:
         async with await context.obj.session() as session:
@@ -395,10 +549,15 @@ def schema(
 @app.command()
 def lock(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The lock's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The lock's name.")],
     steal: Annotated[bool, typer.Option("--steal", help="Take it from who holds it.")] = False,
 ) -> None:
-    """Hold a lock of the server until Ctrl-C; says when it is ours, and when it no longer is."""
+    """Hold a lock of the server until Ctrl-C; says when it is ours, and when it no longer is.
+
+    ```
+    nsxdp ovsdb lock upgrade
+    ```
+    """
 
     async def work(client: Client) -> None:
         held = client.lock(name)

@@ -23,6 +23,8 @@ from nsxdp.k8s.errors import (
 from nsxdp.k8s.objects import Object, Status
 from nsxdp.k8s.resources import Resource, Want
 
+__all__ = ["MAX_BODY", "Client"]
+
 MAX_BODY: Final = 256 << 20
 """The longest answer that is read, in bytes. A page of 500 objects has a few megabytes."""
 
@@ -56,6 +58,7 @@ class Client:
 
     @property
     def server(self) -> str:
+        """Where the API server is: ``https://host:port``."""
         return self._credentials.server
 
     async def __aenter__(self) -> Self:
@@ -95,7 +98,7 @@ class Client:
     async def patch(
         self, resource: Resource, name: str, change: Mapping[str, Any], namespace: str = ""
     ) -> Object:
-        """Apply a JSON merge patch (RFC 7396)."""
+        """Apply a JSON merge patch (RFC 7396); give the object as it is then."""
         return await self._typed("PATCH", resource, resource.path(namespace, name), change)
 
     async def delete(self, resource: Resource, name: str, namespace: str = "") -> None:

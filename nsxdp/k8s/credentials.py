@@ -21,9 +21,12 @@ from msgspec import Struct
 from nsxdp.k8s.errors import CredentialsError
 from nsxdp.k8s.kubeconfig import Settings, loaders
 
+__all__ = ["SERVICE_ACCOUNT", "Access", "Credentials"]
+
 log = structlog.get_logger(__name__)
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod has its service account's token and the API server's CA."""
 
 _CHECK_SECONDS: Final = 10.0
 """How often the files behind the credentials are looked at."""
@@ -86,6 +89,7 @@ class Credentials:
 
     @property
     def server(self) -> str:
+        """Where the API server is: ``https://host:port``."""
         return self._loaded.access.server
 
     async def access(self) -> Access:

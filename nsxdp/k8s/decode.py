@@ -16,6 +16,23 @@ from nsxdp.k8s.errors import ApiError, ObjectError, ProtocolError, api_error
 from nsxdp.k8s.objects import ListMeta, Object, ObjectList, Status, WatchEvent
 from nsxdp.k8s.resources import Resource
 
+__all__ = [
+    "ADDED",
+    "BOOKMARK",
+    "DELETED",
+    "ERROR",
+    "INITIAL_EVENTS_END",
+    "MODIFIED",
+    "Decoder",
+    "Lines",
+    "Page",
+    "key_of",
+    "split_path",
+    "status_error",
+    "strip_nulls",
+    "to_object",
+]
+
 _PATH: Final = " - at `"
 
 ADDED: Final = "ADDED"
@@ -23,6 +40,7 @@ MODIFIED: Final = "MODIFIED"
 DELETED: Final = "DELETED"
 BOOKMARK: Final = "BOOKMARK"
 ERROR: Final = "ERROR"
+"""The types of a watch's lines."""
 
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 """The annotation of the bookmark that ends the initial events of a streaming list."""

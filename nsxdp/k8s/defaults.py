@@ -29,6 +29,17 @@ from nsxdp.k8s.objects import (
 )
 from nsxdp.k8s.resources import Resource
 
+__all__ = [
+    "AFFINITY_SECONDS",
+    "Address",
+    "Problem",
+    "claims",
+    "parse_cidr",
+    "parse_ip",
+    "problems",
+    "with_defaults",
+]
+
 Problem = tuple[str, str]
 """(path, message)."""
 
@@ -48,6 +59,7 @@ _POLICIES: Final = ("Cluster", "Local")
 _DISTRIBUTIONS: Final = ("PreferClose", "PreferSameZone", "PreferSameNode")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+"""An IP address of either family."""
 
 
 def parse_ip(text: str) -> Address | None:

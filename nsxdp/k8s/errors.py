@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+__all__ = [
+    "ApiError",
+    "ConflictError",
+    "CredentialsError",
+    "ForbiddenError",
+    "GoneError",
+    "InvalidError",
+    "KubernetesError",
+    "NotFoundError",
+    "ObjectError",
+    "ProtocolError",
+    "UnauthorizedError",
+    "UnreachableError",
+    "api_error",
+]
+
 
 class KubernetesError(Exception):
     """Anything of this package's."""

@@ -24,6 +24,16 @@ from nsxdp.k8s.errors import KubernetesError, NotFoundError
 from nsxdp.k8s.objects import Event, EventSeries, Object, ObjectMeta, ObjectReference
 from nsxdp.k8s.resources import EVENTS, RESOURCES
 
+__all__ = [
+    "NOTE_BYTES",
+    "QUEUE",
+    "REMEMBERED",
+    "SERIES_SECONDS",
+    "EventRecorder",
+    "now",
+    "reference",
+]
+
 log = structlog.get_logger(__name__)
 
 QUEUE: Final = 256

@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 
 import structlog
 
+__all__ = ["DirectoryWatch"]
+
 log = structlog.get_logger(__name__)
 
 # <sys/inotify.h>

@@ -18,6 +18,8 @@ from msgspec import Struct, field
 
 from nsxdp.k8s.errors import CredentialsError
 
+__all__ = ["Loaders", "Settings", "loaders"]
+
 _PACKAGE = "kubernetes_asyncio"
 
 

@@ -23,6 +23,8 @@ from nsxdp.k8s.errors import ObjectError
 from nsxdp.k8s.objects import Object
 from nsxdp.k8s.resources import Resource
 
+__all__ = ["MAX_DEPTH", "MAX_ERRORS", "MAX_FILE", "SUFFIXES", "File", "Found", "read"]
+
 log = structlog.get_logger(__name__)
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")

@@ -34,6 +34,8 @@ from nsxdp.k8s.resources import Want
 from nsxdp.k8s.selectors import selector
 from nsxdp.k8s.source import Batch, Change, Op, tombstone
 
+__all__ = ["Directory", "ManifestDirectory", "ManifestError", "Scan"]
+
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 1000
@@ -78,6 +80,20 @@ class Directory:
         A directory, or one file.
     wants
         What to take from it, with the same selectors as for an API server.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from nsxdp.k8s.manifests import Directory
+    >>> from nsxdp.k8s.resources import NODES, Want
+    >>> node = "{apiVersion: v1, kind: Node, metadata: {name: here}}"
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     directory = Directory(name, [Want(NODES)])
+    ...     _ = Path(name, "node.yaml").write_text(node)
+    ...     found = directory.scan()
+    >>> [(op.name, node.key) for op, node in found.changes["Node"]], found.errors
+    ([('UPSERT', 'here')], [])
     """
 
     def __init__(self, path: str | Path, wants: Sequence[Want]) -> None:
@@ -93,6 +109,7 @@ class Directory:
 
     @property
     def kinds(self) -> list[str]:
+        """The kinds that are wanted."""
         return list(self._resources)
 
     def signatures(self) -> dict[str, _Signature]:
@@ -227,6 +244,23 @@ class ManifestDirectory:
         several steps, and `kubectl`, `rsync` or `git` several files.
     queue_size
         Batches that may wait for the consumer.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from nsxdp.k8s.manifests import ManifestDirectory
+    >>> from nsxdp.k8s.resources import NODES, Want
+    >>> async def main(name):
+    ...     async with ManifestDirectory(name, [Want(NODES)]) as source:
+    ...         async for batch in source:
+    ...             return [node.key for op, node in batch.events], batch.synced
+    >>> node = "{apiVersion: v1, kind: Node, metadata: {name: here}}"
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     _ = Path(name, "node.yaml").write_text(node)
+    ...     asyncio.run(main(name))
+    (['here'], True)
     """
 
     def __init__(

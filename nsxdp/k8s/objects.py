@@ -18,11 +18,60 @@ from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+__all__ = [
+    "HEADLESS_LABEL",
+    "PROXY_NAME_LABEL",
+    "SERVICE_NAME_LABEL",
+    "TRIGGER_TIME_ANNOTATION",
+    "ZONE_LABEL",
+    "ClientIPConfig",
+    "Endpoint",
+    "EndpointConditions",
+    "EndpointHints",
+    "EndpointPort",
+    "EndpointSlice",
+    "Event",
+    "EventSeries",
+    "ForNode",
+    "ForZone",
+    "ListMeta",
+    "LoadBalancerIngress",
+    "LoadBalancerStatus",
+    "Node",
+    "NodeAddress",
+    "NodeSpec",
+    "NodeStatus",
+    "Object",
+    "ObjectList",
+    "ObjectMeta",
+    "ObjectReference",
+    "Port",
+    "Service",
+    "ServiceCIDR",
+    "ServiceCIDRSpec",
+    "ServicePort",
+    "ServiceSpec",
+    "ServiceStatus",
+    "SessionAffinityConfig",
+    "Status",
+    "StatusDetails",
+    "Taint",
+    "WatchEvent",
+    "api_name",
+]
+
 _WORDS: Final = {"ip": "IP", "ips": "IPs", "cidr": "CIDR", "cidrs": "CIDRs", "id": "ID"}
 
 
 def api_name(attribute: str) -> str:
-    """The API's spelling of an attribute: ``cluster_ips`` is ``clusterIPs``."""
+    """The API's spelling of an attribute.
+
+    Examples
+    --------
+    >>> from nsxdp.k8s.objects import api_name
+    >>> api_name("load_balancer_source_ranges"), api_name("cluster_ips")
+    ('loadBalancerSourceRanges', 'clusterIPs')
+    """
     first, *rest = attribute.rstrip("_").split("_")
     return first + "".join(_WORDS.get(word) or word.capitalize() for word in rest)
 
@@ -73,10 +122,12 @@ class Object(Struct, frozen=True, gc=False, omit_defaults=True, rename=api_name)
 
     @property
     def name(self) -> str:
+        """Its metadata's."""
         return self.metadata.name
 
     @property
     def namespace(self) -> str:
+        """Its metadata's; empty where its kind has none."""
         return self.metadata.namespace
 
     @property

@@ -27,6 +27,8 @@ from nsxdp.k8s.errors import ApiError, GoneError, KubernetesError, ObjectError, 
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.source import Batch, Change, Inventory, Op
 
+__all__ = ["MAX_LINE", "Reflector"]
+
 log = structlog.get_logger(__name__)
 
 MAX_LINE: Final = 16 << 20

@@ -17,6 +17,18 @@ from nsxdp.k8s.objects import (
     ServiceCIDR,
 )
 
+__all__ = [
+    "ENDPOINT_SLICES",
+    "EVENTS",
+    "NODES",
+    "RESOURCES",
+    "SERVICES",
+    "SERVICE_CIDRS",
+    "Resource",
+    "Want",
+    "service_proxy_wants",
+]
+
 
 class Resource(Struct, frozen=True):
     """One kind of the API.
@@ -41,10 +53,18 @@ class Resource(Struct, frozen=True):
 
     @property
     def api_version(self) -> str:
+        """As manifests have it: ``discovery.k8s.io/v1``, or ``v1`` of the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "") -> str:
-        """The URL path of one object, or of all (of one namespace)."""
+        """The URL path of one object, or of all (of one namespace).
+
+        Examples
+        --------
+        >>> from nsxdp.k8s.resources import ENDPOINT_SLICES
+        >>> ENDPOINT_SLICES.path("default", "web-1")
+        '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/web-1'
+        """
         parts = ["/apis" if self.group else "/api", self.api_version]
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]
@@ -63,15 +83,27 @@ SERVICE_CIDRS: Final = Resource(
     "ServiceCIDR", "networking.k8s.io", "v1", "servicecidrs", ServiceCIDR, namespaced=False
 )
 EVENTS: Final = Resource("Event", "events.k8s.io", "v1", "events", Event)
+"""The kinds that are known here."""
 
 RESOURCES: Final = {
     resource.kind: resource
     for resource in (SERVICES, ENDPOINT_SLICES, NODES, SERVICE_CIDRS, EVENTS)
 }
+"""All of them, by kind."""
 
 
 class Want(Struct, frozen=True):
-    """Objects of one kind that somebody wants to follow."""
+    """Objects of one kind that somebody wants to follow.
+
+    Attributes
+    ----------
+    resource
+        The kind.
+    labels, fields
+        Selectors, as the API takes them (see `nsxdp.k8s.selectors`); empty: all objects.
+    namespace
+        Only of this one; empty: of all.
+    """
 
     resource: Resource
     labels: str = ""

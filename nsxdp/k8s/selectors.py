@@ -13,9 +13,12 @@ from typing import Final
 
 from nsxdp.k8s.objects import Object, api_name
 
+__all__ = ["Predicate", "selector"]
+
 _TERM: Final = re.compile(r"\s*(?:(!)\s*)?([\w./-]+)\s*(?:(!=|==?)\s*([\w./:-]*))?\s*")
 
 Predicate = Callable[[Object], bool]
+"""Whether an object is selected."""
 
 
 def _terms(selector: str) -> list[tuple[str, str, str]]:
@@ -56,6 +59,14 @@ def selector(labels: str = "", fields: str = "") -> Predicate:
     ------
     ValueError
         If a selector is not in the grammar above.
+
+    Examples
+    --------
+    >>> from nsxdp.k8s.objects import ObjectMeta, Service
+    >>> from nsxdp.k8s.selectors import selector
+    >>> selects = selector(labels="app=web,!old", fields="metadata.namespace=default")
+    >>> selects(Service(metadata=ObjectMeta(namespace="default", labels={"app": "web"})))
+    True
     """
     label_terms = _terms(labels)
     field_terms = _terms(fields)

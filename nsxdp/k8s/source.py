@@ -23,15 +23,20 @@ from nsxdp.k8s.errors import ObjectError
 from nsxdp.k8s.objects import Object, ObjectMeta
 from nsxdp.k8s.resources import Resource
 
+__all__ = ["Batch", "Change", "Inventory", "Op", "Source", "tombstone"]
+
 
 class Op(enum.Enum):
     """What happened to an object."""
 
     UPSERT = "upsert"
+    """It is new, or has changed."""
     DELETE = "delete"
+    """It is gone."""
 
 
 Change = tuple[Op, Object]
+"""What happened, and the object as it is now."""
 
 
 class Batch(Struct, frozen=True):

@@ -1,14 +1,7 @@
 """Real Open vSwitch, real hosts, a real Kubernetes API server, for as long as a ``with`` lasts.
 
 Everything lives in network namespaces and a run directory of its own, needs root and nothing else
-of the machine, and goes away when its owner does, even by ``kill -9``::
-
-    from nsxdp.lab import Node
-
-    with Node() as node:
-        web = node.add_pod("web")
-        web.serve_http(80)
-        print(node.add_pod("client").http_get(f"http://{web.ip}/"))     # "web"
+of the machine, and goes away when its owner does, even by ``kill -9``.
 
 Objects acquire what they are when they are made, and release it in ``close()`` or at the end of
 ``with``. :mod:`nsxdp.lab.fixtures` offers the same as pytest fixtures, ``nsxdp lab`` on the

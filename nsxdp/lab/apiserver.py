@@ -38,8 +38,8 @@ _WITHOUT_ADMISSION = (
 class ApiServer:
     """etcd and kube-apiserver on the loopback of a namespace; ready on return.
 
-    The program is built on first use (`nsxdp.lab.build`). No controllers run: what is put in stays
-    as it was put, Services get their cluster IPs from the server itself.
+    The program is built on first use (``nsxdp lab build``). No controllers run: what is put in
+    stays as it was put, Services get their cluster IPs from the server itself.
 
     Parameters
     ----------

@@ -131,7 +131,24 @@ class Netns:
         timeout: float = 60.0,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside to its end; see `nsxdp.lab.tools.run`."""
+        """Run a command inside to its end, with its output captured as text.
+
+        Parameters
+        ----------
+        check
+            Whether an exit status other than 0 is an error.
+        stdin
+            What it reads there; None: nothing.
+        timeout
+            Seconds.
+        env
+            Its environment; None: ours.
+
+        Raises
+        ------
+        LabError
+            There is no such command, it failed, or it took too long; with what it printed.
+        """
         with self.enter():
             return tools.run(argv, check=check, stdin=stdin, timeout=timeout, env=env)
 
@@ -256,7 +273,19 @@ class Netns:
         timeout: float = 5.0,
         connections: int = 10,
     ) -> Traffic:
-        """Put load on ``address:port`` from here; see `nsxdp.lab.traffic`."""
+        """Put load on ``address:port`` from here; for ``seconds``, or ``count`` times.
+
+        Parameters
+        ----------
+        protocol
+            ``http``, ``tcp`` or ``udp``.
+        rate
+            Requests a second, by the clock: whether or not earlier ones have been answered.
+        timeout
+            Seconds for an answer.
+        connections
+            Of ``tcp``: long connections, each of which is asked again and again.
+        """
         return Traffic(
             self,
             protocol,

@@ -83,6 +83,26 @@ class Node:
         The Open vSwitch inside; a restart of it gives the gateway its addresses again.
     pods
         By name.
+    name, bridge, mac, service_mac
+        As they were given.
+    gateway, gateway6
+        As they were given, as `ipaddress` has interfaces.
+
+    Raises
+    ------
+    LabError
+        Something could not be started; `MissingTool` where the machine lacks something.
+
+    Examples
+    --------
+    >>> from nsxdp.lab import Node
+    >>> with Node() as node:
+    ...     web, client = node.add_pod("web"), node.add_pod("client")
+    ...     _ = web.serve_http(80)
+    ...     print(client.http_get(f"http://{web.ip}/"))
+    ...     print(node.ovs.ofctl("dump-flows", "--no-stats", node.bridge))
+    web
+     priority=0 actions=NORMAL
     """
 
     def __init__(
@@ -142,12 +162,12 @@ class Node:
 
     @property
     def mgmt(self) -> str:
-        """The bridge's OpenFlow address."""
+        """The bridge's OpenFlow address, ``unix:FILE``."""
         return self.ovs.mgmt(self.bridge)
 
     @property
     def ovsdb(self) -> str:
-        """The database's address."""
+        """The database's address, ``unix:FILE``."""
         return self.ovs.ovsdb
 
     def add_pod(
@@ -161,9 +181,20 @@ class Node:
     ) -> Pod:
         """Make a host, plug it into the bridge, and record in OVSDB whose port it is.
 
-        `ip` and `ip6` are addresses in the gateway's subnets, "auto" for the next free ones, or
-        None. The transaction that adds the port gives its Interface the ``external_ids``
-        ``iface-id`` (``namespace/name``), ``attached-mac`` and ``ip_addresses`` (with commas).
+        The transaction that adds the port gives its Interface the ``external_ids`` ``iface-id``
+        (``namespace/name``), ``attached-mac`` and ``ip_addresses`` (with commas).
+
+        Parameters
+        ----------
+        ip, ip6
+            Addresses in the gateway's subnets, "auto" for the next free ones, or None.
+        mac
+            Of its ``eth0``; None: one that goes with its address.
+
+        Raises
+        ------
+        LabError
+            There is a pod of that name, or no such address is free.
         """
         if name in self.pods:
             raise LabError(f"{self.name} has a pod {name} already")

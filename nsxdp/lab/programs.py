@@ -61,7 +61,11 @@ class Server:
 
 
 class Traffic:
-    """A running :mod:`nsxdp.lab.traffic`."""
+    """A load client that runs; made by `Netns.traffic`, which tells of the arguments.
+
+    A report is what JSON can hold: ``sent``, ``answered``, ``failed``, counts by who answered
+    (``backends``) and by error (``errors``), and times in milliseconds.
+    """
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from nsxdp.openflow.flow import Flow
 from nsxdp.openflow.messages import HEADER
 from nsxdp.openflow.stats import FlowTable
 
-__all__ = ["Changes", "between", "compare", "diff_line", "flow_mods"]
+__all__ = ["Changes", "FlowLike", "between", "compare", "diff_line", "flow_mods"]
 
 FlowLike = Flow | str | bytes
 """A flow, its text in ovs-ofctl's syntax, or the OFPT_FLOW_MOD that adds it."""
@@ -21,7 +21,29 @@ FlowLike = Flow | str | bytes
 class Changes:
     """The difference between flows that are installed and flows that are wanted.
 
-    Each is the OFPT_FLOW_MOD that would add the flow; a change has the old and the new one.
+    It is false where there is none.  Each flow is the OFPT_FLOW_MOD that would add it.
+
+    Attributes
+    ----------
+    added, removed
+        Flows that are only wanted, and that are only installed.
+    changed
+        Of each flow that is otherwise than it is wanted, the installed and the wanted one.
+    unchanged
+        How many are right.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow.changes import between, flow_mods
+    >>> old = flow_mods(["tcp,tp_dst=80 actions=drop", "tcp,tp_dst=22 actions=LOCAL"])
+    >>> new = flow_mods(["tcp,tp_dst=80 actions=LOCAL", "tcp,tp_dst=22 actions=LOCAL"])
+    >>> changes = between(old, new)
+    >>> changes.unchanged
+    1
+    >>> for line in changes.lines():
+    ...     print(line)
+    -tcp,tp_dst=80 actions=drop
+    +tcp,tp_dst=80 actions=LOCAL
     """
 
     added: list[bytes] = field(default_factory=list)
@@ -53,6 +75,7 @@ def flow_mods(flows: Iterable[FlowLike], tables: Tables | None = None) -> list[b
     Raises
     ------
     ParseError
+        A text is no flow; says where.
     """
     mods = []
     for flow in flows:
@@ -68,6 +91,18 @@ def compare(installed: FlowTable, wanted: Iterable[bytes]) -> Changes:
 
     Cookie, timeouts, importance and instructions are compared, as ``ovs-ofctl replace-flows``
     compares them.
+
+    Parameters
+    ----------
+    installed
+        What a switch has: `Switch.dump`.
+    wanted
+        The OFPT_FLOW_MODs that add what it should have: `flow_mods`.
+
+    Raises
+    ------
+    DecodeError
+        Something that is wanted is no OFPT_FLOW_MOD.
     """
     removed, changed, unchanged = [], [], 0
     missing = _by_key(wanted)
@@ -83,7 +118,13 @@ def compare(installed: FlowTable, wanted: Iterable[bytes]) -> Changes:
 
 
 def between(before: Iterable[bytes], after: Iterable[bytes]) -> Changes:
-    """Compare two lists of the OFPT_FLOW_MODs that add flows, as `compare` does."""
+    """Compare two lists of the OFPT_FLOW_MODs that add flows, as `compare` does.
+
+    Raises
+    ------
+    DecodeError
+        Something among them is no OFPT_FLOW_MOD.
+    """
     old, new = _by_key(before), _by_key(after)
     both = old.keys() & new.keys()
     changed = [

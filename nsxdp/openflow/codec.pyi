@@ -8,6 +8,7 @@ FLOW_MODIFY: Final = 1
 FLOW_MODIFY_STRICT: Final = 2
 FLOW_DELETE: Final = 3
 FLOW_DELETE_STRICT: Final = 4
+"""Commands of an OFPT_FLOW_MOD (OFPFC_*)."""
 
 GROUP_ADD: Final = 0
 GROUP_MODIFY: Final = 1
@@ -15,10 +16,12 @@ GROUP_DELETE: Final = 2
 GROUP_INSERT_BUCKET: Final = 3
 GROUP_REMOVE_BUCKET: Final = 5
 GROUP_ADD_OR_MOD: Final = 0x8000
+"""Commands of an OFPT_GROUP_MOD (OFPGC_*); the last one is Open vSwitch's extension."""
 
 METER_ADD: Final = 0
 METER_MODIFY: Final = 1
 METER_DELETE: Final = 2
+"""Commands of an OFPT_METER_MOD (OFPMC_*)."""
 
 FlowFields = tuple[int, int, bytes, bytes, int, int, int, int, int]
 """Table, priority, match, instructions, cookie, idle and hard timeout, importance, flags."""
@@ -29,6 +32,7 @@ GroupFields = tuple[int, int, bytes, bytes]
 
 class Tables:
     by_number: tuple[bytes | None, ...]
+    """256 names, or None where a table has none."""
     def __init__(self, names: Mapping[str, int] | Sequence[str | None]) -> None: ...
 
 def flow_parse(text: str, command: int = 0, tables: Tables | None = None) -> bytes: ...
@@ -39,6 +43,7 @@ def flow_mod_encode(fields: FlowFields, command: int = 0, xid: int = 0) -> bytes
 def flow_descs(reply: Buffer) -> list[tuple[FlowFields, FlowStats]]: ...
 def flow_format(message: Buffer, tables: Tables | None = None, cookie: bool = False) -> str: ...
 FLOW_ROW_SIZE: Final[int]
+"""Bytes of a ``struct nsx_flow_row``."""
 
 def flow_rows(reply: Buffer, origin: int) -> bytes: ...
 def flow_row_format(

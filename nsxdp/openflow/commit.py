@@ -40,11 +40,22 @@ _FLAGS: Final = BundleFlags.ATOMIC | BundleFlags.ORDERED
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """A commit that was done."""
+    """A commit that was done.
+
+    Attributes
+    ----------
+    messages
+        How many there were.
+    size
+        How many bytes these had.
+    seconds
+        From the call to the switch's confirmation.
+    bundled
+        Whether it took a bundle; a message alone is atomic without one.
+    """
 
     messages: int
     size: int
-    """Bytes of the messages."""
     seconds: float
     bundled: bool
 

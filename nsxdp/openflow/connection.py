@@ -1,9 +1,5 @@
 """A lasting connection to a bridge: one session after another.
 
-    async with Connection(remote, on_connected=resync) as connection:
-        await connection.ready(10)
-        await connection.commit(delta)
-
 Whatever breaks the session, the next is tried until there is one, at growing intervals.  With each
 new one ``on_connected`` is awaited before anybody else may use it: there the owner of the flows
 compares what is installed with what is wanted.  Until then all calls fail with `ConnectionLost`,
@@ -77,7 +73,7 @@ LOCAL_BACKOFF: Final = Backoff(most=0.5)
 
 
 class Connection:
-    """See the module.
+    """A connection to a bridge that is made again whenever it is lost.
 
     Parameters
     ----------
@@ -90,6 +86,33 @@ class Connection:
     on_connected
         Awaited with each new session before others may use the connection.  If it fails, the
         session is closed and the next one tried.
+    options
+        Times, as of a `Session`.
+    backoff
+        Intervals between attempts; None: up to half a second for a Unix domain socket, else 8 s.
+
+    Attributes
+    ----------
+    remote
+        Where the bridge listens.
+    dropped_packets
+        Packets that came faster than they were read.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.openflow import Connection, Flow
+    >>> from nsxdp.transport import parse_remote
+    >>> async def main(address):
+    ...     async with Connection(parse_remote(address)) as connection:
+    ...         await connection.ready(10)
+    ...         flow = Flow.parse("table=1,tcp,tp_dst=80,actions=drop")
+    ...         result = await connection.commit(flow.encode())
+    ...         print(result.messages, connection.state)
+    >>> with Node() as node:
+    ...     asyncio.run(main(node.mgmt))
+    1 State(phase=<Phase.READY: 'ready'>, error=None)
     """
 
     def __init__(
@@ -104,7 +127,6 @@ class Connection:
     ) -> None:
         self.remote = remote
         self.dropped_packets = 0
-        """Packets that came faster than they were read."""
         self._tls = tls
         self._tables = tables
         self._on_connected = on_connected
@@ -132,7 +154,7 @@ class Connection:
         await self.close()
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Begin to connect; what ``async with`` does. It returns at once: see `ready`."""
         if self._task is None:
             self._set(State(Phase.CONNECTING))
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -161,6 +183,11 @@ class Connection:
 
     async def ready(self, seconds: float) -> Session:
         """Wait until the connection can be used.
+
+        Returns
+        -------
+        Session
+            The present one.
 
         Raises
         ------

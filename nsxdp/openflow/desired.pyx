@@ -51,6 +51,9 @@ cdef extern from "nsxdp.h" nogil:
 cdef class Delta:
     """Messages that bring a switch from one state to another; its buffer is their bytes.
 
+    ``bytes()`` gives them for `Connection.commit`; it is false where nothing has to be sent.  Made
+    by `DesiredSet.replace` and `DesiredSet.diff`.
+
     Attributes
     ----------
     messages
@@ -111,7 +114,7 @@ cdef class Delta:
 
     @property
     def nbytes(self):
-        """The bytes of all messages."""
+        """How many bytes all messages have."""
         return self.buf.size
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
@@ -125,7 +128,19 @@ cdef class Delta:
 
 
 class Diff(NamedTuple):
-    """How what is installed differs from what is desired."""
+    """How what is installed differs from what is desired: numbers of flows and groups.
+
+    Attributes
+    ----------
+    flows_missing, groups_missing
+        Those that are desired and not there.
+    flows_changed, groups_changed
+        Those that are there otherwise than is desired.
+    flows_extra, groups_extra
+        Those that are there and not desired; other owners' are not counted.
+    flows_right, groups_right
+        Those that are as is desired.
+    """
 
     flows_missing: int
     flows_changed: int
@@ -138,21 +153,29 @@ class Diff(NamedTuple):
 
     @property
     def is_empty(self):
-        """All is as desired."""
+        """Whether all is as desired."""
         return not (self.flows_missing or self.flows_changed or self.flows_extra
                     or self.groups_missing or self.groups_changed or self.groups_extra)
 
 
 class Size(NamedTuple):
-    """What a desired set holds."""
+    """What a desired set holds.
+
+    Attributes
+    ----------
+    owners, flows, groups
+        How many there are.
+    buckets
+        Of all groups, and of those that stand in line for one.
+    bytes
+        Memory, without what the allocator adds.
+    """
 
     owners: int
     flows: int
     groups: int
     buckets: int
-    """Of all groups, and of those that stand in line for one."""
     bytes: int
-    """Memory, without what the allocator adds."""
 
 
 cdef class DesiredSet:
@@ -170,6 +193,23 @@ cdef class DesiredSet:
         the flow's content. Flows with other prefixes are somebody else's.
     first_group, last_group
         The ids of the set's groups. Groups with other ids are somebody else's.
+
+    Attributes
+    ----------
+    prefix, first_group, last_group
+        As they were given.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import DesiredSet, Template
+    >>> template = Template("table=1,tcp,tp_dst={port},actions=output:{out}")
+    >>> desired = DesiredSet(0x6E01, 0x4000_0000, 0x7FFF_FFFF)
+    >>> flows = template.stamp(port=[80, 443], out=1)
+    >>> desired.replace([42], flows, [flows.nbytes])
+    <Delta: messages=2, flows_added=2>
+    >>> flows = template.stamp(port=[80, 8443], out=1)
+    >>> desired.replace([42], flows, [flows.nbytes])
+    <Delta: messages=2, flows_added=1, flows_deleted=1>
     """
 
     cdef nsx_desired *desired
@@ -311,7 +351,7 @@ cdef class DesiredSet:
 
     @property
     def size(self):
-        """How much the set holds."""
+        """How much the set holds: a `Size`."""
         cdef nsx_desired_size size
         with self.lock:
             nsx_desired_size_(self.desired, &size)

@@ -80,6 +80,20 @@ class FakeSwitch:
         By id.
     messages
         How many messages were applied so far.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Flow
+    >>> from nsxdp.openflow.fake import FakeSwitch
+    >>> switch = FakeSwitch()
+    >>> switch.apply(Flow.parse("table=1,tcp,tp_dst=80,actions=drop").encode())
+    1
+    >>> switch.dump_flows()
+    ['table=1, tcp,tp_dst=80 actions=drop']
+    >>> switch.apply(Flow.parse("actions=group:5").encode())
+    Traceback (most recent call last):
+      ...
+    nsxdp.openflow.errors.CommitError: OFPBAC_BAD_OUT_GROUP: message 0: ...
     """
 
     def __init__(self, tables: Tables | None = None) -> None:

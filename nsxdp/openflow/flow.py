@@ -19,7 +19,7 @@ __all__ = ["Flow", "FlowStats", "Group"]
 
 
 class FlowStats(Struct, frozen=True):
-    """What a flow has done."""
+    """What a flow has done; packets and bytes are 2**64 - 1 where the switch doesn't know."""
 
     packets: int
     bytes: int
@@ -28,7 +28,38 @@ class FlowStats(Struct, frozen=True):
 
 
 class Flow(Struct, frozen=True):
-    """A flow.  Two are equal if all that the switch keeps of them is, but for statistics."""
+    """A flow.  Two are equal if all that the switch keeps of them is, but for statistics.
+
+    Attributes
+    ----------
+    table
+        0 to 254.
+    priority
+        0 to 65535; of the flows of a table that match a packet, the highest one counts.
+    match
+        What packets it is for.
+    instructions
+        What it does with them, as in OpenFlow's flow_mod; `actions` reads them.
+    cookie
+        64 bits of whoever adds it.
+    idle_timeout, hard_timeout
+        Seconds after which it goes: without packets, or in any case; 0: never.
+    importance
+        Where the table is full, those with less go first.
+    flags
+        Bits of OFPFF_*: 1 is ``send_flow_rem``.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Flow
+    >>> flow = Flow.parse("table=20,priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80,actions=group:7")
+    >>> flow.priority, flow.match, flow.actions
+    (200, Match.parse('tcp,nw_dst=10.96.0.10,tp_dst=80'), Actions.parse('group:7'))
+    >>> Flow.decode(flow.encode()) == flow
+    True
+    >>> print(flow)
+    table=20, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:7
+    """
 
     table: int
     priority: int
@@ -44,30 +75,38 @@ class Flow(Struct, frozen=True):
     def parse(cls, text: str, tables: Tables | None = None) -> Self:
         """Read a flow in ovs-ofctl's syntax; it may be one that a switch would refuse.
 
+        Parameters
+        ----------
+        tables
+            Names that the text may use for tables.
+
         Raises
         ------
         ParseError
+            The text isn't one; says where.
         """
         return cls._of(codec.flow_parse_fields(text, tables))
 
     @classmethod
     def decode(cls, message: bytes) -> Self:
-        """Read an OFPT_FLOW_MOD's flow.
+        """Read an OFPT_FLOW_MOD's flow, whatever its command.
 
         Raises
         ------
         DecodeError
+            These bytes aren't one whole OFPT_FLOW_MOD of OpenFlow 1.5.
         """
         _, fields = codec.flow_mod_decode(message)
         return cls._of(fields)
 
     @classmethod
     def decode_reply(cls, reply: bytes) -> list[tuple[Self, FlowStats]]:
-        """Read the flows of an OFPMP_FLOW_DESC reply.
+        """Read the flows of an OFPMP_FLOW_DESC reply, each with its statistics.
 
         Raises
         ------
         DecodeError
+            The reply is none, or a part of it is wrong.
         """
         return [(cls._of(fields), FlowStats(*stats)) for fields, stats in codec.flow_descs(reply)]
 
@@ -81,7 +120,7 @@ class Flow(Struct, frozen=True):
         return Actions(self.instructions)
 
     def encode(self, command: int = codec.FLOW_ADD, xid: int = 0) -> bytes:
-        """The OFPT_FLOW_MOD that does ``command`` with it."""
+        """The OFPT_FLOW_MOD that does ``command`` with it: `codec.FLOW_ADD`, say."""
         fields = (
             self.table,
             self.priority,
@@ -96,7 +135,15 @@ class Flow(Struct, frozen=True):
         return codec.flow_mod_encode(fields, command, xid)
 
     def format(self, tables: Tables | None = None, *, cookie: bool = False) -> str:
-        """The flow as ``ovs-ofctl dump-flows --no-stats`` prints it."""
+        """The flow as ``ovs-ofctl dump-flows --no-stats`` prints it; ``str()`` does it too.
+
+        Parameters
+        ----------
+        tables
+            Names to print instead of numbers.
+        cookie
+            Whether to print the cookie; ``str()`` does where it isn't 0.
+        """
         return codec.flow_format(self.encode(), tables, cookie)
 
     def without_cookie(self) -> Self:
@@ -108,14 +155,33 @@ class Flow(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """A group."""
+    """A group.
+
+    Attributes
+    ----------
+    group_id
+        0 to 0xffffff00.
+    type
+        OFPGT_*: 0 all, 1 select, 2 indirect, 3 fast failover.
+    buckets
+        ``struct ofp15_bucket``, one after the other.
+    properties
+        The selection method and its fields (Open vSwitch's extension NTR).
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Group
+    >>> group = Group.parse("group_id=7,type=select,bucket=weight:100,actions=output:1")
+    >>> group.type, len(group.encode())
+    (1, 56)
+    >>> print(group)
+    group_id=7,type=select,bucket=bucket_id:0,weight:100,actions=output:1
+    """
 
     group_id: int
     type: int
     buckets: bytes
-    """``struct ofp15_bucket``, one after the other."""
     properties: bytes = b""
-    """The selection method and its fields."""
 
     @classmethod
     def parse(cls, text: str, tables: Tables | None = None) -> Self:
@@ -124,6 +190,7 @@ class Group(Struct, frozen=True):
         Raises
         ------
         ParseError
+            The text isn't one; says where.
         """
         return cls(*codec.group_parse_fields(text, tables))
 
@@ -134,6 +201,7 @@ class Group(Struct, frozen=True):
         Raises
         ------
         DecodeError
+            These bytes aren't such messages of OpenFlow 1.5.
         """
         parts = []
         view = memoryview(messages)
@@ -152,16 +220,17 @@ class Group(Struct, frozen=True):
         Raises
         ------
         DecodeError
+            The reply is none, or a part of it is wrong.
         """
         return [cls(*fields) for fields in codec.group_descs(reply)]
 
     def encode(self, command: int = codec.GROUP_ADD, xid: int = 0) -> bytes:
-        """The OFPT_GROUP_MOD that does ``command`` with it.
+        """The OFPT_GROUP_MOD that does ``command`` with it: `codec.GROUP_ADD`, say.
 
         Raises
         ------
         ValueError
-            The group is too long for one message.
+            The group is too long for one message, which has at most 65535 bytes.
         """
         fields = (self.group_id, self.type, self.buckets, self.properties)
         return codec.group_mod_encode(fields, command, xid)

@@ -62,11 +62,33 @@ _IN_PORT = 0x80000004
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message.  ``str()`` of it is what ``ovs-ofctl ofp-print`` says."""
+    """One message.  ``str()`` of it is what ``ovs-ofctl ofp-print`` says.
+
+    Attributes
+    ----------
+    type
+        OpenFlow's number of this kind of message.
+    layout
+        Of the fields, in their order; a last field of type bytes is what follows.
+    has_rest
+        Whether there is such a field.
+    xid
+        Tells an answer from others: it has its request's. It is not compared.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow.messages import SetConfig, decode
+    >>> message = SetConfig(miss_send_len=128, xid=7)
+    >>> message.encode().hex()
+    '0609000c0000000700000080'
+    >>> decode(message.encode()) == message
+    True
+    >>> print(message)
+    OFPT_SET_CONFIG (OF1.5) (xid=0x7): frags=normal miss_send_len=128
+    """
 
     type: ClassVar[int]
     layout: ClassVar[struct.Struct] = struct.Struct("")
-    """Of the fields, in their order; a last field of type bytes is what follows."""
     has_rest: ClassVar[bool] = False
 
     xid: int = field(default=0, kw_only=True, compare=False)
@@ -78,6 +100,7 @@ class Message:
         Raises
         ------
         DecodeError
+            It is too short or too long, or has a value that none can have.
         """
         size = cls.layout.size
         if len(body) < size or (len(body) > size and not cls.has_rest):
@@ -343,9 +366,17 @@ class PacketOut(Message):
     ) -> Self:
         """Make one from actions in ovs-ofctl's syntax.
 
+        Parameters
+        ----------
+        actions
+            Without: the packet is treated as if it had come in by ``in_port``.
+        in_port
+            OpenFlow's number of a port; without: the bridge's own.
+
         Raises
         ------
         ParseError
+            The text isn't actions; says where.
         """
         return cls(data, codec.packet_actions_parse(actions, tables), in_port)
 
@@ -540,7 +571,13 @@ def decode(data: bytes) -> Message:
     Raises
     ------
     DecodeError
-        It isn't one.
+        It isn't one; says where.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import decode
+    >>> decode(bytes.fromhex("0614000800000001"))
+    BarrierRequest(xid=1)
     """
     if len(data) < HEADER.size:
         raise DecodeError(f"message of {len(data)} bytes", len(data))

@@ -15,18 +15,27 @@ __all__ = ["Band", "Meter"]
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What is done with packets above a rate."""
+    """What is done with packets above a rate (OpenFlow 1.5, 7.3.4.4).
+
+    Attributes
+    ----------
+    DROP, DSCP_REMARK
+        The types: drop the packet, or raise the drop precedence in its IP header.
+    rate
+        Kilobits or packets a second, as the meter's flags say.
+    burst_size
+        Kilobits or packets.
+    prec_level
+        Of DSCP_REMARK: by how much the drop precedence rises.
+    """
 
     DROP: ClassVar = 1
     DSCP_REMARK: ClassVar = 2
 
     type: int
     rate: int
-    """Kilobits or packets a second."""
     burst_size: int = 0
-    """Kilobits or packets."""
     prec_level: int = 0
-    """Of DSCP_REMARK: by how much the drop precedence rises."""
 
     _LAYOUT: ClassVar = struct.Struct("!HHIIB3x")
 
@@ -39,7 +48,29 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A meter."""
+    """A meter: limits the rate of what flows send through it.
+
+    Attributes
+    ----------
+    KBPS, PKTPS, BURST, STATS
+        Flags: what rates count, whether bands have a burst size, whether the meter shall count.
+    meter_id
+        From 1.
+    flags
+        KBPS or PKTPS, and BURST if the bands have a burst size.
+    bands
+        Of those whose rate is exceeded, the one with the highest rate is applied.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Meter
+    >>> meter = Meter.parse("meter=1,pktps,band=type=drop,rate=100")
+    >>> meter.flags == Meter.PKTPS, meter.bands
+    (True, (Band(type=1, rate=100, burst_size=0, prec_level=0),))
+    >>> print(meter)
+    meter=1 pktps bands=
+    type=drop rate=100
+    """
 
     KBPS: ClassVar = 1
     PKTPS: ClassVar = 2
@@ -48,7 +79,6 @@ class Meter:
 
     meter_id: int
     flags: int
-    """KBPS or PKTPS, and BURST if the bands have a burst size."""
     bands: tuple[Band, ...]
 
     _HEAD: ClassVar = struct.Struct("!HHI")
@@ -60,6 +90,7 @@ class Meter:
         Raises
         ------
         ParseError
+            The text isn't one; says where.
         """
         return cls._read(codec.meter_parse(text))
 
@@ -70,6 +101,7 @@ class Meter:
         Raises
         ------
         DecodeError
+            These bytes aren't one, or it deletes and so has no meter.
         """
         codec.meter_format(message)
         return cls._read(message)
@@ -87,7 +119,7 @@ class Meter:
         return cls(meter_id, flags, tuple(bands))
 
     def encode(self, command: int = codec.METER_ADD, xid: int = 0) -> bytes:
-        """The OFPT_METER_MOD that does ``command`` with it."""
+        """The OFPT_METER_MOD that does ``command`` with it: `codec.METER_ADD`, say."""
         if command == codec.METER_DELETE:
             return frame(MeterMod.type, xid, self._HEAD.pack(command, 0, self.meter_id))
         head = self._HEAD.pack(command, self.flags, self.meter_id)

@@ -24,7 +24,7 @@ _DELETE: Final = 2
 
 
 class Event(IntEnum):
-    """What has happened to a flow."""
+    """What has happened to a flow (OpenFlow 1.5's OFPFME_*)."""
 
     INITIAL = 0
     """It was there when the monitor began."""
@@ -39,7 +39,7 @@ class Event(IntEnum):
 
 
 class MonitorFlags(IntFlag):
-    """What to tell of."""
+    """What to tell of (OpenFlow 1.5's OFPFMF_*)."""
 
     INITIAL = 1
     ADD = 2
@@ -48,7 +48,9 @@ class MonitorFlags(IntFlag):
     INSTRUCTIONS = 16
     """With what the flows do."""
     NO_ABBREV = 32
+    """In full also of what this connection asked for."""
     ONLY_OWN = 64
+    """Only of what this connection asked for."""
     EVERYTHING = 1 | 2 | 4 | 8 | 16
 
 
@@ -81,9 +83,19 @@ def monitor_request(
 ) -> MultipartRequest:
     """Ask to be told of the flows that a text selects (``table=1,ip,out_port=3``).
 
+    `Switch.monitor` does this, and reads what comes.
+
+    Parameters
+    ----------
+    monitor
+        A number that the connection uses for no other monitor.
+    flags
+        Of `MonitorFlags`.
+
     Raises
     ------
     ParseError
+        The text is no selection.
     """
     mod = codec.flow_parse(filter_, codec.FLOW_DELETE, tables)
     _, (table, _, match, *_) = codec.flow_mod_decode(mod)
@@ -104,6 +116,7 @@ def read_updates(reply: bytes) -> Iterator[FlowUpdate]:
     Raises
     ------
     DecodeError
+        The reply is none, or a part of it is wrong.
     """
     at = _HEAD
     while at < len(reply):

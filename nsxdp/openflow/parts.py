@@ -11,7 +11,15 @@ __all__ = ["Actions", "Match"]
 
 
 class Match(bytes):
-    """What a flow matches: the bytes of a ``struct ofp_match``, padded."""
+    """What a flow matches: the bytes of a ``struct ofp_match``, padded.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Match
+    >>> match = Match.parse("tcp,tp_dst=80,nw_dst=10.0.0.0/8")
+    >>> print(match, len(match))
+    tcp,nw_dst=10.0.0.0/8,tp_dst=80 40
+    """
 
     __slots__ = ()
 
@@ -22,6 +30,7 @@ class Match(bytes):
         Raises
         ------
         ParseError
+            The text isn't one; says where.
         """
         return cls(codec.match_parse(text))
 
@@ -33,7 +42,16 @@ class Match(bytes):
 
 
 class Actions(bytes):
-    """What a flow does: the bytes of its instructions; none to drop."""
+    """What a flow does: the bytes of its instructions; none to drop.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Actions
+    >>> Actions.parse("mod_nw_dst:10.0.0.5,output:2")
+    Actions.parse('set_field:10.0.0.5->ip_dst,output:2')
+    >>> print(Actions(b""))
+    drop
+    """
 
     __slots__ = ()
 
@@ -44,6 +62,7 @@ class Actions(bytes):
         Raises
         ------
         ParseError
+            The text isn't such; says where.
         """
         return cls(codec.instructions_parse(text, tables))
 

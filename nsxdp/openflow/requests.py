@@ -24,6 +24,8 @@ __all__ = [
 
 ALL_TABLES: Final = 0xFF
 ALL_GROUPS: Final = 0xFFFFFFFC
+"""The numbers that stand for all tables (OFPTT_ALL) and all groups (OFPG_ALL)."""
+
 ANY_MATCH: Final = bytes.fromhex("0001000400000000")
 """A match without fields."""
 
@@ -42,7 +44,13 @@ def set_packet_in_format() -> Experimenter:
 def flow_desc_request(
     cookie: int = 0, mask: int = 0, table: int = ALL_TABLES, match: bytes = ANY_MATCH
 ) -> MultipartRequest:
-    """Ask for the flows with a cookie like this (in the bits of ``mask``)."""
+    """Ask for the flows with a cookie like this (in the bits of ``mask``).
+
+    Parameters
+    ----------
+    match
+        Only flows that match at least this.
+    """
     head = struct.pack("!B3xII4xQQ", table, _ANY, _ANY, cookie, mask)
     return MultipartRequest(_FLOW_DESC, 0, head + match)
 
@@ -55,7 +63,19 @@ def group_desc_request(group_id: int = ALL_GROUPS) -> MultipartRequest:
 def delete_flows(
     cookie: int = 0, mask: int = 0, table: int = ALL_TABLES, match: bytes = ANY_MATCH
 ) -> FlowMod:
-    """Delete the flows with a cookie like this (in the bits of ``mask``)."""
+    """Delete the flows with a cookie like this (in the bits of ``mask``).
+
+    Parameters
+    ----------
+    match
+        Only flows that match at least this.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import delete_flows
+    >>> print(delete_flows(0x6E01 << 48, 0xFFFF << 48, table=20))
+    OFPT_FLOW_MOD (OF1.5) (xid=0x0): DEL table:20 ... cookie:0x6e01000000000000/...
+    """
     head = struct.pack(
         "!QQBBHHHIIIHH",
         cookie,
@@ -84,7 +104,7 @@ class CtTuple:
     dst_port: int | None = None
 
     def encode(self) -> bytes:
-        """Nested properties."""
+        """Its bytes: properties, nested in those of the request."""
         parts = []
         for kind, address in enumerate((self.src, self.dst)):
             if isinstance(address, IPv4Address):
@@ -114,6 +134,14 @@ def ct_flush(
     original, reply
         Only those with these addresses and ports: as their first packet had them, and as an answer
         has them, which is where one sees the endpoint that a Service's address was translated to.
+
+    Examples
+    --------
+    >>> from ipaddress import ip_address
+    >>> from nsxdp.openflow import CtTuple, ct_flush
+    >>> request = ct_flush(zone=1, protocol=6, reply=CtTuple(src=ip_address("10.244.0.5")))
+    >>> print(request)
+    NXT_CT_FLUSH (OF1.5) (xid=0x0): zone=1 ... 'ct_nw_src=10.244.0.5,...
     """
     body = struct.pack("!B7x", protocol)
     for kind, direction in enumerate((original, reply)):

@@ -56,7 +56,7 @@ _PACKET_IN2_HEAD = struct.pack("!II", NICIRA, PACKET_IN2)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Times are in seconds."""
+    """How a session behaves; times are in seconds."""
 
     connect_timeout: float = 5.0
     reply_timeout: float = 10.0
@@ -72,7 +72,19 @@ class Options:
 
 
 class Session:
-    """See the module.  Made by `Session.open`."""
+    """One connection to a bridge.  Made by `Session.open`.
+
+    Attributes
+    ----------
+    remote
+        Where the bridge listens.
+    tables
+        Names of tables for what is printed.
+    options
+        As given to `Session.open`.
+    features
+        What the switch is: its datapath id, for one.
+    """
 
     def __init__(
         self,
@@ -86,7 +98,6 @@ class Session:
         self.tables = tables
         self.options = options
         self.features = FeaturesReply(0, 0, 0, 0, 0)
-        """What the switch is: its datapath id, for one."""
         self._wire = Wire(str(remote), self._received)
         self._commits = Commits(self._wire, tables)
         self._on_packet = on_packet
@@ -111,8 +122,12 @@ class Session:
 
         Parameters
         ----------
+        tls
+            Files for an ``ssl:`` remote.
         tables
             Names for what is printed.
+        options
+            Times, and whether packets shall come.
         on_packet
             Called with each OFPT_PACKET_IN or NXT_PACKET_IN2.
         on_news
@@ -229,9 +244,15 @@ class Session:
     def send(self, *messages: Message | bytes) -> None:
         """Send messages without waiting for anything; an error is logged.
 
+        Parameters
+        ----------
+        messages
+            Values, or whole messages' bytes; their xids don't matter.
+
         Raises
         ------
         ConnectionLost
+            The session has ended.
         """
         for message in messages:
             data = message if isinstance(message, bytes) else message.encode()
@@ -240,11 +261,17 @@ class Session:
     async def request(self, message: Message, seconds: float | None = None) -> Message:
         """Send a request and wait for its answer.
 
+        Parameters
+        ----------
+        seconds
+            For the answer, instead of the options' ``reply_timeout``.
+
         Raises
         ------
         RequestError
             The switch refused it.
         ConnectionLost
+            The session ended before the answer came, or because it didn't come in time.
         """
         reply = await self._request(message, seconds or self.options.reply_timeout)
         try:
@@ -268,6 +295,7 @@ class Session:
         Raises
         ------
         ConnectionLost
+            As `request`.
         """
         await self._request(BarrierRequest(), seconds or self.options.reply_timeout)
 
@@ -279,6 +307,7 @@ class Session:
         RequestError
             The switch refused it.
         ConnectionLost
+            The outcome is unknown.
         """
         xid = self._wire.xids()
         refusal = self._wire.expect(xid)
@@ -297,18 +326,33 @@ class Session:
     ) -> AsyncIterator[bytes]:
         """The raw OFPMP_FLOW_DESC replies with the flows that have such a cookie.
 
+        `Flow.decode_reply` reads one, `FlowTable.read` reads all of them.
+
+        Parameters
+        ----------
+        cookie, mask
+            Flows whose cookie has the bits of ``cookie`` where ``mask`` has ones.
+        table
+            Of one table only.
+
         Raises
         ------
-        RequestError, ConnectionLost
+        RequestError
+            The switch refused.
+        ConnectionLost
+            As `request`.
         """
         return self._dump(requests.flow_desc_request(cookie, mask, table))
 
     def dump_groups(self, group_id: int = requests.ALL_GROUPS) -> AsyncIterator[bytes]:
         """The raw OFPMP_GROUP_DESC replies with all groups, or with one.
 
+        `Group.decode_reply` reads one.
+
         Raises
         ------
         RequestError, ConnectionLost
+            As `dump_flows`.
         """
         return self._dump(requests.group_desc_request(group_id))
 
@@ -318,6 +362,7 @@ class Session:
         Raises
         ------
         RequestError, ConnectionLost
+            As `dump_flows`.
         """
         async for part in self._dump(message):
             yield part

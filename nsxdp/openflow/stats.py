@@ -1,10 +1,6 @@
 """What flows, ports, groups and meters have done, as columns.
 
-A million flows are a million rows of one numpy array, and objects only where somebody asks for one:
-
-    flows = await switch.dump("table=3")
-    busy = flows[flows.packets > 1000]
-    for flow, stats in busy.top(10): ...
+A million flows are a million rows of one numpy array, and objects only where somebody asks for one.
 """
 
 from __future__ import annotations
@@ -133,12 +129,20 @@ def read_stats(replies: Sequence[bytes], entry: np.dtype[Any]) -> npt.NDArray[An
 
     Parameters
     ----------
+    replies
+        Whole OFPT_MULTIPART_REPLYs.
     entry
         With a ``length``, it is that of the entry with what follows; else all have the same.
+
+    Returns
+    -------
+    entries
+        Shape (n,), of ``entry`` in the machine's byte order.
 
     Raises
     ------
     DecodeError
+        An entry is cut off, or has a length that none can have.
     """
     parts = []
     for reply in replies:
@@ -167,9 +171,29 @@ class FlowTable:
     Attributes
     ----------
     rows
-        A structured array of dtype `FLOW_ROW`.
+        A structured array of dtype `FLOW_ROW`, shape (n,).
     data
         The replies; ``match`` and ``instructions`` count from its start.
+    tables
+        Names of tables for what is printed.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.openflow import Switch
+    >>> async def main(bridge):
+    ...     async with Switch(bridge) as switch:
+    ...         await switch.add(*(f"table=1,tcp,tp_dst={port} actions=drop" for port in (80, 443)))
+    ...         return await switch.dump("table=1")
+    >>> with Node() as node:
+    ...     flows = asyncio.run(main(node.mgmt))
+    >>> len(flows), int(flows.packets.sum()), len(flows[flows.duration > 60])
+    (2, 0, 0)
+    >>> for flow in flows.sorted():
+    ...     print(flow.actions)
+    drop
+    drop
     """
 
     __slots__ = ("data", "rows", "tables")
@@ -183,9 +207,15 @@ class FlowTable:
     def read(cls, replies: Sequence[bytes], tables: Tables | None = None) -> FlowTable:
         """Read OFPMP_FLOW_DESC replies.
 
+        Parameters
+        ----------
+        tables
+            Names of tables for what is printed.
+
         Raises
         ------
         DecodeError
+            A reply is none, or a part of it is wrong.
         """
         rows, origin = [], 0
         for reply in replies:
@@ -204,7 +234,7 @@ class FlowTable:
 
     @property
     def duration(self) -> npt.NDArray[np.float64]:
-        """Seconds since each was added."""
+        """Seconds since each was added, shape (n,)."""
         seconds: npt.NDArray[np.float64] = self.duration_sec + self.duration_nsec * 1e-9
         return seconds
 
@@ -243,7 +273,7 @@ class FlowTable:
         return Flow.decode(self.flow_mod(i))
 
     def flow_mod(self, i: int, command: int = codec.FLOW_ADD) -> bytes:
-        """The OFPT_FLOW_MOD that does ``command`` with it."""
+        """The OFPT_FLOW_MOD that does ``command`` with the i-th: `codec.FLOW_ADD`, say."""
         row = self.rows[i]
         delete = command in (codec.FLOW_DELETE, codec.FLOW_DELETE_STRICT)
         head = b"".join(
@@ -299,7 +329,7 @@ class FlowTable:
         return self[order]
 
     def top(self, n: int, by: str = "packets") -> FlowTable:
-        """The ``n`` with the highest numbers in a column."""
+        """The ``n`` with the highest numbers in a column of `FLOW_ROW`, the highest first."""
         return self[np.argsort(self.rows[by], kind="stable")[::-1][:n]]
 
     def _piece(self, row: Any, name: str) -> bytes:

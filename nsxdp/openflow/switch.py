@@ -1,11 +1,5 @@
 """One switch, at hand: its flows, groups, statistics, packets, and what becomes of a packet.
 
-    async with Switch("br0") as switch:
-        await switch.add("table=1,ip,nw_dst=10.0.0.1 actions=output:2")
-        flows = await switch.dump("table=1")
-        print(flows[flows.packets > 0].rows["bytes"].sum())
-        print((await switch.trace("in_port=1,tcp,nw_dst=10.0.0.1")).datapath_actions)
-
 A `Switch` is one connection: when it breaks, calls fail with `ConnectionLost`.  One that lasts is a
 `nsxdp.openflow.Connection`.
 """
@@ -104,7 +98,7 @@ class _Queue(Generic[_T]):
 
 
 class Switch:
-    """See the module.
+    """A bridge, for as long as an ``async with`` lasts.
 
     Parameters
     ----------
@@ -112,11 +106,39 @@ class Switch:
         A bridge's name, or where it listens: see `bridge_remote`.
     tables
         Names of its tables, for what is read and printed.
+    tls
+        Files for an ``ssl:`` remote.
+    options
+        Times, as of a `Session`.
     packets
         Whether it shall send packets here: `packet_ins` needs that.
     control
         The control socket of its ovs-vswitchd, for `trace`; None: the one in `run_directory`, or
         beside the bridge's management socket.
+
+    Attributes
+    ----------
+    remote
+        Where the bridge listens.
+    name
+        The bridge's name.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.openflow import Switch
+    >>> async def main(bridge):
+    ...     async with Switch(bridge) as switch:
+    ...         await switch.add("table=1,ip,nw_dst=10.0.0.1 actions=LOCAL", "actions=goto_table:1")
+    ...         flows = await switch.dump("table=1")
+    ...         print(*flows.lines(stats=False), flows.packets.sum())
+    ...         trace = await switch.trace("in_port=LOCAL,tcp,nw_dst=10.0.0.2")
+    ...         print(trace.steps[-1].table, trace.datapath_actions)
+    >>> with Node(fail_mode="secure") as node:
+    ...     asyncio.run(main(node.mgmt))
+    table=1, ip,nw_dst=10.0.0.1 actions=LOCAL 0
+    1 drop
     """
 
     def __init__(
@@ -158,13 +180,16 @@ class Switch:
         await self.close()
 
     async def open(self) -> None:
-        """Connect.
+        """Connect; what ``async with`` does.
 
         Raises
         ------
         RemoteError
             There is no such bridge, or it can't be reached.
+        VersionError
+            It doesn't speak OpenFlow 1.5.
         OpenFlowError
+            The handshake failed in another way.
         """
         self._session = await Session.open(
             self.remote,
@@ -211,18 +236,36 @@ class Switch:
     async def add(self, *flows: FlowLike) -> CommitResult:
         """Add flows, all or none; one that is there already is replaced.
 
+        Parameters
+        ----------
+        flows
+            Each in ovs-ofctl's syntax, as a `Flow`, or as the OFPT_FLOW_MOD that adds it.
+
         Raises
         ------
-        ParseError, CommitError, ConnectionLost
+        ParseError
+            A text is no flow.
+        CommitError
+            The switch refused one, and so has none.
+        ConnectionLost
+            The outcome is unknown.
         """
         return await self.session.commit(b"".join(flow_mods(flows, self.tables)))
 
     async def delete(self, filter_: str = "", *, strict: bool = False) -> CommitResult:
         """Delete the flows that a text selects (``table=1,ip,cookie=5/-1``); all without one.
 
+        Parameters
+        ----------
+        filter_
+            Flows that match at least this, have this cookie, these ``out_port`` and ``out_group``.
+        strict
+            Only the flow with exactly this match and priority.
+
         Raises
         ------
         ParseError, CommitError, ConnectionLost
+            As `add`.
         """
         command = codec.FLOW_DELETE_STRICT if strict else codec.FLOW_DELETE
         return await self.session.commit(codec.flow_parse(filter_, command, self.tables))
@@ -232,9 +275,15 @@ class Switch:
 
         Those that are there already are not touched: they keep their statistics.
 
+        Returns
+        -------
+        Changes
+            What was done.
+
         Raises
         ------
         ParseError, CommitError, ConnectionLost
+            As `add`.
         """
         changes = await self.diff(flows, filter_)
         if changes:
@@ -247,6 +296,7 @@ class Switch:
         Raises
         ------
         ParseError, RequestError, ConnectionLost
+            As `dump`.
         """
         wanted = flow_mods(flows, self.tables)
         return compare(await self.dump(filter_), wanted)
@@ -256,7 +306,12 @@ class Switch:
 
         Raises
         ------
-        ParseError, RequestError, ConnectionLost
+        ParseError
+            The text is no selection.
+        RequestError
+            The switch refused: there is no such table, say.
+        ConnectionLost
+            The answer didn't come, or not in time.
         """
         body = flow_desc_body(filter_, self.tables)
         request = MultipartRequest(_FLOW_DESC, 0, body)
@@ -266,9 +321,15 @@ class Switch:
     async def add_groups(self, *groups: Group | str) -> CommitResult:
         """Add groups, all or none; one that is there already is replaced.
 
+        Parameters
+        ----------
+        groups
+            Each in ovs-ofctl's syntax, or as a `Group`.
+
         Raises
         ------
         ParseError, CommitError, ConnectionLost
+            As `add`.
         """
         command = codec.GROUP_ADD_OR_MOD
         mods = [
@@ -280,11 +341,12 @@ class Switch:
         return await self.session.commit(b"".join(mods))
 
     async def groups(self) -> list[Group]:
-        """The groups.
+        """All groups.
 
         Raises
         ------
         RequestError, ConnectionLost
+            As `dump`.
         """
         groups: list[Group] = []
         async for part in self.session.dump_groups():
@@ -298,25 +360,25 @@ class Switch:
         return read_stats([part async for part in self.session.multipart(request)], entry)
 
     async def table_stats(self) -> npt.NDArray[Any]:
-        """All tables' statistics: rows of `nsxdp.openflow.stats.TABLE_STATS`."""
+        """All tables' statistics: rows of `nsxdp.openflow.stats.TABLE_STATS`, one a table."""
         return await self._stats(_TABLE_STATS, b"", stats.TABLE_STATS)
 
     async def port_stats(self, port: int = _ANY) -> npt.NDArray[Any]:
-        """Ports' statistics: rows of `nsxdp.openflow.stats.PORT_STATS`."""
+        """Ports' statistics: rows of `nsxdp.openflow.stats.PORT_STATS`, of one port or of all."""
         return await self._stats(_PORT_STATS, port.to_bytes(4, "big") + bytes(4), stats.PORT_STATS)
 
     async def queue_stats(self, port: int = _ANY) -> npt.NDArray[Any]:
-        """Queues' statistics: rows of `nsxdp.openflow.stats.QUEUE_STATS`."""
+        """Queues' statistics: rows of `nsxdp.openflow.stats.QUEUE_STATS`, of one port or all."""
         body = port.to_bytes(4, "big") + _ANY.to_bytes(4, "big")
         return await self._stats(_QUEUE_STATS, body, stats.QUEUE_STATS)
 
     async def group_stats(self, group: int = requests.ALL_GROUPS) -> npt.NDArray[Any]:
-        """Groups' statistics: rows of `nsxdp.openflow.stats.GROUP_STATS`."""
+        """Groups' statistics: rows of `nsxdp.openflow.stats.GROUP_STATS`, of one or of all."""
         body = group.to_bytes(4, "big") + bytes(4)
         return await self._stats(_GROUP_STATS, body, stats.GROUP_STATS)
 
     async def meter_stats(self, meter: int = _ANY) -> npt.NDArray[Any]:
-        """Meters' statistics: rows of `nsxdp.openflow.stats.METER_STATS`."""
+        """Meters' statistics: rows of `nsxdp.openflow.stats.METER_STATS`, of one or of all."""
         body = meter.to_bytes(4, "big") + bytes(4)
         return await self._stats(_METER_STATS, body, stats.METER_STATS)
 
@@ -327,11 +389,20 @@ class Switch:
     ) -> AsyncGenerator[FlowUpdate, None]:
         """Each change of the flows that a text selects; first, those that are there.
 
-        Where one reads too slowly, the switch says `nsxdp.openflow.monitor.Event.PAUSED`.
+        Where one reads too slowly, the switch says `Event.PAUSED`. It ends with
+        ``contextlib.aclosing``, which also ends the switch's part.
+
+        Parameters
+        ----------
+        filter_
+            As of `delete`.
+        flags
+            What to tell of: of `MonitorFlags`.
 
         Raises
         ------
         ParseError, RequestError, ConnectionLost
+            As `dump`.
         """
         self._monitors += 1
         monitor = self._monitors
@@ -355,9 +426,12 @@ class Switch:
     async def packet_ins(self) -> AsyncIterator[PacketIn]:
         """The packets that flows send to the controller; needs ``packets=True``.
 
+        Of packets that come faster than they are read, the oldest are dropped.
+
         Raises
         ------
         ConnectionLost
+            The connection has ended.
         """
         while True:
             message = decode(await self._packets.get())
@@ -367,11 +441,23 @@ class Switch:
     def send_packet(
         self, data: bytes, actions: str = "resubmit(,0)", in_port: int = 0xFFFFFFFE
     ) -> None:
-        """Have the switch treat a packet.
+        """Have the switch treat a packet (OFPT_PACKET_OUT); a refusal is logged.
+
+        Parameters
+        ----------
+        data
+            The packet, from its Ethernet header on.
+        actions
+            In ovs-ofctl's syntax; without: as if it had come in by ``in_port``.
+        in_port
+            OpenFlow's number of a port; without: the bridge's own.
 
         Raises
         ------
-        ParseError, ConnectionLost
+        ParseError
+            The text isn't actions.
+        ConnectionLost
+            There is no connection.
         """
         self.session.send(PacketOut.parse(data, actions, in_port, self.tables))
 

@@ -61,19 +61,31 @@ cdef extern from "nsxdp.h" nogil:
 
 
 class Hole(NamedTuple):
-    """A template's ``{name}``."""
+    """A template's ``{name}``.
+
+    Attributes
+    ----------
+    name
+        What is between the braces, and so the column's name.
+    n_bytes
+        Bytes of the field; the narrowest one's if there are several.
+    n_bits
+        Bits that a value may use.
+    in_bucket
+        Whether a column has a row for each bucket, not for each message.
+    """
 
     name: str
     n_bytes: int
-    """Of the field; the narrowest one's if there are several."""
     n_bits: int
-    """Bits that a value may use."""
     in_bucket: bool
-    """A column has a row for each bucket, not for each message."""
 
 
 cdef class Stamped:
     """Messages that a template stamped; its buffer is their bytes.
+
+    ``len()`` counts rows, an index gives a row's bytes, ``bytes()`` gives all.  Made by
+    `Template.stamp` and `Template.stamp_groups`.
 
     Attributes
     ----------
@@ -102,7 +114,7 @@ cdef class Stamped:
 
     @property
     def nbytes(self):
-        """The bytes of all messages."""
+        """How many bytes all messages have."""
         return self.buf.size
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
@@ -204,8 +216,6 @@ _BYTE_ORDER = sys.byteorder
 cdef class Template:
     """A flow or group in ovs-ofctl's syntax, with holes: ``{name}`` where columns' values go.
 
-    ``Template("table=1,priority=2,tcp,nw_dst={vip},tp_dst={port},actions=group:{group}")``
-
     Columns are numpy arrays, or one value for all rows. IPv4 addresses are uint32 numbers, ports
     uint16; MAC addresses (n, 6) uint8 or uint64; IPv6 addresses (n, 16) uint8. Any width of
     number will do; what does not fit its field is an error.
@@ -217,9 +227,31 @@ cdef class Template:
     tables
         The names that the text uses for tables.
 
+    Attributes
+    ----------
+    text, tables
+        What the template was made of.
+    holes
+        The text's holes, each once, in the order of their first use.
+    is_group
+        Whether it stamps groups.
+
     Raises
     ------
     ParseError
+        The text is no flow or group, or a hole is where none can be; says where.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nsxdp.openflow import Flow, Template
+    >>> template = Template("table=1,tcp,nw_dst={vip},tp_dst={port},actions=group:{group}")
+    >>> [hole.name for hole in template.holes]
+    ['vip', 'port', 'group']
+    >>> vips = np.array([0x0A600001, 0x0A600002], np.uint32)
+    >>> flows = template.stamp(vip=vips, port=80, group=[7, 8])
+    >>> print(Flow.decode(flows[1]))
+    table=1, tcp,nw_dst=10.96.0.2,tp_dst=80 actions=group:8
     """
 
     cdef nsx_template *template
@@ -293,6 +325,13 @@ cdef class Template:
     def stamp(self, **columns):
         """Stamp a flow for each row of the columns; one, if none of them has rows.
 
+        Each message is the OFPT_FLOW_MOD that adds the flow, with xid 0.
+
+        Parameters
+        ----------
+        columns
+            A column for each hole, by its name.
+
         Raises
         ------
         TypeError, ValueError
@@ -322,13 +361,32 @@ cdef class Template:
     def stamp_groups(self, offsets, **columns):
         """Stamp groups; the i-th has the bucket rows ``offsets[i]`` to ``offsets[i + 1]``.
 
-        A column of a hole outside of the bucket has a row for each group.
+        Each group is the OFPT_GROUP_MOD that adds it or takes its place (ADD_OR_MOD); one that is
+        too long for a message is followed by INSERT_BUCKETs.
+
+        Parameters
+        ----------
+        offsets : shape (n + 1,)
+            From 0, rising, to the number of bucket rows: n groups.
+        columns
+            A column for each hole, by its name: of a hole in the bucket with a row for each
+            bucket, of another one with a row for each group.
 
         Raises
         ------
         TypeError, ValueError
             As `stamp`; and for offsets that do not begin with 0, fall, or do not end with the
             number of bucket rows.
+
+        Examples
+        --------
+        >>> from nsxdp.openflow import Group, Template
+        >>> template = Template("group_id={group},type=select,bucket=actions=output:{port}")
+        >>> groups = template.stamp_groups([0, 2, 3], group=[7, 8], port=[1, 2, 1])
+        >>> for messages in groups:
+        ...     print(Group.decode(messages))
+        group_id=7,type=select,bucket=bucket_id:0,actions=output:1,bucket=bucket_id:1,actions=output:2
+        group_id=8,type=select,bucket=bucket_id:0,actions=output:1
         """
         if not self.is_group:
             raise TypeError(f"a flow's template stamps flows: {self.text!r}")

@@ -30,6 +30,10 @@ class TraceStep:
         The table's name, or its number where it has none.
     match
         Of the flow that the packet met; empty: it matches all; None: there was no such flow.
+    priority
+        Of that flow; None where Open vSwitch shows none.
+    cookie
+        Of that flow; 0 where it has none.
     actions
         Of that flow, each with what Open vSwitch remarks on it (``drop``, ``resubmit(,3)``,
         ``>>>> ... <<<<``).
@@ -45,21 +49,64 @@ class TraceStep:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One way through the pipeline; a recirculation (connection tracking, say) begins another."""
+    """One way through the pipeline; a recirculation (connection tracking, say) begins another.
+
+    Attributes
+    ----------
+    flow
+        The packet as it came in.
+    bridge
+        The bridge's name.
+    steps
+        The tables that it met, in their order.
+    final_flow
+        ``unchanged``, or the packet as it went out.
+    megaflow
+        The packets that the datapath would treat alike.
+    datapath_actions
+        What the datapath does with them.
+    """
 
     flow: str
-    """The packet as it came in."""
     bridge: str
     steps: tuple[TraceStep, ...]
     final_flow: str
-    """``unchanged``, or the packet as it went out."""
     megaflow: str
     datapath_actions: str
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All that became of a packet."""
+    """All that became of a packet: what `Switch.trace` gives.
+
+    Attributes
+    ----------
+    passes
+        The packet's ways through the pipeline, in their order.
+    text
+        All that Open vSwitch said.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow.trace import read_trace
+    >>> trace = read_trace('''Flow: ip,in_port=1,nw_dst=10.0.0.1
+    ...
+    ... bridge("br0")
+    ... -------------
+    ...  0. ip, priority 5
+    ...     resubmit(,1)
+    ...  1. ip,nw_dst=10.0.0.1, priority 7, cookie 0x2a
+    ...     output:2
+    ...
+    ... Final flow: unchanged
+    ... Megaflow: recirc_id=0,eth,ip,in_port=1,nw_dst=10.0.0.1,nw_frag=no
+    ... Datapath actions: 2
+    ... ''')
+    >>> [(step.table, step.priority, step.actions) for step in trace.steps]
+    [('0', 5, ('resubmit(,1)',)), ('1', 7, ('output:2',))]
+    >>> trace.datapath_actions, trace.dropped
+    ('2', False)
+    """
 
     passes: tuple[Pass, ...]
     text: str
@@ -84,7 +131,7 @@ class Trace:
 
 
 def read_trace(text: str) -> Trace:
-    """Read what ``ofproto/trace`` has answered."""
+    """Read what ``ofproto/trace`` has answered; of a text that is something else: no passes."""
     parts = re.split(r"(?m)^={20,}$\n(?:recirc.*\n)?(?:={20,}\n)?", text)
     passes = [_read_pass(part.splitlines()) for part in parts if "Flow: " in part]
     return Trace(tuple(passes), text)

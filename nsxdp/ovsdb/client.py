@@ -1,11 +1,4 @@
-"""A client of one OVSDB database, which stays connected: replica and transactions.
-
-::
-
-    async with Client(remote, "Open_vSwitch", [Watch("Bridge", ["name", "ports"])]) as client:
-        for bridge in client.replica["Bridge"].rows:
-            print(bridge.name)
-"""
+"""A client of one OVSDB database, which stays connected: replica and transactions."""
 
 from __future__ import annotations
 
@@ -91,11 +84,37 @@ class Client:
         Seconds of silence after which the server is asked whether it lives.
     max_message
         Bytes of the largest message that is accepted.
+    backoff
+        How long to wait between attempts to connect.
+
+    Attributes
+    ----------
+    remotes
+        The servers, in the order in which they are tried.
+    database, watches, timeout, leader_only
+        As they were given.
 
     Raises
     ------
     ValueError
         ``remote`` is no remote.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.ovsdb import Client, Watch
+    >>> watches = [Watch("Bridge", ["name", "external_ids"], indexes=["name"])]
+    >>> async def main(remote):
+    ...     async with Client(remote, "Open_vSwitch", watches) as client:
+    ...         bridge = client.replica["Bridge"].one("name", "br-int")
+    ...         txn = client.transaction()
+    ...         txn.update("Bridge", bridge, {"external_ids": {"owner": "me"}})
+    ...         await client.commit(txn)
+    ...         print(client.replica["Bridge"].one("name", "br-int").external_ids["owner"])
+    >>> with Node() as node:
+    ...     asyncio.run(main(node.ovsdb))
+    me
     """
 
     def __init__(
@@ -266,8 +285,13 @@ class Client:
     ) -> Results:
         """Have a transaction take place, made anew by ``build`` where the state has changed.
 
-        ``build`` reads rows of the replica, by `Transaction.read` where the transaction depends on
-        what they hold, and adds operations.
+        Parameters
+        ----------
+        build
+            Reads rows of the replica, by `Transaction.read` where the transaction depends on what
+            they hold, and adds operations.
+        attempts
+            How often it is made at most.
 
         Raises
         ------

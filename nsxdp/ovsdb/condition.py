@@ -12,6 +12,7 @@ from nsxdp.ovsdb.store import Row
 __all__ = ["Condition", "Function", "Wanted", "Where", "encode_wanted", "encode_where"]
 
 Function = Literal["==", "!=", "<", "<=", ">", ">=", "includes", "excludes"]
+"""RFC 7047's ``<function>``: how a column is compared with a value."""
 
 Condition = tuple[str, Function, Any]
 """Column, function, value; such as ``("name", "==", "br0")``."""
@@ -24,7 +25,7 @@ Where = Row | str | Sequence[Condition]
 
 
 def encode_where(table: TableSchema, where: Where) -> list[Json]:
-    """The JSON of conditions.
+    """The JSON of conditions, which all must hold.
 
     Raises
     ------

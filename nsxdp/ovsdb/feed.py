@@ -15,7 +15,19 @@ __all__ = ["Batch", "Change", "Feed"]
 
 
 class Change(NamedTuple):
-    """What happened to one row; ``old`` is None where it was inserted, ``new`` where deleted."""
+    """What happened to one row.
+
+    Attributes
+    ----------
+    table
+        The table's name.
+    uuid
+        The row's.
+    old
+        The row as it was; None: it was inserted.
+    new
+        The row as it is; None: it was deleted.
+    """
 
     table: str
     uuid: Uuid
@@ -39,7 +51,22 @@ class Feed:
 
     Batches that weren't fetched become one: it tells what each row was before all of them and
     what it is now.  So a slow reader misses nothing that still holds, and what waits for it is
-    bounded by the rows that there are.
+    bounded by the rows that there are.  Made by `Replica.changes`.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.ovsdb import Client, Watch
+    >>> async def main(node):
+    ...     async with Client(node.ovsdb, "Open_vSwitch", [Watch("Port", ["name"])]) as client:
+    ...         with client.replica.changes() as feed:
+    ...             await asyncio.to_thread(node.add_pod, "web")
+    ...             async for batch in feed:
+    ...                 return [change.new.name for change in batch.of("Port")]
+    >>> with Node() as node:
+    ...     asyncio.run(main(node))
+    ['web']
     """
 
     def __init__(self, closed: Callable[[Feed], None]) -> None:

@@ -42,6 +42,7 @@ Json = Any
 """What `json` reads and writes."""
 
 AtomType = Literal["integer", "real", "boolean", "string", "uuid"]
+"""RFC 7047's ``<atomic-type>``."""
 
 _ATOMS: dict[AtomType, tuple[tuple[type, ...], Any]] = {
     "integer": ((int,), 0),
@@ -94,6 +95,7 @@ class ColumnType:
 
     @property
     def is_map(self) -> bool:
+        """Keys with values."""
         return self.value is not None
 
     @property

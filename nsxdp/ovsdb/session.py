@@ -42,7 +42,7 @@ def parse_remotes(remotes: str | Sequence[str]) -> tuple[Remote, ...]:
 
 
 class Session:
-    """A connection, from its beginning to its end.
+    """A connection, from its beginning to its end.  Made by `Session.open`.
 
     Attributes
     ----------
@@ -74,7 +74,15 @@ class Session:
         Parameters
         ----------
         notified
-            As for `Connection`.
+            Called with the method and the parameters of each notification of the server.
+        tls
+            Our files, for an ``ssl:`` remote.
+        timeout
+            Seconds for the connection to be made, and again for each answer.
+        probe_interval
+            Seconds of silence after which the server is asked whether it lives.
+        max_message
+            Bytes of the largest message that is accepted.
 
         Raises
         ------
@@ -122,12 +130,23 @@ class Session:
         patience: float | None = 0.0,
         shape: Any = Any,
     ) -> Any:
-        """Ask the server; as `Connection.request`.
+        """Ask the server, and wait for its answer.
 
         Parameters
         ----------
+        accept
+            Takes the result before the next message is looked at; what it gives is returned.
         patience
             Seconds that the server may take beyond what is usual; None: for ever.
+        shape
+            The type as which msgspec reads the result.
+
+        Raises
+        ------
+        RequestError
+            The server refused.
+        DisconnectedError
+            The connection was lost before the answer came, or it didn't come in time.
         """
         seconds = None if patience is None else self.timeout + patience
         try:

@@ -25,7 +25,16 @@ _WORDS = {"true": True, "false": False}
 
 
 def format_value(kind: ColumnType, value: Any) -> str:
-    """A value as ovs-vsctl shows it."""
+    """A value as ovs-vsctl shows it.
+
+    Examples
+    --------
+    >>> from nsxdp.ovsdb.schema import BaseType, ColumnType
+    >>> from nsxdp.ovsdb.text import format_value
+    >>> names = ColumnType(BaseType("string"), None, 0, None)
+    >>> format_value(names, frozenset({"br0", "two words"}))
+    '[br0, "two words"]'
+    """
     if kind.value is not None:
         items = [(_atom(kind.key, k), _atom(kind.value, value[k])) for k in sorted(value)]
         return "{" + ", ".join(f"{k}={v}" for k, v in items) + "}"
@@ -39,6 +48,10 @@ def parse_value(column: Column, text: str, kind: ColumnType | None = None) -> An
 
     Parameters
     ----------
+    column
+        For which it is: it is named in errors.
+    text
+        In ovs-vsctl's syntax.
     kind
         What to read instead of what the column holds.
 

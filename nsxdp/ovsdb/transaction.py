@@ -116,14 +116,43 @@ class Transaction:
     """Operations that take place all together or not at all.
 
     Each method adds an operation, and gives it as a handle for `Results`.  All raise `SchemaError`
-    for tables, columns and values that the database doesn't know.
+    for tables, columns and values that the database doesn't know.  Made by `Client.transaction`,
+    sent by `Client.commit`; the operations are those of RFC 7047, 5.2.
+
+    Attributes
+    ----------
+    schema
+        The database's.
+    operations
+        Their JSON, in their order.
+    patience
+        Seconds that the operations may wait, all together; None: for ever.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.ovsdb import Client
+    >>> async def main(remote):
+    ...     async with Client(remote, "Open_vSwitch") as client:
+    ...         txn = client.transaction()
+    ...         bridges = txn.select("Bridge", [("name", "==", "br-int")], ["name", "fail_mode"])
+    ...         changed = txn.mutate(
+    ...             "Bridge",
+    ...             [("name", "==", "br-int")],
+    ...             [("other_config", "insert", {"mac-table-size": "4096"})],
+    ...         )
+    ...         results = await client.commit(txn)
+    ...         print(results[bridges][0].fail_mode, results[changed])
+    >>> with Node() as node:
+    ...     asyncio.run(main(node.ovsdb))
+    standalone 1
     """
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.operations: list[dict[str, Json]] = []
         self.patience: float | None = 0.0
-        """Seconds that the operations may wait, all together; None: for ever."""
         self._read: set[tuple[str, str]] = set()
 
     def __len__(self) -> int:
@@ -137,14 +166,23 @@ class Transaction:
         return operation
 
     def update(self, table: str, where: Where, row: Mapping[str, Any]) -> Operation[int]:
-        """Set columns of all rows that ``where`` chooses."""
+        """Set columns of all rows that ``where`` chooses; gives how many there were."""
         known = self.schema.table(table)
         where_json = encode_where(known, where)
         columns = _row(known, row, change=True)
         return _Count(self._add("update", {"table": table, "where": where_json, "row": columns}))
 
     def mutate(self, table: str, where: Where, mutations: Sequence[Mutation]) -> Operation[int]:
-        """Change columns of all rows that ``where`` chooses, each from what it holds."""
+        """Change columns of all rows that ``where`` chooses, each from what it holds.
+
+        Parameters
+        ----------
+        where
+            A row, a row's UUID, or conditions that all must hold.
+        mutations
+            Column, mutator, value: ``("external_ids", "insert", {"owner": "me"})``.  Mutators are
+            those of RFC 7047, 5.1: ``insert``, ``delete``, ``+=``, ``-=``, ``*=``, ``/=``, ``%=``.
+        """
         known = self.schema.table(table)
         where_json = encode_where(known, where)
         changes = [_mutation(known, mutation) for mutation in mutations]
@@ -152,7 +190,7 @@ class Transaction:
         return _Count(self._add("mutate", content))
 
     def delete(self, table: str, where: Where) -> Operation[int]:
-        """Delete all rows that ``where`` chooses."""
+        """Delete all rows that ``where`` chooses; gives how many there were."""
         where_json = encode_where(self.schema.table(table), where)
         return _Count(self._add("delete", {"table": table, "where": where_json}))
 

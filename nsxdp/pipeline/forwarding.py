@@ -78,16 +78,18 @@ class ForwardingTemplates:
     """What a pod's address and the gateway's address add, for one address family."""
 
     pod_route: Template
-    """Columns: gateway_mac, ip, mac."""
+    """What the gateway is to route to the pod: straight to its MAC. Columns: gateway_mac, ip, mac.
+    """
     pod_hairpin: Template
-    """Columns: gateway_mac, ip, mac."""
+    """What the pod sent, translated to itself: back to it, from the hairpin address. Columns:
+    gateway_mac, ip, mac."""
     host_to_service: Template
     """What the host sends to a Service. Columns: port (the gateway's), gateway_mac."""
     host_to_itself: Template
     """What the host sent, translated to an endpoint that is not a pod of this bridge: back to
     it, from the node address. Columns: port, gateway_mac, ip (the gateway's)."""
     host_answers_itself: Template
-    """Columns: port, gateway_mac, ip (the gateway's)."""
+    """The answer to that. Columns: port, gateway_mac, ip (the gateway's)."""
 
 
 def _forwarding(family: Family) -> ForwardingTemplates:
@@ -128,3 +130,4 @@ def _forwarding(family: Family) -> ForwardingTemplates:
 
 
 FORWARDING: Final[dict[Family, ForwardingTemplates]] = {4: _forwarding(4), 6: _forwarding(6)}
+"""By IP family."""

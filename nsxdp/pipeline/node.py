@@ -37,7 +37,17 @@ _LOCAL: Final = 0xFFFF_FFFE
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The port behind which the node's kernel is, the pods' router."""
+    """The port behind which the node's kernel is, the pods' router.
+
+    Attributes
+    ----------
+    ofport
+        OpenFlow's number of the port.
+    mac
+        To which pods send what is for elsewhere.
+    addresses
+        Of the node in the pods' network; from the first of each family it sends to Services.
+    """
 
     ofport: int
     mac: str
@@ -58,7 +68,20 @@ class NodePlan:
 
 
 class NodeCompiler:
-    """Compiles what is on one bridge; remembers what it compiled last."""
+    """Compiles what is on one bridge; remembers what it compiled last.
+
+    Examples
+    --------
+    >>> from nsxdp.bridge import LocalPod
+    >>> from nsxdp.openflow.fake import FakeSwitch
+    >>> from nsxdp.pipeline.node import NodeCompiler, NodePlan
+    >>> from nsxdp.pipeline.tables import TABLES
+    >>> switch = FakeSwitch(TABLES)
+    >>> pod = LocalPod("default/web", "0a:58:0a:f4:00:05", (), 5)
+    >>> _ = switch.apply(NodeCompiler().compile(NodePlan(None, (pod,))).messages)
+    >>> print(switch.dump_flows()[-2])
+    table=L2Forwarding, priority=200,dl_dst=0a:58:0a:f4:00:05 actions=output:5
+    """
 
     def __init__(self) -> None:
         self._pods: dict[LocalPod, int] = {}

@@ -30,7 +30,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """A range of bits of a register or of ct_mark, both ends included."""
+    """A range of bits of a register or of ct_mark, both ends included.
+
+    Attributes
+    ----------
+    field
+        As flows have it: ``reg4``, ``ct_mark``.
+    first, last
+        From 0, the least significant bit.
+    meaning
+        What they say, and who sets them.
+    """
 
     field: str
     first: int
@@ -38,6 +48,7 @@ class Bits:
     meaning: str
 
     def overlaps(self, other: Bits) -> bool:
+        """Whether a bit is in both."""
         return self.field == other.field and self.first <= other.last and other.first <= self.last
 
 
@@ -53,6 +64,7 @@ BITS: Final = {
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."
     ),
 }  # fmt: skip
+"""All bits that are in use, by name."""
 
 for _name, _bits in BITS.items():
     for _other_name, _other in BITS.items():

@@ -56,10 +56,14 @@ from nsxdp.pipeline.tables import TABLES
 __all__ = ["FAMILIES", "PROTOCOLS", "TEMPLATES", "Family", "Protocol", "ServiceTemplates"]
 
 Family = Literal[4, 6]
+"""An IP family, as the version in the packet's header has it."""
 Protocol = Literal["TCP", "UDP", "SCTP"]
+"""Kubernetes's word for a protocol."""
 
 FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+"""All families."""
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("TCP", "UDP", "SCTP")
+"""All protocols."""
 
 _NUMBER: Final[dict[Protocol, int]] = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
@@ -85,12 +89,17 @@ class ServiceTemplates:
     large_affinity_group: Template
     """One bucket a part, each an `affinity_group`."""
     balance: Template
+    """ServiceLB: a virtual address to its group."""
     balance_with_affinity: Template
+    """ServiceLB: a virtual address, by way of ServiceAffinity, to EndpointDNAT."""
     reject: Template
     """No endpoint at all: to the agent, which answers with a TCP reset or an ICMP error."""
     drop: Template
+    """Endpoints, but none that this node may use: silence."""
     endpoint: Template
+    """EndpointDNAT: learns which endpoint it was, and translates to it."""
     choose: Template
+    """EndpointDNAT: no endpoint yet, so the group chooses one."""
 
 
 def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:

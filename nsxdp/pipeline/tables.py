@@ -15,13 +15,22 @@ __all__ = ["STAGES", "TABLES", "Stage"]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One table: what reaches it, and where what it doesn't match goes."""
+    """One table: what reaches it, and where what it doesn't match goes.
+
+    Attributes
+    ----------
+    number, name
+        By number the switch knows it, by name everybody else.
+    purpose
+        What it does.
+    miss
+        The actions of the table's flow of priority 0; empty where no packet may pass by.
+    """
 
     number: int
     name: str
     purpose: str
     miss: str
-    """The actions of the table's flow of priority 0; empty where no packet may pass by."""
 
 
 STAGES: Final = (
@@ -77,5 +86,7 @@ STAGES: Final = (
         "NORMAL",
     ),
 )
+"""The tables, in the order in which packets meet them."""
 
 TABLES: Final = Tables({stage.name: stage.number for stage in STAGES})
+"""Their names, for what parses and prints flows."""

@@ -45,6 +45,12 @@ def parse_address(text: str) -> bytes | None:
     bytes or None
         4 or 16 bytes, or None if this is no address. An IPv4 address in its IPv6-mapped form
         (``::ffff:192.0.2.1``) is an IPv4 address.
+
+    Examples
+    --------
+    >>> from nsxdp.services.addresses import format_address, parse_address
+    >>> format_address(parse_address("010.000.0.1"))
+    '10.0.0.1'
     """
     try:
         return inet_pton(AF_INET, text)

@@ -36,6 +36,7 @@ class Verdict(IntEnum):
     """What becomes of a connection to a Service port."""
 
     SERVE = 0
+    """It goes to one of the endpoints."""
     REJECT = 1
     """There is no endpoint anywhere: say so (KP-25)."""
     DROP = 2
@@ -84,6 +85,23 @@ def choose(port: ServicePort, endpoints: Endpoints) -> Choice:
       Else, if every ready endpoint has hints for zones and one is hinted for this node's zone:
       those that are (KP-26). Neither holds for traffic with the policy ``Local`` nor for
       terminating endpoints (KP-27).
+
+    Examples
+    --------
+    >>> from nsxdp.services.addresses import Family
+    >>> from nsxdp.services.endpoints import choose
+    >>> from nsxdp.services.model import READY, SERVING, TERMINATING
+    >>> from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
+    >>> name = ServicePortName("default", "web", "", "TCP")
+    >>> port = ServicePort(name, bytes([10, 96, 0, 10]), 80)
+    >>> endpoints = Endpoints(
+    ...     Family.IPV4,
+    ...     bytes([10, 0, 0, 1, 10, 0, 0, 2]),
+    ...     (8080).to_bytes(2, "little") * 2,
+    ...     bytes([READY | SERVING, SERVING | TERMINATING]),
+    ... )
+    >>> choose(port, endpoints).cluster.texts()
+    ['10.0.0.1:8080']
     """
     # Nothing but an endpoint's flags decides, and of flags there are few kinds.
     kinds = set(endpoints.packed_flags)

@@ -24,6 +24,13 @@ class GroupIds:
     """Gives a group id of the range 'first' to 'last' to each name, and takes it back.
 
     The range's size must be a power of two.
+
+    Examples
+    --------
+    >>> from nsxdp.services.ids import GroupIds
+    >>> ids = GroupIds(0x4000_0000, 0x7FFF_FFFF)
+    >>> ids.take("web", "10.96.0.10:80/TCP") == ids.take("web", "10.96.0.10:80/TCP")
+    True
     """
 
     def __init__(self, first: int, last: int) -> None:
@@ -46,7 +53,13 @@ class GroupIds:
         return self._names.get(number)
 
     def take(self, name: Hashable, text: str) -> int:
-        """The id of 'name', whose hash is that of 'text'; the same until `release`."""
+        """The id of 'name', whose hash is that of 'text'; the same until `release`.
+
+        Raises
+        ------
+        OverflowError
+            All ids are taken.
+        """
         if name in self._ids:
             return self._ids[name]
         if len(self._ids) > self._mask:

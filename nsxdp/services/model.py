@@ -36,6 +36,7 @@ LOCAL: Final = 0x01
 SERVING: Final = 0x02
 READY: Final = 0x04
 TERMINATING: Final = 0x08
+"""Its conditions (KEP-1672)."""
 ZONE_HINTS: Final = 0x10
 """It has hints for zones."""
 NODE_HINTS: Final = 0x20
@@ -69,6 +70,12 @@ class ServicePort(Struct, frozen=True, gc=False):
 
     Attributes
     ----------
+    name
+        What it is called; the same in both families.
+    cluster_ip
+        4 or 16 bytes.
+    port
+        At the cluster IP.
     node_port
         0: none.
     external_ips, load_balancer_vips
@@ -99,6 +106,7 @@ class ServicePort(Struct, frozen=True, gc=False):
 
     @property
     def family(self) -> Family:
+        """Of its cluster IP, and of all that it has."""
         return Family.of(self.cluster_ip)
 
     @property
@@ -159,10 +167,12 @@ class Endpoints(Struct, frozen=True, gc=False):
 
     @property
     def ports(self) -> NDArray[np.uint16]:
+        """Shape (n,), in the machine's byte order."""
         return np.frombuffer(self.packed_ports, np.uint16)
 
     @property
     def flags(self) -> NDArray[np.uint8]:
+        """Shape (n,): bits such as `READY`."""
         return np.frombuffer(self.packed_flags, np.uint8)
 
     def __len__(self) -> int:

@@ -55,6 +55,41 @@ class ServicePlanner:
         See `ServiceTracker`.
     started_at
         Seconds since the epoch: older trigger times say nothing about this process.
+
+    Attributes
+    ----------
+    tracker
+        What Services and slices there are.
+    compiler
+        Which group is whose.
+
+    Examples
+    --------
+    >>> from nsxdp.k8s.objects import Endpoint, EndpointPort, EndpointSlice, ObjectMeta
+    >>> from nsxdp.k8s.objects import Service, ServicePort, ServiceSpec
+    >>> from nsxdp.k8s.source import Op
+    >>> from nsxdp.openflow.fake import FakeSwitch
+    >>> from nsxdp.pipeline.tables import TABLES
+    >>> from nsxdp.services.planner import ServicePlanner
+    >>> web = Service(
+    ...     metadata=ObjectMeta(namespace="default", name="web"),
+    ...     spec=ServiceSpec(cluster_ip="10.96.0.10", ports=(ServicePort(port=80),)),
+    ... )
+    >>> labels = {"kubernetes.io/service-name": "web"}
+    >>> endpoints = EndpointSlice(
+    ...     metadata=ObjectMeta(namespace="default", name="web-1", labels=labels),
+    ...     address_type="IPv4",
+    ...     endpoints=(Endpoint(addresses=("10.244.0.5",)),),
+    ...     ports=(EndpointPort(name="", port=8080, protocol="TCP"),),
+    ... )
+    >>> planner = ServicePlanner("here")
+    >>> planner.take(Op.UPSERT, web), planner.take(Op.UPSERT, endpoints)
+    (True, True)
+    >>> switch = FakeSwitch(TABLES)
+    >>> switch.apply(planner.round(0.0).owned.messages)
+    2
+    >>> print(*switch.dump_flows())
+    table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:...
     """
 
     def __init__(

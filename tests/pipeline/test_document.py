@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from inspect import cleandoc
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,19 +12,12 @@ from nsxdp.openflow import Flow, Group
 from nsxdp.openflow.fake import FakeSwitch
 from nsxdp.pipeline import forwarding, service
 from nsxdp.pipeline.tables import TABLES
-from nsxdp.services.document import GATEWAY, POD, example, page
-
-ROOT = Path(__file__).parents[2]
+from pages.pipeline import GATEWAY, POD, example, page
 
 
 @pytest.fixture(scope="module")
 def switch() -> FakeSwitch:
     return example()
-
-
-def test_the_page_is_fresh() -> None:
-    stale = "stale; write it anew: python -m nsxdp.services.document > docs/pipeline.md"
-    assert (ROOT / "docs" / "pipeline.md").read_text() == page(), stale
 
 
 def blocks() -> list[str]:

@@ -1,13 +1,8 @@
-"""The page about the pipeline, written from its declarations and from flows as they are made.
-
-python -m nsxdp.services.document > docs/pipeline.md
-"""
+"""The page about the pipeline, written from its declarations and from flows as they are made."""
 
 from __future__ import annotations
 
 import re
-import sys
-import textwrap
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
@@ -26,6 +21,7 @@ from nsxdp.pipeline import registers
 from nsxdp.pipeline.node import Gateway, NodeCompiler, NodePlan
 from nsxdp.pipeline.tables import STAGES, TABLES
 from nsxdp.services.planner import ServicePlanner
+from pages.markdown import WIDTH, WRITTEN, wrapped
 
 __all__ = ["EXAMPLE", "GATEWAY", "POD", "example", "page"]
 
@@ -89,8 +85,6 @@ POD: Final = LocalPod(
     5,
 )
 
-_WIDTH: Final = 100
-
 
 def example() -> FakeSwitch:
     """A switch that has what the example's Services, pod and gateway need."""
@@ -119,13 +113,12 @@ def page() -> str:
 def _head() -> Iterator[str]:
     yield "# The bridge's pipeline"
     yield ""
-    yield "Written by `python -m nsxdp.services.document`; a test fails when it is stale."
+    yield WRITTEN
     yield ""
-    yield from textwrap.wrap(
+    yield wrapped(
         "An IP packet goes through connection tracking once. The first packet of a connection to "
         "a Service is then translated to an endpoint, and the translation is committed; every "
         "later packet, in either direction, leaves connection tracking translated.",
-        _WIDTH,
     )
     yield ""
 
@@ -176,11 +169,10 @@ def _flows() -> Iterator[str]:
     switch = example()
     yield "## An example"
     yield ""
-    yield from textwrap.wrap(
+    yield wrapped(
         f"A node `here`, whose gateway is the bridge's own port ({GATEWAY.mac}, "
         f"{_and(GATEWAY.addresses)}), with one pod at port {POD.ofport} ({POD.mac}, "
         f"{_and(POD.ips)}), and these Services:",
-        _WIDTH,
     )
     yield ""
     yield from ("```yaml", *EXAMPLE.splitlines(), "```")
@@ -193,7 +185,7 @@ def _flows() -> Iterator[str]:
         yield ""
         yield f"### {stage.name}"
         yield ""
-        yield from textwrap.wrap(stage.purpose, _WIDTH)
+        yield wrapped(stage.purpose)
         own = [flow for flow in flows if flow.startswith(f"table={stage.name},")]
         if own:
             yield ""
@@ -210,7 +202,7 @@ def _wrapped(text: str) -> Iterator[str]:
     for part in re.split(r" (?=actions=)|(?<=,)(?=bucket=)", text):
         line = f"{indent}{part}"
         indent = "    "
-        while len(line) > _WIDTH:
+        while len(line) > WIDTH:
             at = _break(line)
             yield line[:at]
             line = f"{indent * 2}{line[at:]}"
@@ -221,12 +213,8 @@ def _break(line: str) -> int:
     """Where to break a line that is too long: after a comma in as few parentheses as may be."""
     depth = 0
     best = (0, 0)
-    for at, character in enumerate(line[:_WIDTH]):
+    for at, character in enumerate(line[:WIDTH]):
         depth += (character == "(") - (character == ")")
-        if character == "," and at > _WIDTH // 2:
+        if character == "," and at > WIDTH // 2:
             best = max(best, (-depth, at + 1)) if best[1] else (-depth, at + 1)
     return best[1]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
