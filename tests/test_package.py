@@ -51,6 +51,9 @@ def test_the_wheel_from_the_source_distribution_is_complete_and_works(tmp_path: 
                 assert (installed / inside).is_file(), name
     assert (installed / "nsxdp/py.typed").is_file()
     assert not list(installed.rglob("*.c"))
+    pages = {path.name for path in installed.glob("*.data/data/share/man/man1/*.1")}
+    assert pages == {path.name for path in (ROOT / "docs/man").iterdir()}
+    assert {"nsxdp.1", "nsx-kube-proxy.1"} <= pages
 
     check = "import sys, importlib as i; [print(i.import_module(m).__file__) for m in sys.argv[1:]]"
     ran = subprocess.run(

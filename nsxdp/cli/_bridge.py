@@ -43,7 +43,7 @@ def dump_flows(
 
     ```
     nsxdp dump-flows br0 table=1,ip
-    nsxdp dump-flows br0 --json | jq .packets
+    nsxdp dump-flows br0 --json > flows.json
     ```
     """
 
@@ -234,7 +234,7 @@ def trace(
     ],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARG", help="More for ofproto/trace: --ct-next=trk,est"),
+        typer.Argument(metavar="ARG", help="More for ofproto/trace: --ct-next trk,est"),
     ] = None,
     as_json: at.Json = False,
 ) -> None:
@@ -246,7 +246,7 @@ def trace(
 
     ```
     nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80
-    nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80 --ct-next=trk,est
+    nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80 --ct-next trk,est
     ```
     """
 

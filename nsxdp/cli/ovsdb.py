@@ -137,7 +137,7 @@ def list_(
     ```
     nsxdp ovsdb list Bridge
     nsxdp ovsdb list Interface eth0 --columns name,ofport,statistics
-    nsxdp ovsdb list Port --json | jq .name
+    nsxdp ovsdb list Port --json
     ```
     """
 

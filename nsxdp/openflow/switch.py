@@ -469,7 +469,7 @@ class Switch:
         flow
             The packet: ``in_port=1,tcp,nw_dst=10.0.0.1``.
         arguments
-            More of ``ovs-appctl ofproto/trace``'s: ``--ct-next=trk,est``, say.
+            More of ``ovs-appctl ofproto/trace``'s: ``--ct-next trk,est``, say.
 
         Raises
         ------
