@@ -33,7 +33,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "openflow-messages": ("nsxdp.openflow", "messages", "requests", "codec", "fake"),
     "ovsdb": (
         "nsxdp.ovsdb",
-        *("client", "replica", "row", "feed", "transaction", "condition", "lock"),
+        *("client", "replica", "store", "feed", "transaction", "condition", "lock"),
         *("schema", "session", "errors", "text"),
     ),
     "switch": ("nsxdp.switch",),

@@ -49,7 +49,11 @@ def _keepalive_socket(info: aiohttp.AddrInfoType) -> socket.socket:
 
 
 class Client:
-    """A client of one API server. An asynchronous context manager."""
+    """A client of one API server. An asynchronous context manager.
+
+    All requests raise `UnreachableError` without a connection, and an `ApiError` where the server
+    refuses, of the class that its status has: `NotFoundError`, say.
+    """
 
     def __init__(self, credentials: Credentials, *, user_agent: str = "nsxdp") -> None:
         self._credentials = credentials
@@ -84,7 +88,7 @@ class Client:
     # --- One object -----------------------------------------------------------------------------
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
-        """One object; NotFoundError if there is none."""
+        """One object; `NotFoundError` if there is none."""
         return await self._typed("GET", resource, resource.path(namespace, name))
 
     async def create(
@@ -102,7 +106,7 @@ class Client:
         return await self._typed("PATCH", resource, resource.path(namespace, name), change)
 
     async def delete(self, resource: Resource, name: str, namespace: str = "") -> None:
-        """Delete an object; NotFoundError if there is none."""
+        """Delete an object; `NotFoundError` if there is none."""
         await self._body("DELETE", resource.path(namespace, name), resource)
 
     async def version(self) -> str:

@@ -40,6 +40,13 @@ class Netns:
         As its maker called it.
     path
         The file to open for setns(2).
+
+    Examples
+    --------
+    >>> from nsxdp.lab import Netns
+    >>> with Netns("here") as netns:
+    ...     print(netns.run(["ip", "-brief", "link"]).stdout.split()[:2])
+    ['lo', 'UNKNOWN']
     """
 
     def __init__(self, name: str = "ns") -> None:
@@ -163,7 +170,7 @@ class Netns:
         cwd: str | os.PathLike[str] | None = None,
         own_session: bool = True,
     ) -> subprocess.Popen[bytes]:
-        """Start a process inside, which ends with the namespace at the latest.
+        """Start a process inside, which ends with the namespace at the latest; as `subprocess`.
 
         It is in a session of its own, so that a Ctrl-C at the terminal is the owner's affair.
         """

@@ -19,6 +19,9 @@ _START_SECONDS = 30.0
 class OVS:
     """ovsdb-server and ovs-vswitchd in a namespace and a directory of their own; running on return.
 
+    Methods that run a command give what it prints, and raise `LabError` where it fails or takes
+    longer than ``timeout`` seconds.
+
     Parameters
     ----------
     netns
@@ -31,6 +34,15 @@ class OVS:
     after_start
         Called each time that ovs-vswitchd has been started: with the userspace datapath the local
         ports are devices made anew then, so their addresses have to be given again.
+
+    Examples
+    --------
+    >>> from nsxdp.lab import OVS
+    >>> with OVS() as ovs:
+    ...     address = ovs.add_bridge("br0", fail_mode="secure")
+    ...     answer = ovs.ofctl("add-flow", "br0", "tcp,actions=drop")
+    ...     print(ovs.ofctl("dump-flows", "--no-stats", "br0"))
+     tcp actions=drop
     """
 
     def __init__(self, netns: Netns | None = None, directory: Path | None = None) -> None:
@@ -122,7 +134,16 @@ class OVS:
     ) -> str:
         """Add a bridge and wait until ovs-vswitchd has made it; its OpenFlow address.
 
-        `settings` are further columns as ``ovs-vsctl set bridge`` takes them.
+        Parameters
+        ----------
+        datapath_type
+            ``netdev``: the userspace datapath, which needs no kernel module.
+        fail_mode
+            ``standalone``: it starts with a NORMAL flow; ``secure``: it starts empty.
+        hwaddr
+            Its local port's MAC address.
+        settings
+            Further columns as ``ovs-vsctl set bridge`` takes them.
         """
         columns = [f"datapath_type={datapath_type}", f"fail_mode={fail_mode}", *settings]
         if hwaddr:

@@ -60,7 +60,13 @@ class Changes:
         return b"".join([*new, *(_delete_strict(old) for old in self.removed)])
 
     def lines(self, tables: Tables | None = None) -> list[str]:
-        """As ``ovs-ofctl diff-flows`` prints it, sorted by flow: - installed, + wanted."""
+        """As ``ovs-ofctl diff-flows`` prints it, sorted by flow: - installed, + wanted.
+
+        Parameters
+        ----------
+        tables
+            Names to print instead of numbers.
+        """
         pairs = [("-", flow) for flow in self.removed] + [("+", flow) for flow in self.added]
         for old, new in self.changed:
             pairs += [("-", old), ("+", new)]

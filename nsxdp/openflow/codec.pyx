@@ -2,7 +2,10 @@
 
 Text is parsed to messages, messages are printed as ``ovs-ofctl`` prints them, and streams of
 messages are split and wrapped into bundles.  All of it is done in C; here are only arguments,
-results and errors.  What reads text raises `ParseError`, and what reads bytes, `DecodeError`.
+results and errors.
+
+What reads text raises `ParseError`, and what reads bytes, `DecodeError`; both say where.  ``tables``
+are names that a text has for tables, ``command`` is a number such as `FLOW_ADD`.
 """
 
 from cpython.buffer cimport (

@@ -34,6 +34,17 @@ class ParseError(ValueError):
         Where it is wrong: characters from the start of the text.
     line
         The number of the line that the text is in its file, from 1 on; 0: none.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import Match, ParseError
+    >>> try:
+    ...     Match.parse("tcp,nw_dst=10.0.0.300")
+    ... except ParseError as error:
+    ...     print(error)
+    not an IPv4 address: "10.0.0.300"
+      tcp,nw_dst=10.0.0.300
+                 ^
     """
 
     def __init__(self, reason: str, text: str = "", position: int = 0, line: int = 0) -> None:

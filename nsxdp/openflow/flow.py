@@ -187,6 +187,11 @@ class Group(Struct, frozen=True):
     def parse(cls, text: str, tables: Tables | None = None) -> Self:
         """Read a group in ovs-ofctl's syntax; however long, it is one here.
 
+        Parameters
+        ----------
+        tables
+            Names that the text may use for tables.
+
         Raises
         ------
         ParseError
@@ -236,7 +241,7 @@ class Group(Struct, frozen=True):
         return codec.group_mod_encode(fields, command, xid)
 
     def format(self, tables: Tables | None = None) -> str:
-        """The group as ``ovs-ofctl dump-groups`` prints it."""
+        """The group as ``ovs-ofctl dump-groups`` prints it, with names of ``tables``."""
         return codec.group_format(self.encode(), tables)
 
     def __str__(self) -> str:

@@ -346,7 +346,16 @@ class PacketIn(Message):
 
 @dataclass(frozen=True, slots=True)
 class PacketOut(Message):
-    """Send a packet."""
+    """Send a packet.
+
+    Examples
+    --------
+    >>> from nsxdp.openflow import PacketOut
+    >>> packet = bytes(12) + bytes.fromhex("0806") + bytes(46)
+    >>> message = PacketOut.parse(packet, "output:2")
+    >>> print(message)
+    OFPT_PACKET_OUT (OF1.5) (xid=0x0): in_port=LOCAL actions=output:2 data_len=60...
+    """
 
     type = 13
     data: bytes

@@ -59,6 +59,11 @@ class Actions(bytes):
     def parse(cls, text: str, tables: Tables | None = None) -> Self:
         """Read what may follow ``actions=``, of a flow that matches whatever these need.
 
+        Parameters
+        ----------
+        tables
+            Names that the text may use for tables.
+
         Raises
         ------
         ParseError
@@ -67,7 +72,10 @@ class Actions(bytes):
         return cls(codec.instructions_parse(text, tables))
 
     def format(self, tables: Tables | None = None) -> str:
-        """The actions as ``ovs-ofctl dump-flows`` prints them; ``drop`` for none."""
+        """The actions as ``ovs-ofctl dump-flows`` prints them, with names of ``tables``.
+
+        No actions are ``drop``.
+        """
         return codec.instructions_format(self, tables)
 
     def __str__(self) -> str:

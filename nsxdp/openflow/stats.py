@@ -301,7 +301,7 @@ class FlowTable:
         return FlowStats(int(row["packets"]), int(row["bytes"]), seconds)
 
     def format(self, i: int, *, stats: bool = True, cookie: bool = True) -> str:
-        """The i-th as ``ovs-ofctl dump-flows`` prints it."""
+        """The i-th as ``ovs-ofctl dump-flows`` prints it, with or without its counts and cookie."""
         row = self.rows[i : i + 1].tobytes() if i >= 0 else self.rows[i:][:1].tobytes()
         return codec.flow_row_format(self.data, row, self.tables, cookie, stats)
 
@@ -317,7 +317,7 @@ class FlowTable:
         return re.sub(r"^table=[^,]*, ", "", match).rstrip(), actions
 
     def lines(self, *, stats: bool = True, cookie: bool = True) -> Iterator[str]:
-        """All, as ``ovs-ofctl dump-flows`` prints them."""
+        """All, as ``ovs-ofctl dump-flows`` prints them, with or without counts and cookies."""
         size, data, tables = FLOW_ROW.itemsize, self.data, self.tables
         view = memoryview(self.rows.tobytes())
         for at in range(0, len(view), size):
@@ -329,7 +329,7 @@ class FlowTable:
         return self[order]
 
     def top(self, n: int, by: str = "packets") -> FlowTable:
-        """The ``n`` with the highest numbers in a column of `FLOW_ROW`, the highest first."""
+        """The ``n`` with the highest numbers in the column ``by`` of `FLOW_ROW`, highest first."""
         return self[np.argsort(self.rows[by], kind="stable")[::-1][:n]]
 
     def _piece(self, row: Any, name: str) -> bytes:

@@ -275,6 +275,13 @@ class Switch:
 
         Those that are there already are not touched: they keep their statistics.
 
+        Parameters
+        ----------
+        flows
+            As of `add`.
+        filter_
+            As of `delete`.
+
         Returns
         -------
         Changes
@@ -469,7 +476,9 @@ class Switch:
         flow
             The packet: ``in_port=1,tcp,nw_dst=10.0.0.1``.
         arguments
-            More of ``ovs-appctl ofproto/trace``'s: ``--ct-next trk,est``, say.
+            More of ``ovs-appctl ofproto/trace``'s, each word by itself: ``"--ct-next", "trk,est"``.
+        seconds
+            For the answer.
 
         Raises
         ------

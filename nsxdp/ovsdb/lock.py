@@ -20,16 +20,25 @@ class Locker(Protocol):
 
 
 class Lock:
-    """A lock of the server, or our place in the queue for it.
-
-    ::
-
-        async with client.lock("nsxdp") as lock:
-            txn = client.transaction()
-            txn.assert_lock(lock)
+    """A lock of the server, or our place in the queue for it.  Made by `Client.lock`.
 
     A lost connection loses the lock; it is asked for again with each new one.  Whether we hold it
     at the moment at which a transaction takes place, only `Transaction.assert_lock` can tell.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.ovsdb import Client
+    >>> async def main(remote):
+    ...     async with Client(remote, "Open_vSwitch") as client, client.lock("nsxdp") as lock:
+    ...         txn = client.transaction()
+    ...         txn.assert_lock(lock)
+    ...         await client.commit(txn)
+    ...         print(lock)
+    >>> with Node() as node:
+    ...     asyncio.run(main(node.ovsdb))
+    Lock('nsxdp', held)
     """
 
     __slots__ = ("_changed", "_held", "_locker", "_observers", "name")

@@ -50,6 +50,18 @@ class Session:
         The server.
     ended
         Done when the connection is lost: its result is the error.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from nsxdp.lab import Node
+    >>> from nsxdp.ovsdb import Session
+    >>> async def main(remote):
+    ...     async with await Session.open(remote) as session:
+    ...         print(await session.list_dbs())
+    >>> with Node() as node:
+    ...     asyncio.run(main(node.ovsdb))
+    ['Open_vSwitch', '_Server']
     """
 
     def __init__(self, remote: Remote, connection: Connection, timeout: float) -> None:
