@@ -477,6 +477,7 @@ NSX_API size_t nsx_json_scan(struct nsx_json_scan *, const void *data,
  * is an array of cells, one a row.  Strings, sets and maps are kept once,
  * however many cells have them. */
 
+/* RFC 7047's <atomic-type>. */
 enum nsx_atom_type {
     NSX_ATOM_INTEGER,
     NSX_ATOM_REAL,
@@ -486,6 +487,7 @@ enum nsx_atom_type {
     NSX_ATOM_NONE,              /* For 'value' of a column that is no map. */
 };
 
+/* A column of a table, as its schema has it. */
 struct nsx_ovsdb_column {
     const char *name;
     enum nsx_atom_type key, value;
@@ -511,6 +513,7 @@ union nsx_ovsdb_cell {
                                  * of zeros. */
 };
 
+/* A database's tables, and one of them. */
 struct nsx_ovsdb;
 struct nsx_ovsdb_table;
 
@@ -545,6 +548,7 @@ struct nsx_ovsdb_change {
     struct nsx_ovsdb_row *before, *after;
 };
 
+/* A growing list of them; empty where all of it is zero. */
 struct nsx_ovsdb_changes {
     struct nsx_ovsdb_change *list;
     size_t n, allocated;
@@ -577,6 +581,7 @@ NSX_API int nsx_ovsdb_row_parse(struct nsx_ovsdb_table *,
  * nsx_ovsdb_table_places(); some of them may be empty. */
 #define NSX_OVSDB_NOWHERE SIZE_MAX
 
+/* How many rows there are, and how many places. */
 NSX_API size_t nsx_ovsdb_table_rows(const struct nsx_ovsdb_table *);
 NSX_API size_t nsx_ovsdb_table_places(const struct nsx_ovsdb_table *);
 
@@ -587,14 +592,17 @@ NSX_API uint64_t nsx_ovsdb_table_version(const struct nsx_ovsdb_table *);
 NSX_API const uint8_t *nsx_ovsdb_table_uuid(const struct nsx_ovsdb_table *,
                                             size_t place);
 
+/* The place of the row of that UUID; NSX_OVSDB_NOWHERE if there is none. */
 NSX_API size_t nsx_ovsdb_table_find(const struct nsx_ovsdb_table *,
                                     const uint8_t uuid[16]);
 
+/* What the row at a place has in a column. */
 NSX_API const union nsx_ovsdb_cell *
 nsx_ovsdb_table_cell(const struct nsx_ovsdb_table *, size_t place,
                      size_t column);
 
-/* The row at a place, for the caller to give back. */
+/* The row at a place, for the caller to give back; gives it back; whether two
+ * are the same row with the same values. */
 NSX_API struct nsx_ovsdb_row *
 nsx_ovsdb_row_get(const struct nsx_ovsdb_table *, size_t place);
 NSX_API void nsx_ovsdb_row_free(struct nsx_ovsdb_table *,
@@ -613,6 +621,7 @@ struct nsx_atoms {
     bool is_cell;               /* 'cell' itself is the atom. */
 };
 
+/* Begins with a value; gives its next atom, or false at the end. */
 NSX_API void nsx_atoms_init(struct nsx_atoms *,
                             const struct nsx_ovsdb_table *, size_t column,
                             const union nsx_ovsdb_cell *);
@@ -635,9 +644,9 @@ NSX_API void nsx_ovsdb_index_find(const struct nsx_ovsdb_table *,
                                   size_t index, const struct nsx_atom *,
                                   struct nsx_buf *places);
 
-/* A UUID's text. */
+/* A UUID's text has so many bytes.  Whether 'text' is one, and then its bytes;
+ * the text, which doesn't end with a null character. */
 #define NSX_UUID_LEN 36
-
 NSX_API bool nsx_uuid_parse(const char *text, size_t len, uint8_t uuid[16]);
 NSX_API void nsx_uuid_format(const uint8_t uuid[16], char text[NSX_UUID_LEN]);
 

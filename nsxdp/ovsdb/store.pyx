@@ -550,8 +550,14 @@ cdef Row _row(Table table, nsx_ovsdb_row *row):
 cdef class Row:
     """One row as it was at one time: it never changes.
 
-    Columns are attributes (``row.external_ids``) and items (``row["external_ids"]``).  ``row.uuid``
-    is its identity.  Two rows are equal when they are the same row with the same values.
+    Columns are attributes (``row.external_ids``) and items (``row["external_ids"]``).  Two rows are
+    equal when they are the same row with the same values.  Which types values have says
+    `nsxdp.ovsdb.schema`.
+
+    Attributes
+    ----------
+    uuid
+        Its identity.
     """
 
     cdef Table table
