@@ -104,8 +104,11 @@ def _fields(entry: Entry) -> Iterator[griffe.Attribute]:
     there is more to say about.
     """
     told = _told(entry.docstring)
-    made = entry.object.members.get("__init__")
+    thing = entry.object
+    made = thing.members.get("__init__")
     given = {p.name for p in made.parameters} if isinstance(made, griffe.Function) else set()
+    if isinstance(thing, griffe.Class) and _is_record(thing):
+        given = {field.name for field in entry.fields}
     for field in entry.fields:
         if field.name not in told and (field.docstring is not None or field.name not in given):
             yield field
@@ -132,8 +135,12 @@ def _class_signature(entry: Entry, thing: griffe.Class) -> list[str]:
     bases = [str(base) for base in thing.bases]
     if any(base.split("[")[0] in ("Protocol", "Enum", "IntEnum", "IntFlag") for base in bases):
         return [f"class {entry.path}({', '.join(bases)})"]
+    if _is_built_by_others(entry):
+        return [f"class {entry.path}"]
+    if _is_record(thing):
+        return _lines(f"class {entry.path}", [_field(field) for field in entry.fields], "")
     made = next((c for c in (thing, *_mro(thing)) if "__init__" in c.members), None)
-    if made is None or _is_built_by_others(entry):
+    if made is None:
         return [f"class {entry.path}"]
     return _call(f"class {entry.path}", made["__init__"], "")
 
@@ -149,6 +156,11 @@ def _bases(entry: Entry, page: str) -> Iterator[str]:
     ]
     if links:
         yield from (f"A kind of {' and '.join(links)}.", "")
+
+
+def _is_record(thing: griffe.Class) -> bool:
+    """Whether its fields are what one makes it from, without a function that says so."""
+    return any(str(base).split("[")[0] in ("NamedTuple", "Struct") for base in thing.bases)
 
 
 def _mro(thing: griffe.Class) -> list[griffe.Class]:
@@ -167,7 +179,10 @@ def _result(function: griffe.Function) -> str:
 
 def _call(name: str, function: griffe.Function, result: str) -> list[str]:
     """How something is called: on one line, or a line for each parameter."""
-    given = [_parameter(p) for p in _with_marks(function.parameters)]
+    return _lines(name, [_parameter(p) for p in _with_marks(function.parameters)], result)
+
+
+def _lines(name: str, given: list[str], result: str) -> list[str]:
     line = f"{name}({', '.join(given)}){result}"
     if len(line) <= WIDTH:
         return [line]
