@@ -17,6 +17,9 @@ from pages.reference import Entry, Module, Page, docstring, pages
 
 __all__ = ["index", "page", "page_names", "unresolved"]
 
+_LONGEST: Final = 25
+"""Lines of a constant that are shown."""
+
 _Kind = griffe.DocstringSectionKind
 
 _ASKED: Final = {
@@ -124,7 +127,7 @@ def _signature(entry: Entry) -> list[str]:
     if isinstance(thing, griffe.Attribute):
         if "property" in thing.labels:
             return [f"{entry.name}: {thing.annotation}"]
-        return _shortened(f"{entry.path}{_typed(thing)}{_valued(thing)}")
+        return _constant(entry, thing)
     prefix = "".join(f"{label} " for label in ("async", "classmethod") if label in thing.labels)
     name = entry.path if "." not in entry.name else entry.name
     shown = thing.overloads or [thing]
@@ -239,8 +242,13 @@ def _valued(attribute: griffe.Attribute) -> str:
     return f" = {value}"
 
 
-def _shortened(line: str) -> list[str]:
-    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."]
+def _constant(entry: Entry, thing: griffe.Attribute) -> list[str]:
+    """A constant with its value, as it stands in its module where it has several lines."""
+    lines = textwrap.dedent(thing.source).splitlines() if thing.lines else []
+    if 1 < len(lines) <= _LONGEST:
+        first = re.sub(rf"^{thing.name}(: Final(\[.*\])?)? =", f"{entry.path} =", lines[0])
+        return [first, *lines[1:]]
+    return [f"{entry.path}{_typed(thing)}{_valued(thing)}"]
 
 
 # Docstrings.

@@ -56,13 +56,19 @@ FLOW_ROW: Final = np.dtype(
     ],
     align=True,
 )
-"""``struct nsx_flow_row``.  A count is all ones where the switch doesn't know it."""
+"""A flow: ``struct nsx_flow_row``.
+
+Times are in seconds (``duration_nsec`` adds nanoseconds); ``idle_age`` is -1 where the switch
+doesn't know it, and a count is all ones.  ``match`` and ``instructions`` are where these start in
+`FlowTable.data`.
+"""
 assert FLOW_ROW.itemsize == codec.FLOW_ROW_SIZE
 
 TABLE_STATS: Final = np.dtype(
     [("table", "u1"), ("pad", "V3"), ("active", ">u4"), ("lookups", ">u8"), ("matched", ">u8")]
 )
-"""An entry of an OFPMP_TABLE_STATS reply."""
+"""An entry of an OFPMP_TABLE_STATS reply: flows, and packets that were looked up and that matched.
+"""
 PORT_STATS: Final = np.dtype(
     [
         ("length", ">u2"),
@@ -80,7 +86,11 @@ PORT_STATS: Final = np.dtype(
         ("tx_errors", ">u8"),
     ]
 )
-"""An entry of an OFPMP_PORT_STATS reply, without its properties."""
+"""An entry of an OFPMP_PORT_STATS reply, without its properties.
+
+A count is all ones where the switch doesn't know it; ``duration_sec`` are seconds since the port
+was made.
+"""
 QUEUE_STATS: Final = np.dtype(
     [
         ("length", ">u2"),
@@ -94,7 +104,7 @@ QUEUE_STATS: Final = np.dtype(
         ("duration_nsec", ">u4"),
     ]
 )
-"""An entry of an OFPMP_QUEUE_STATS reply."""
+"""An entry of an OFPMP_QUEUE_STATS reply: what was sent, and what was lost by overruns."""
 GROUP_STATS: Final = np.dtype(
     [
         ("length", ">u2"),
@@ -108,7 +118,10 @@ GROUP_STATS: Final = np.dtype(
         ("duration_nsec", ">u4"),
     ]
 )
-"""An entry of an OFPMP_GROUP_STATS reply, without its buckets."""
+"""An entry of an OFPMP_GROUP_STATS reply, without its buckets.
+
+``references`` are the flows and groups that use it.
+"""
 METER_STATS: Final = np.dtype(
     [
         ("meter", ">u4"),
@@ -121,7 +134,10 @@ METER_STATS: Final = np.dtype(
         ("duration_nsec", ">u4"),
     ]
 )
-"""An entry of an OFPMP_METER_STATS reply, without its bands."""
+"""An entry of an OFPMP_METER_STATS reply, without its bands.
+
+``flows`` are those that use it, ``packets`` and ``bytes`` what came in.
+"""
 
 
 def read_stats(replies: Sequence[bytes], entry: np.dtype[Any]) -> npt.NDArray[Any]:
