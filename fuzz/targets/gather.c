@@ -1,6 +1,6 @@
 /* gather.c: batches of pieces, of which each owner gets its own.
  *
- * What is gathered is what looking through all batches for each owner finds. */
+ * What is gathered is what a look through all batches for each owner finds. */
 #include "fuzz.h"
 
 #define MAX_BATCHES 4
