@@ -34,7 +34,7 @@ Object = dict[str, Any]
 _T = TypeVar("_T")
 
 NODE = "this-node"
-SECONDS = 20.0
+SECONDS = 60.0
 """Within which everything has to have happened: far more than it ever takes."""
 
 COOKIE = "cookie=0x6e01"

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-TIMEOUT = 10
+TIMEOUT = 30
 HELLO, BARRIER_REQUEST, BARRIER_REPLY = 0, 20, 21
 _HEADER = struct.Struct("!BBHI")
 

@@ -21,7 +21,7 @@ CLOSED = 9
 HAIRPIN = {4: "169.254.0.252", 6: "fd6e:7378:6470::252"}
 NODE = {4: "169.254.0.253", 6: "fd6e:7378:6470::253"}
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 _RANGES = """
 apiVersion: networking.k8s.io/v1
