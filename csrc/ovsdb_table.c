@@ -285,6 +285,35 @@ nsx_ovsdb_table_cell(const struct nsx_ovsdb_table *table, size_t place,
 }
 
 void
+nsx_ovsdb_table_numbers(const struct nsx_ovsdb_table *table, size_t n,
+                        const union nsx_ovsdb_cell *missing,
+                        union nsx_ovsdb_cell *out)
+{
+    const struct column *column = &table->columns[n];
+
+    for (size_t place = 0; place < table->n_places; place++) {
+        enum nsx_atom_type type;
+        struct nsx_atoms atoms;
+        struct nsx_atom atom;
+
+        if (!table->used[place]) {
+            continue;
+        }
+        atoms_init(&atoms, &column->type, column->cells[place]);
+        *out = *missing;
+        if (nsx_atoms_next(&atoms, &type, &atom)) {
+            if (type == NSX_ATOM_REAL) {
+                out->real = atom.real;
+            } else {
+                out->integer = (type == NSX_ATOM_BOOLEAN
+                                ? atom.boolean : atom.integer);
+            }
+        }
+        out++;
+    }
+}
+
+void
 nsx_atoms_init(struct nsx_atoms *atoms, const struct nsx_ovsdb_table *table,
                size_t column, const union nsx_ovsdb_cell *cell)
 {

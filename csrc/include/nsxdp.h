@@ -601,6 +601,14 @@ NSX_API const union nsx_ovsdb_cell *
 nsx_ovsdb_table_cell(const struct nsx_ovsdb_table *, size_t place,
                      size_t column);
 
+/* Writes the numbers of a column of one number, or of at most one, to 'out',
+ * one a row in the order of their places: 'int64_t's, of booleans too, or
+ * 'double's.  'missing' stands for what an optional column doesn't have. */
+NSX_API void nsx_ovsdb_table_numbers(const struct nsx_ovsdb_table *,
+                                     size_t column,
+                                     const union nsx_ovsdb_cell *missing,
+                                     union nsx_ovsdb_cell *out);
+
 /* The row at a place, for the caller to give back; gives it back; whether two
  * are the same row with the same values. */
 NSX_API struct nsx_ovsdb_row *

@@ -1,7 +1,12 @@
 """Tables of rows in the core: what a server's updates make of them, and rows as they were."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
@@ -97,6 +102,8 @@ cdef extern from "nsxdp.h":
     const uint8_t *nsx_ovsdb_table_uuid(const nsx_ovsdb_table *, size_t)
     size_t nsx_ovsdb_table_find(const nsx_ovsdb_table *, const uint8_t *)
     const nsx_ovsdb_cell *nsx_ovsdb_table_cell(const nsx_ovsdb_table *, size_t, size_t)
+    void nsx_ovsdb_table_numbers(const nsx_ovsdb_table *, size_t, const nsx_ovsdb_cell *,
+                                 nsx_ovsdb_cell *)
     nsx_ovsdb_row *nsx_ovsdb_row_get(const nsx_ovsdb_table *, size_t)
     void nsx_ovsdb_row_free(nsx_ovsdb_table *, nsx_ovsdb_row *)
     c_bool nsx_ovsdb_row_equals(const nsx_ovsdb_table *, const nsx_ovsdb_row *,
@@ -118,12 +125,8 @@ cdef dict _TYPES = {
     "uuid": NSX_ATOM_UUID,
 }
 
-cdef dict _ARRAYS = {
-    NSX_ATOM_INTEGER: "i8",
-    NSX_ATOM_REAL: "f8",
-    NSX_ATOM_BOOLEAN: "?",
-}
-"""What numpy calls numbers of a type."""
+cdef dict _ARRAYS = {"integer": "i8", "real": "f8", "boolean": "i8"}
+"""What numpy calls numbers of a type, as the core writes them."""
 
 
 cdef str _uuid_text(const uint8_t *uuid):
@@ -397,11 +400,22 @@ cdef class Table:
 
         cdef size_t column = self._place(name)
         kind = self.columns[column].type
-        dtype = _ARRAYS.get(_TYPES[kind.key.type])
+        dtype = _ARRAYS.get(kind.key.type)
         if dtype is None or not (kind.is_scalar or kind.is_optional):
             raise SchemaError(f"column {self.name}.{name} is none of numbers")
-        values = [missing if value is None else value for value in self.column(name)]
-        return np.array(values, dtype)
+        cdef Py_buffer view
+        cdef nsx_ovsdb_cell absent
+        if dtype == "f8":
+            absent.real = missing
+        else:
+            absent.integer = missing
+        numbers = np.empty(len(self), dtype)
+        PyObject_GetBuffer(numbers, &view, PyBUF_WRITABLE)
+        try:
+            nsx_ovsdb_table_numbers(self.table, column, &absent, <nsx_ovsdb_cell *> view.buf)
+        finally:
+            PyBuffer_Release(&view)
+        return numbers.astype(bool) if kind.key.type == "boolean" else numbers
 
     def get(self, str uuid):
         """The row of that UUID."""

@@ -149,6 +149,47 @@ def test_columns_are_in_the_order_of_rows(replica: Replica) -> None:
         table.column("real")
 
 
+def test_numbers_are_arrays(every_type: dict[str, Any]) -> None:
+    columns = ("integer", "real", "boolean", "optional", "integers", "name")
+    replica = Replica(Schema.from_json(every_type), [Watch("T", columns)])
+    table = replica["T"]
+    assert table.array("integer").tolist() == []
+    update2(
+        replica,
+        u1={"insert": {"integer": -5, "real": 1.5, "boolean": True, "optional": 7}},
+        u2={"insert": {"integer": 1 << 62}},
+        u3={"insert": {"integer": 6, "real": -2}},
+    )
+    update2(replica, u2={"delete": None}, u4={"insert": {"integer": 8}})
+    # U4 has the place that U2 had.
+    assert [row.uuid for row in table] == [U[1], U[4], U[3]]
+    for name, values, kind in [
+        ("integer", [-5, 8, 6], "int64"),
+        ("real", [1.5, 0.0, -2.0], "float64"),
+        ("boolean", [True, False, False], "bool"),
+    ]:
+        assert (table.array(name).tolist(), table.array(name).dtype) == (values, kind)
+    assert table.array("optional", missing=-1).tolist() == [7, -1, -1]
+    for name in ("integers", "name"):
+        with pytest.raises(SchemaError, match=rf"column T\.{name} is none of numbers"):
+            table.array(name)
+
+
+def test_rows_that_come_while_one_looks_at_them(replica: Replica) -> None:
+    update2(replica, u1={"insert": {}}, u2={"insert": {}})
+    looking = iter(replica["T"])
+    first = next(looking)
+    assert first in replica["T"].rows
+    update2(replica, u1={"modify": {"integer": 5}})
+    assert next(looking).integer == 0
+    assert first not in replica["T"].rows, "it has changed since"
+    looking = iter(replica["T"])
+    next(looking)
+    update2(replica, u3={"insert": {}})
+    with pytest.raises(RuntimeError, match="rows of table T came or went meanwhile"):
+        next(looking)
+
+
 def test_references_are_resolved(replica: Replica) -> None:
     both = ["set", [["uuid", U[2]], ["uuid", U[9]]]]
     update2(
