@@ -142,9 +142,10 @@ nsx_action_list_init(struct nsx_action_list *list,
         .start = buf->size,
         .match = parser->match,
     };
-    if (list->match
-        && list->match->fields[NSX_F_VLAN_TCI].value[0] & 0x10) {
-        list->n_vlans = 1;
+    if (list->match) {
+        list->n_vlans = (list->match->fields[NSX_F_VLAN_TCI].value[0] & 0x10
+                         ? 1 : 0);
+        list->packet_type = nsx_match_exact(list->match, NSX_F_PACKET_TYPE);
     }
 }
 

@@ -13,8 +13,8 @@ enum property {
     PROP_USERDATA,
     PROP_PAUSE,
     PROP_METER_ID,
-    N_PROPS
 };
+enum { N_PROPS = PROP_METER_ID + 1 };
 
 static const char *const reasons[] = {
     "no_match", "action", "invalid_ttl", "action_set", "group", "packet_out",
@@ -29,7 +29,8 @@ struct controller {
     uint32_t meter;
     const uint8_t *userdata;            /* Of bytes... */
     size_t userdata_len;
-    struct nsx_slice userdata_s;        /* ...or of a text. */
+    struct nsx_slice userdata_s;        /* ...or of a text: NULL if none is
+                                         * given, empty without a byte. */
 };
 
 #define CONTROLLER_INITIALIZER \
@@ -67,6 +68,10 @@ parse_option(const struct nsx_parser *parser, struct nsx_slice key,
         error = nsx_parse_number(parser, value, "id", UINT16_MAX, &number);
         c->id = (uint16_t) number;
     } else if (nsx_slice_equals(key, "userdata")) {
+        while (value.n && strchr(" .\t\r\n", *value.s) && *value.s) {
+            value.s++;
+            value.n--;
+        }
         c->userdata_s = value;
         error = 0;
     } else if (nsx_slice_equals(key, "pause")) {
@@ -132,12 +137,9 @@ put_controller2(struct nsx_action_list *list, const struct controller *c)
         if (len > NSX_ACTION_LIST_MAX) {
             return nsx_parse_error(list->parser, c->userdata_s,
                                    "userdata is too long");
-        } else if (len > 4) {
-            nsx_set16(buf->data + property + 2, (uint16_t) len);
-            nsx_pad(buf, property, 8);
-        } else {
-            buf->size = property;
         }
+        nsx_set16(buf->data + property + 2, (uint16_t) len);
+        nsx_pad(buf, property, 8);
     }
     if (c->pause) {
         put_property(buf, PROP_PAUSE, 0);
@@ -183,7 +185,7 @@ nsx_parse_controller(struct nsx_action_list *list,
 
     if (c.userdata_s.n || c.pause || c.meter != NO_METER) {
         return put_controller2(list, &c);
-    } else if (c.reason == REASON_ACTION && !c.id) {
+    } else if (c.reason == REASON_ACTION && !c.id && !c.userdata_s.s) {
         size_t start = nsx_put_action(list->buf, 0, 16);
 
         nsx_set32(list->buf->data + start + 4, PORT_CONTROLLER);
@@ -320,8 +322,6 @@ nsx_format_controller2(struct nsx_buf *buf, const uint8_t *a, size_t n,
             break;
         case PROP_METER_ID:
             c.meter = nsx_get32(value);
-            break;
-        case N_PROPS:
             break;
         }
     }

@@ -57,6 +57,7 @@ put_md_type(struct nsx_action_list *list, struct nsx_slice value)
 static int
 put_tlv(struct nsx_action_list *list, struct nsx_slice value)
 {
+    static const char syntax[] = "the syntax is tlv(0xCLASS,TYPE,0xDATA)";
     const size_t max_len = 125;
     const struct nsx_parser *parser = list->parser;
     struct nsx_slice rest = value;
@@ -67,9 +68,8 @@ put_tlv(struct nsx_action_list *list, struct nsx_slice value)
         || !nsx_next_word(&rest, ",", &type_s)
         || !nsx_next_word(&rest, ",", &data) || rest.n
         || !nsx_slice_starts_with(class_s, "0x")
-        || !nsx_slice_starts_with(data, "0x") || data.n == 2) {
-        return nsx_parse_error(parser, value,
-                               "the syntax is tlv(0xCLASS,TYPE,0xDATA)");
+        || !nsx_slice_starts_with(data, "0x")) {
+        return nsx_parse_error(parser, value, "%s", syntax);
     }
 
     int error = nsx_parse_number(parser, class_s, "class", UINT16_MAX, &class);
@@ -82,11 +82,12 @@ put_tlv(struct nsx_action_list *list, struct nsx_slice value)
 
     size_t start = list->buf->size;
     nsx_put_zeros(list->buf, 8);
-    data.s += 2;
-    data.n -= 2;
+    data = nsx_slice_trim((struct nsx_slice) { data.s + 2, data.n - 2 });
     error = nsx_parse_hex(parser, data, list->buf);
     size_t len = list->buf->size - start - 8;
-    if (!error && len > max_len) {
+    if (!error && (!len || data.n != 2 * len)) {
+        error = nsx_parse_error(parser, value, "%s", syntax);
+    } else if (!error && len > max_len) {
         error = nsx_parse_error(parser, data, "more than %zu bytes", max_len);
     }
     if (!error) {

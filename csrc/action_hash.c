@@ -281,7 +281,7 @@ parse_bundle(struct nsx_action_list *list, struct nsx_slice word,
     return (take_members(&rest)
             ? put_members(list, rest, start)
             : nsx_parse_error(parser, rest.n ? rest : arg,
-                              "missing members:"));
+                              "missing members"));
 }
 
 int

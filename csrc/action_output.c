@@ -116,7 +116,7 @@ put_output_reg(struct nsx_action_list *list, struct nsx_slice arg,
         nsx_set16(a + 10, (uint16_t) (sf->offset << 6 | (sf->n_bits - 1)));
         nsx_set16(a + 12, UINT16_MAX);
         list->buf->size = start + 14;
-        nsx_put_nxm_header(list->buf, sf->field);
+        nsx_nxm_put_header(list->buf, sf->field);
         nsx_put_zeros(list->buf, start + 24 - list->buf->size);
         return nsx_check_source(list, sf->field, arg);
     }
@@ -374,12 +374,14 @@ nsx_parse_meter(struct nsx_action_list *list,
 }
 
 int
-nsx_check_meter(const struct nsx_action_check *check __attribute__((unused)),
-                const uint8_t *a __attribute__((unused)),
-                size_t n __attribute__((unused)),
-                size_t position __attribute__((unused)))
+nsx_check_meter(const struct nsx_action_check *check, const uint8_t *a,
+                size_t n __attribute__((unused)), size_t position)
 {
-    return 0;
+    uint32_t meter = nsx_get32(a + 4);
+
+    return (is_meter(meter) ? 0
+            : nsx_decode_error(check->error, position + 4, "bad meter %u",
+                               meter));
 }
 
 void

@@ -30,7 +30,7 @@ parse_stack(struct nsx_action_list *list, struct nsx_slice arg,
 
     size_t start = nsx_put_nx_action(list->buf, subtype, 12);
     nsx_set16(list->buf->data + start + 10, sf.offset);
-    nsx_put_nxm_header(list->buf, sf.field);
+    nsx_nxm_put_header(list->buf, sf.field);
     nsx_put16(list->buf, sf.n_bits);
     nsx_put_zeros(list->buf, start + 24 - list->buf->size);
     nsx_finish_action(list->buf, start);
@@ -121,7 +121,7 @@ nsx_parse_delete_field(struct nsx_action_list *list,
 
     if (!field) {
         return nsx_parse_error(list->parser, arg, "unknown field");
-    } else if (list->match && !nsx_slice_starts_with(arg, "tun_metadata")) {
+    } else if (list->match && !nsx_is_tun_metadata(nsx_field_id(field))) {
         return nsx_parse_error(list->parser, arg,
                                "only tun_metadata fields can be deleted");
     } else if (!nsx_field_has_header(field)) {
@@ -130,7 +130,7 @@ nsx_parse_delete_field(struct nsx_action_list *list,
     }
 
     size_t start = nsx_put_nx_action(list->buf, 50, 10);
-    nsx_put_nxm_header(list->buf, field);
+    nsx_nxm_put_header(list->buf, field);
     nsx_put_zeros(list->buf, start + 24 - list->buf->size);
     nsx_finish_action(list->buf, start);
     return 0;
@@ -142,7 +142,8 @@ nsx_check_delete_field(const struct nsx_action_check *check, const uint8_t *a,
 {
     const struct nsx_field *field;
 
-    return (pull_field(a, n, 10, &field) ? 0
+    return (pull_field(a, n, 10, &field)
+            && nsx_is_tun_metadata(nsx_field_id(field)) ? 0
             : nsx_decode_error(check->error, position + 10,
                                "bad field of delete_field"));
 }
@@ -196,7 +197,7 @@ nsx_parse_check_pkt_larger(struct nsx_action_list *list,
     size_t start = nsx_put_nx_action(list->buf, 49, 14);
     nsx_set16(list->buf->data + start + 10, (uint16_t) len);
     nsx_set16(list->buf->data + start + 12, dst.offset);
-    nsx_put_nxm_header(list->buf, dst.field);
+    nsx_nxm_put_header(list->buf, dst.field);
     nsx_put_zeros(list->buf, start + 24 - list->buf->size);
     nsx_finish_action(list->buf, start);
     return 0;

@@ -46,9 +46,6 @@ nsx_match_exact(const struct nsx_match *match, enum nsx_field_id id)
         return 0;
     }
     for (size_t i = 0; i < n; i++) {
-        if (match->fields[id].mask[i] != 0xff) {
-            return 0;
-        }
         value = value << 8 | match->fields[id].value[i];
     }
     return value;
@@ -101,10 +98,7 @@ change(struct nsx_action_list *list, enum nsx_field_id id, uint64_t value)
     if (!list->match) {
         return;
     } else if (!list->changed) {
-        list->changed = malloc(sizeof *list->changed);
-        if (!list->changed) {
-            abort();
-        }
+        list->changed = nsx_xmalloc(sizeof *list->changed);
         *list->changed = *list->match;
         list->match = list->changed;
     }
@@ -353,18 +347,6 @@ nsx_put_set_field(struct nsx_buf *buf, enum nsx_field_id id, uint64_t value)
         nsx_put8(buf, i < 8 ? (uint8_t) (value >> 8 * i) : 0);
     }
     nsx_finish_action(buf, start);
-}
-
-void
-nsx_put_nxm_header(struct nsx_buf *buf, const struct nsx_field *field)
-{
-    uint32_t header = nsx_field_nxm_header(field);
-
-    if (header) {
-        nsx_put32(buf, header);
-    } else {
-        nsx_oxm_put_header(buf, field, false);
-    }
 }
 
 int

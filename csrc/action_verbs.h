@@ -139,10 +139,6 @@ uint32_t nsx_port_from_16(uint16_t port);
 /* An action that sets all of 'field' to 'value'. */
 void nsx_put_set_field(struct nsx_buf *, enum nsx_field_id, uint64_t value);
 
-/* The header that Nicira's actions use for a field: 4 bytes, or 8 where it has
- * only an experimenter's. */
-void nsx_put_nxm_header(struct nsx_buf *, const struct nsx_field *);
-
 /* Some bits of a field, as (offset << 6 | (n_bits - 1)) and a 4-byte header.
  * 'at' is blamed for a field that has none. */
 int nsx_set_subfield(const struct nsx_parser *, struct nsx_slice at,

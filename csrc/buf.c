@@ -1,9 +1,36 @@
-/* buf.c: growing buffers, and the lists of holes. */
+/* buf.c: memory, growing buffers, and the lists of holes. */
 
 #include "core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+static void *
+check_memory(void *p)
+{
+    if (!p) {
+        abort();
+    }
+    return p;
+}
+
+void *
+nsx_xmalloc(size_t n)
+{
+    return check_memory(malloc(n));
+}
+
+void *
+nsx_xcalloc(size_t n, size_t size)
+{
+    return check_memory(calloc(n, size));
+}
+
+void *
+nsx_xrealloc(void *p, size_t n, size_t size)
+{
+    return check_memory(n > SIZE_MAX / size ? NULL : realloc(p, n * size));
+}
 
 void
 nsx_buf_init(struct nsx_buf *b)
@@ -30,11 +57,7 @@ nsx_buf_grow(struct nsx_buf *b, size_t n)
     if (allocated < b->size + n) {
         allocated = b->size + n;
     }
-    uint8_t *data = realloc(b->data, allocated);
-    if (!data) {
-        abort();
-    }
-    b->data = data;
+    b->data = nsx_xrealloc(b->data, allocated, 1);
     b->allocated = allocated;
 }
 

@@ -57,8 +57,14 @@ nsx_set64(void *p, uint64_t x)
     nsx_set32((uint8_t *) p + 4, (uint32_t) x);
 }
 
-/* Buffers (buf.c).  Memory that cannot be had ends the process, as in Open
- * vSwitch: nothing here could go on without it. */
+/* Memory (buf.c).  If it cannot be had, the process ends, as in Open vSwitch:
+ * nothing here could go on without it. */
+
+void *nsx_xmalloc(size_t);
+void *nsx_xcalloc(size_t n, size_t size);
+void *nsx_xrealloc(void *, size_t n, size_t size);
+
+/* Buffers (buf.c). */
 
 /* Grows a buffer that has too little room for 'n' more bytes. */
 void nsx_buf_grow(struct nsx_buf *, size_t n);
@@ -116,12 +122,6 @@ static inline void
 nsx_put32(struct nsx_buf *b, uint32_t x)
 {
     nsx_set32(nsx_put_uninit(b, 4), x);
-}
-
-static inline void
-nsx_put64(struct nsx_buf *b, uint64_t x)
-{
-    nsx_set64(nsx_put_uninit(b, 8), x);
 }
 
 /* Appends zeros until 'size - start' is a multiple of 'align'. */

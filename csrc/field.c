@@ -205,10 +205,8 @@ nsx_oxm_pull(const uint8_t *p, size_t n, uint8_t *value, uint8_t *mask,
 }
 
 static void
-put_header(struct nsx_buf *buf, const struct nsx_field *field, bool has_mask,
-           size_t len)
+put_header(struct nsx_buf *buf, uint64_t header, bool has_mask, size_t len)
 {
-    uint64_t header = (field->oxm & NSX_NO_HEADER ? field->nxm : field->oxm);
     bool experimenter = header >> 7 << 48 == UINT64_MAX << 48;
     uint32_t payload_len = (uint32_t) (len << has_mask)
                            + (experimenter ? 4 : 0);
@@ -220,11 +218,29 @@ put_header(struct nsx_buf *buf, const struct nsx_field *field, bool has_mask,
     }
 }
 
+static uint64_t
+oxm_or_nxm(const struct nsx_field *field)
+{
+    return field->oxm & NSX_NO_HEADER ? field->nxm : field->oxm;
+}
+
+static uint64_t
+nxm_or_oxm(const struct nsx_field *field)
+{
+    return field->nxm & NSX_NO_HEADER ? field->oxm : field->nxm;
+}
+
 void
 nsx_oxm_put_header(struct nsx_buf *buf, const struct nsx_field *field,
                    bool has_mask)
 {
-    put_header(buf, field, has_mask, field->n_bytes);
+    put_header(buf, oxm_or_nxm(field), has_mask, field->n_bytes);
+}
+
+void
+nsx_nxm_put_header(struct nsx_buf *buf, const struct nsx_field *field)
+{
+    put_header(buf, nxm_or_oxm(field), false, field->n_bytes);
 }
 
 size_t
@@ -246,7 +262,7 @@ size_t
 nsx_oxm_put_part(struct nsx_buf *buf, const struct nsx_field *field,
                  size_t len, const uint8_t *value, const uint8_t *mask)
 {
-    put_header(buf, field, mask != NULL, len);
+    put_header(buf, oxm_or_nxm(field), mask != NULL, len);
     size_t offset = buf->size;
     nsx_put(buf, value, len);
     if (mask) {
@@ -269,7 +285,7 @@ nsx_oxm_put(struct nsx_buf *buf, const struct nsx_field *field,
 uint32_t
 nsx_field_nxm_header(const struct nsx_field *field)
 {
-    uint64_t header = field->nxm & NSX_NO_HEADER ? field->oxm : field->nxm;
+    uint64_t header = nxm_or_oxm(field);
 
     return (header & NSX_NO_HEADER || header >> 32
             ? 0 : (uint32_t) header << 9 | field->n_bytes);

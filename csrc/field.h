@@ -16,6 +16,12 @@ enum nsx_field_id {
     NSX_N_FIELDS
 };
 
+static inline bool
+nsx_is_tun_metadata(enum nsx_field_id id)
+{
+    return id >= NSX_F_TUN_METADATA0 && id <= NSX_F_TUN_METADATA63;
+}
+
 struct nsx_field;               /* Its members are field.c's affair... */
 
 /* ...but for what actions need to know of a field. */
@@ -65,6 +71,10 @@ void nsx_oxm_put_header(struct nsx_buf *, const struct nsx_field *,
  * be.  Returns where the value starts. */
 size_t nsx_oxm_put(struct nsx_buf *, const struct nsx_field *,
                    const uint8_t *value, const uint8_t *mask);
+
+/* Appends the header that Open vSwitch's own actions use for the field: 4
+ * bytes, or 8 of an experimenter's. */
+void nsx_nxm_put_header(struct nsx_buf *, const struct nsx_field *);
 
 /* The 4-byte header that Open vSwitch's own actions (learn, ct, output:reg)
  * use for the field: its NXM one where it has one, else its OXM one.  0 for a

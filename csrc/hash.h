@@ -7,37 +7,6 @@
 
 #include "core.h"
 
-/* Memory that cannot be had ends the process: see core.h. */
-static inline void *
-nsx_xmalloc(size_t n)
-{
-    void *p = malloc(n);
-    if (!p) {
-        abort();
-    }
-    return p;
-}
-
-static inline void *
-nsx_xcalloc(size_t n, size_t size)
-{
-    void *p = calloc(n, size);
-    if (!p) {
-        abort();
-    }
-    return p;
-}
-
-static inline void *
-nsx_xrealloc(void *p, size_t n, size_t size)
-{
-    p = n > SIZE_MAX / size ? NULL : realloc(p, n * size);
-    if (!p) {
-        abort();
-    }
-    return p;
-}
-
 /* The two halves of a 128-bit product, folded: every bit of either factor
  * reaches every bit of the result. */
 static inline uint64_t

@@ -97,9 +97,9 @@ nsx_match_allows(const struct nsx_match *match, const struct nsx_field *field)
     case NSX_PRE_ND_ADVERT:
         return is_nd(match, ND_ADVERT);
     case NSX_PRE_CT:
-        return is_ct_valid(match);
+        break;
     }
-    return false;
+    return is_ct_valid(match);
 }
 
 /* What is missing where nsx_match_allows() is false. */

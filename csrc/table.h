@@ -70,12 +70,6 @@ struct nsx_field {
 
 extern const struct nsx_field nsx_fields[NSX_N_FIELDS];
 
-static inline bool
-nsx_is_tun_metadata(enum nsx_field_id id)
-{
-    return id >= NSX_F_TUN_METADATA0 && id <= NSX_F_TUN_METADATA63;
-}
-
 /* The field of a header of the class, number and experimenter 'header'. */
 const struct nsx_field *nsx_field_from_header(uint64_t header);
 

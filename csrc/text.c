@@ -347,10 +347,8 @@ add_hole(struct nsx_holes *holes, const struct nsx_hole *hole)
     if (holes->n >= holes->allocated) {
         size_t allocated = holes->allocated ? holes->allocated * 2 : 8;
 
-        holes->list = realloc(holes->list, allocated * sizeof *holes->list);
-        if (!holes->list) {
-            abort();
-        }
+        holes->list = nsx_xrealloc(holes->list, allocated,
+                                   sizeof *holes->list);
         holes->allocated = allocated;
     }
     holes->list[holes->n++] = *hole;

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from library import Codec, CodecError
 from oracle import Oracle
 from verdicts import flow_mods, printed
-from vocabulary import mix, spoil, walk
+from vocabulary import FORMS, fill, mix, spoil, walk
 
 
 def _agree(codec: Any, oracle: Oracle, texts: list[str]) -> int:
@@ -47,6 +47,24 @@ def _actions(codec: Codec, message: bytes) -> str | None:
 def test_every_action_in_everything_it_may_stand_in(codec: Any, oracle: Oracle) -> None:
     texts = list(walk(random.Random(1)))
     assert _agree(codec, oracle, texts) > 0.9 * len(texts)
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "packet_type=(0,0)",
+        "packet_type=(1,0x800)",
+        "packet_type=(1,0x86dd)",
+        "packet_type=(1,0x8847)",
+        "packet_type=(1,0x894f)",
+        "packet_type=(1,0x800),tcp",
+        "packet_type=(1,0x8847),mpls",
+    ],
+)
+def test_every_action_on_packets_without_ethernet(codec: Any, oracle: Oracle, match: str) -> None:
+    rng = random.Random(match)
+    forms = [form for forms in FORMS.values() for form in forms]
+    assert _agree(codec, oracle, [f"{match} actions={fill(rng, form)}" for form in forms]) > 80
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
