@@ -191,9 +191,7 @@ put_port_range(struct nsx_action_list *list, struct nsx_slice text,
         list->buf->size = start;
     }
     if (!take_char(&rest, '-')) {
-        return (rest.n
-                ? nsx_parse_error(list->parser, rest, "garbage after port")
-                : 0);
+        return 0;
     }
 
     size_t max = list->buf->size;
@@ -295,14 +293,10 @@ nsx_parse_nat(struct nsx_action_list *list, struct nsx_slice word,
     if (bad_nat_flags(flags)) {
         return nsx_parse_error(list->parser, word, "%s",
                                bad_nat_flags(flags));
-    } else if (af == AF_UNSPEC) {
-        if (nsx_demand(list, nsx_action_list_is_ip(list), word,
-                       "ip or ipv6")) {
-            return EINVAL;
-        }
-    } else if (nsx_demand(list, (nsx_action_list_eth_type(list)
-                                 == (af == AF_INET ? 0x800 : 0x86dd)),
-                          word, af == AF_INET ? "ip" : "ipv6")) {
+    } else if (af != AF_UNSPEC
+               && nsx_demand(list, (nsx_action_list_eth_type(list)
+                                    == (af == AF_INET ? 0x800 : 0x86dd)),
+                             word, af == AF_INET ? "ip" : "ipv6")) {
         return EINVAL;
     }
     nsx_set16(list->buf->data + start + 12, flags);

@@ -121,12 +121,9 @@ nsx_parse_delete_field(struct nsx_action_list *list,
 
     if (!field) {
         return nsx_parse_error(list->parser, arg, "unknown field");
-    } else if (list->match && !nsx_is_tun_metadata(nsx_field_id(field))) {
+    } else if (!nsx_is_tun_metadata(nsx_field_id(field))) {
         return nsx_parse_error(list->parser, arg,
                                "only tun_metadata fields can be deleted");
-    } else if (!nsx_field_has_header(field)) {
-        return nsx_parse_error(list->parser, arg,
-                               "OpenFlow 1.5 has no such field");
     }
 
     size_t start = nsx_put_nx_action(list->buf, 50, 10);

@@ -400,8 +400,6 @@ parse_plain(const struct nsx_parser *parser, const struct nsx_field *field,
         return parse_ip(parser, text, AF_INET, value);
     case NSX_FMT_IPV6:
         return parse_ip(parser, text, AF_INET6, value);
-    case NSX_FMT_PACKET_TYPE:
-        return parse_packet_type(parser, text, value);
     case NSX_FMT_PORT:
         error = nsx_parse_port(parser, text, &port);
         if (!error && field->n_bytes == 2) {

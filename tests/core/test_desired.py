@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+INSERT_BUCKET = 3
 PREFIX = 0x6E01
 FIRST, LAST = 1, 0x7FFFFFFF
 
@@ -273,6 +274,26 @@ def test_hostile_messages_do_no_harm(desired: Desired) -> None:
     desired.need({owner: [] for owner in range(1, 6)})
     assert (desired.size.owners, desired.size.flows, desired.size.groups) == (0, 0, 0)
     assert desired.size.buckets == 0
+
+
+def test_only_buckets_that_are_inserted_last_go_on_with_a_group(desired: Desired) -> None:
+    group = desired.encode(["group_id=7,type=select,bucket=bucket_id:1,actions=output:1"])
+    insert = "group_id=7,command_bucket_id={},bucket=bucket_id:{},actions=output:2"
+    more = desired.core.group(insert.format("last", 2), INSERT_BUCKET)
+    first = desired.core.group(insert.format("first", 2), INSERT_BUCKET)
+    again = desired.core.group(insert.format("last", 1), INSERT_BUCKET)
+    for message, reason, position in (
+        (first, "must be inserted last", len(group) + 20),
+        (more[:40], "of which only 40 are there", len(group) + 2),
+        (more[:24] + b"\0\x07" + more[26:], "bad length of a bucket", len(group) + 24),
+        (again, "two buckets", 0),
+    ):
+        retval, error, delta = desired.replace({1: group + message})
+        assert (retval != 0, delta) == (True, b"")
+        assert reason in desired.core.message(error)
+        assert error.position == position
+    assert desired.replace({1: group + more})[0] == 0
+    assert desired.size.buckets == 2
 
 
 def self_explaining(message: str) -> bool:

@@ -114,6 +114,34 @@ def test_widths_that_are_no_numbers_need_such_a_field(core: Any, width: int, str
     assert "hole v" in str(text)
 
 
+def test_a_field_of_any_width_takes_bytes(core: Any) -> None:
+    text = "ip,actions=learn(load:{}->NXM_NX_XXREG1[0..79])"
+    template = Template(core, text.format("{v}"))
+    value = bytes(range(10))
+    expected = core.flow(text.format(f"0x{value.hex()}"))
+    assert template.stamp(2, {"v": (value * 2, 10, 10)}) == (0, expected * 2)
+    assert template.stamp(1, {"v": (value, 9, 9)})[0] != 0
+
+
+def test_flows_and_groups_are_not_mixed_up(core: Any) -> None:
+    flow, group = Template(core, "actions=group:{v}"), Template(core, GROUP)
+    columns = {name: numbers([1], 4) for name in ("v", *group.holes)}
+    assert "stamps flows, not groups" in str(flow.stamp(1, columns, [0, 0])[1])
+    assert "stamps groups, not flows" in str(group.stamp(1, columns)[1])
+
+
+def test_a_group_s_own_values_are_bounded(core: Any) -> None:
+    template = Template(core, GROUP)
+    columns = {name: numbers([1, 1], 8) for name in template.holes}
+    for group, message in (
+        (numbers([1, 2**32], 8), "hole group, row 1: 4294967296 has more than 32 bits"),
+        ((bytes(6), 3, 3), "hole group: values of 3 bytes do not fit"),
+    ):
+        retval, text = template.stamp(2, {**columns, "group": group}, [0, 1, 2])
+        assert retval != 0
+        assert message in str(text)
+
+
 def test_strides_may_be_negative(core: Any) -> None:
     template = Template(core, "actions=group:{v}")
     data = core.ffi.new("uint16_t[]", [1, 2, 3])

@@ -40,7 +40,7 @@ ACCEPTED = [
     "ip actions=ct(commit,exec(load:1->NXM_NX_CT_MARK[],nat(src=1.2.3.4)),nat),ct_clear",
     "ip actions=ct,ct(),ct(table=3),ct(zone=3),ct(commit,exec(set_field:1/3->ct_label))",
     "ip actions=ct(commit,nat(src)),ct(commit,nat(dst,random)),ct(commit,nat(src=1.2.3.4:0))",
-    "ip actions=ct(commit,nat(src=1.2.3.4-1.2.3.4:5-5))",
+    "ip actions=ct(commit,nat(src=1.2.3.4-1.2.3.4:5-5)),ct(commit,nat(src=1.2.3.4:0-0))",
     "udp actions=ct(commit,alg=tftp)",
     # Fields.
     "ip actions=load:1->NXM_NX_REG0[],load:1->NXM_NX_REG0[3..5],load:0x5->NXM_OF_VLAN_TCI[]",
@@ -93,6 +93,7 @@ ACCEPTED = [
     "ip actions=learn(in_port=5,vlan_tci=0x1000,NXM_OF_VLAN_TCI[0..11],vlan_vid=0x1005,"
     "ct_mark=5,tun_id=6)",
     "ip actions=learn(idle_timeout=010,priority=00),multipath(eth_src,007,hrw,03,0,reg0[])",
+    "packet_type=(0,0),actions=learn(packet_type=(0,0)),learn(packet_type=(1,0x800))",
     "ip actions=learn(limit=3,cookie=0xffffffffffffffff,load:0->NXM_NX_REG0[0..15])",
     "tcp actions=learn(load:NXM_OF_TCP_DST[]->NXM_NX_REG0[0..15],load:1->OXM_OF_METADATA[],"
     "NXM_OF_IN_PORT[],result_dst=reg0[31])",

@@ -87,6 +87,12 @@ MATCH_TCP = "0001000f 80000a02 0800 80001401 06 00"
             " 0000 0000",
         ),
         (
+            DELETE,
+            "out_port=any,out_group=All,tcp",
+            "0000000000000000 0000000000000000 ff 03 0000 0000 8000 ffffffff ffffffff fffffffc"
+            " 0000 0000",
+        ),
+        (
             DELETE_STRICT,
             "table=1,cookie=5/-1,priority=9,tcp",
             "0000000000000005 ffffffffffffffff 01 04 0000 0000 0009 ffffffff ffffffff ffffffff"
@@ -167,7 +173,7 @@ def test_a_flow_that_no_message_can_hold_is_refused(codec: Codec) -> None:
 
 
 def test_table_names(codec: Codec) -> None:
-    tables = codec.tables({0: "Classifier", 3: "ServiceLB", 4: "9lives"})
+    tables = codec.tables({0: "Classifier", 3: "ServiceLB", 4: "9lives", 5: "L-2_b.9", 6: "a b"})
     flow_mod = codec.flow("table=ServiceLB,ip actions=resubmit(,Classifier)", tables=tables)
     assert flow_mod == codec.flow("table=3,ip actions=resubmit(,0)")
     assert codec.text(flow_mod, tables) == "table=ServiceLB, ip actions=resubmit(,Classifier)"
@@ -176,6 +182,10 @@ def test_table_names(codec: Codec) -> None:
     quoted = codec.flow('table="9lives" actions=drop', tables=tables)
     assert quoted[24] == 4
     assert codec.text(quoted, tables) == 'table="9lives", actions=drop'
+    for table, name in ((5, "L-2_b.9"), (6, '"a b"')):
+        assert codec.text(codec.flow(f"table={table} actions=drop"), tables).startswith(
+            f"table={name}, "
+        )
     with pytest.raises(CodecError, match='unknown table: "L2"'):
         codec.flow("table=L2 actions=drop", tables=tables)
 
@@ -229,6 +239,22 @@ def test_all_flows_of_a_reply(codec: Codec) -> None:
     assert [view.priority for view in views] == list(range(1, 100))
     assert [codec.flow(codec.format(view, stats=False)) for view in views] == mods
     assert codec.flow_views(flow_desc_reply([])) == []
+
+
+def test_a_row_of_other_replies_is_refused(codec: Codec) -> None:
+    reply = flow_desc_reply([flow_desc(codec.flow("tcp,tp_dst=80 actions=output:1"))])
+    row = codec.ffi.new("struct nsx_flow_row[1]")
+    codec.ffi.buffer(row)[:] = codec.call(codec.lib.nsx_flow_rows, reply, len(reply), 0)
+    arguments = (row, codec.ffi.NULL, False, False)
+    text = codec.call(codec.lib.nsx_flow_row_format, reply, len(reply), *arguments)
+    assert text == b"tcp,tp_dst=80 actions=output:1"
+    for field in ("match", "instructions"):
+        for name, value in ((field, 2**63), (f"{field}_len", 2**32 - 1)):
+            before = getattr(row[0], name)
+            setattr(row[0], name, value)
+            with pytest.raises(CodecError, match=f"flow beyond its {len(reply)} bytes"):
+                codec.call(codec.lib.nsx_flow_row_format, reply, len(reply), *arguments)
+            setattr(row[0], name, before)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ REJECTED = [
     ("group_id=1,type=ff,bucket=actions=output:1", "actions", "watch_port or watch_group"),
     ("group_id=1,type=ff,bucket=watch_port:LOCAL,actions=1", "LOCAL", "cannot watch"),
     ("group_id=1,type=all,bucket=weight:3,actions=output:1", "3", "only buckets of type=select"),
+    ("group_id=1,type=ff,bucket=watch_port:foo,actions=1", "foo", "unknown port"),
+    ("group_id=1,type=select,selection_method=abcdefghijklmnop", "abc", "at most 15 bytes"),
     ("group_id=1,type=select,bucket=weight:70000,actions=1", "70000", "65535"),
     ("group_id=1,type=select,bucket=bucket_id:4294967041,actions=1", "4294967041", "bucket_id"),
     ("group_id=4294967041,type=select", "4294967041", "no group"),
@@ -314,6 +316,32 @@ def test_a_group_longer_than_a_message_is_several(codec: Any, command: int) -> N
     assert ids == list(range(3000))
     # No message could have taken the next one's first bucket.
     assert all(len(message) + 64 > 65535 for message in messages[:-1])
+
+
+@pytest.mark.parametrize("n_bytes", [65_494, 65_510])
+def test_a_bucket_longer_than_a_message_is_refused(codec: Any, n_bytes: int) -> None:
+    add(codec, f"group_id=9,type=select,bucket=actions=note:{'00' * 65_400}")
+    with pytest.raises(Exception, match=r"bucket is too long: \"(group_id|actions)"):
+        add(codec, f"group_id=9,type=select,bucket=actions=note:{'00' * n_bytes}")
+
+
+def test_views_may_come_from_anywhere(codec: Any) -> None:
+    for name, value, message in (
+        ("type", 4, "unknown type 4 of a group"),
+        ("buckets_len", 3, "bad length of a bucket"),
+    ):
+        group, _data = view(codec, add(codec, "group_id=1,type=all,bucket=1"))
+        setattr(group, name, value)
+        with pytest.raises(Exception, match=message):
+            printed(codec, group)
+
+
+def test_a_bucket_with_an_id_of_many_is_refused(codec: Any, oracle: Oracle) -> None:
+    message = bytearray(add(codec, "group_id=1,type=all,bucket=bucket_id:1,actions=1"))
+    message[HEADER + 4 : HEADER + 8] = b"\xff" * 4
+    assert "decode error" in oracle.print(bytes(message))
+    with pytest.raises(Exception, match="bad bucket id 0xffffffff"):
+        view(codec, bytes(message))
 
 
 def test_a_long_insertion_goes_on_where_it_was(codec: Any) -> None:

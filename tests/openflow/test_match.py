@@ -264,6 +264,12 @@ REJECTED = [
     ("reg0[0..3]=16", "16", "reg0 has only 4 bits"),
     ("reg0[0..3=1", "reg0[0..3", "missing ]"),
     ("tcp,tcp_flags=+foo", "foo", "unknown tcp_flags flag"),
+    ("tun_metadata0=1,tun_metadata0=2", "2", "matched twice"),
+    (
+        ",".join(f"tun_metadata{i}=0x{'11' * 100}" for i in range(3)),
+        "0x11",
+        "tun_metadata have 256 bytes in all",
+    ),
 ]
 
 
@@ -470,6 +476,49 @@ def test_any_text_is_parsed_or_refused(codec: Codec, text: str) -> None:
     assert "\n" not in problem.message
     # ovs-ofctl, too, makes a flow of ipv6_label=0x100000 and can't print it.
     assert problem.code == errno.EINVAL or problem.message.endswith("value has too many bits")
+
+
+# What a switch could send, but for what it is: each is one match's fields.
+OTHER_HEADERS = [
+    ("ffff0008 00002320 00000005", "dp_hash=0x5"),
+    ("80000a02 0800 80001401 06 ffff5406 4f4e4600 0012", "tcp,tcp_flags=syn|ack"),
+]
+WRONG = [
+    ("80000b04 0800 00ff", 4, "eth_type: its value has bits that its mask hasn't"),
+    ("80000b04 0000 00ff", 4, "eth_type: it can't be masked"),
+    ("00010004 00000001 00010004 00000001", 12, "reg0: it is there twice"),
+    ("00015004 00000001 00015004 00000001", 12, "tun_metadata0: it is there twice"),
+    ("ffff0003 000023", 4, "unknown field"),
+    ("ffff0008 0000", 4, "unknown field"),
+    ("80000004 0000ff01", 4, "there is no such port"),
+]
+
+
+def _flow_mod(codec: Codec, fields: str) -> bytes:
+    """A flow_mod whose match has 'fields', in hexadecimal."""
+    data = bytes.fromhex(fields)
+    match = struct.pack("!HH", 1, 4 + len(data)) + data
+    message = codec.flow("actions=drop")[:48] + match + bytes(-len(match) % 8)
+    return message[:2] + struct.pack("!H", len(message)) + message[4:]
+
+
+@pytest.mark.parametrize(("fields", "text"), OTHER_HEADERS)
+def test_other_headers_of_a_field(codec: Codec, oracle: Oracle, fields: str, text: str) -> None:
+    message = _flow_mod(codec, fields)
+    assert codec.text(message) == f"{text} actions=drop"
+    assert f" {text} actions=drop" in oracle.print(message)
+
+
+@pytest.mark.parametrize(("fields", "position", "reason"), WRONG)
+def test_wrong_fields_are_blamed(
+    codec: Codec, oracle: Oracle, fields: str, position: int, reason: str
+) -> None:
+    message = _flow_mod(codec, fields)
+    assert "decode error" in oracle.print(message)
+    with pytest.raises(CodecError) as caught:
+        codec.text(message)
+    assert reason in caught.value.message
+    assert caught.value.position == 48 + position
 
 
 BIG = (

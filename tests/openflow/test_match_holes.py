@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from library import Codec, CodecError
+from stamping import stamp
 
 
 def _holes(codec: Codec, text: str) -> tuple[Any, dict[str, tuple[int, int]]]:
@@ -106,6 +107,10 @@ def test_a_hole_is_where_its_value_goes(
         ("reg0={x},reg0=1", "matched twice"),
         ("reg0=1,reg0={x}", "matched twice"),
         ("reg0={x},xreg0=1", "matched twice"),
+        ("eth_type[0..3]={x}", "eth_type can't be masked"),
+        ("reg0={a23456789012345678901234567890123}", "a hole's name has at most 31 bytes"),
+        (",".join(f"reg{i}[{j}]={{x}}" for i in range(16) for j in range(32)), "too many holes"),
+        ("icmp6,icmp_type={t},nd_target=::1", "needs icmp6"),
         ("dl_type={t},nw_proto=6", "needs ip"),
         ("ip,nw_proto={p},tp_dst=5", "needs tcp"),
     ],
@@ -114,6 +119,27 @@ def test_what_can_not_be_a_hole(codec: Codec, match: str, message: str) -> None:
     with pytest.raises(CodecError) as caught:
         _holes(codec, f"{match} actions=drop")
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "eth_type[]=0x800",
+        "dl_vlan=0xffff",
+        "dl_vlan=65535",
+        "ipv6,ipv6_label=0x12345/0xfffff",
+        "ipv6,ipv6_label=0x12345/0xff0ff",
+        "arp,arp_spa=1.2.3.4/255.255.255.0",
+    ],
+)
+def test_without_a_hole_a_template_is_a_flow(codec: Codec, match: str) -> None:
+    flow = f"{match} actions=drop"
+    assert stamp(codec, flow, {}) == codec.flow(flow)
+
+
+def test_a_mask_of_more_bits_than_the_field_has_is_none(codec: Codec) -> None:
+    text = "ipv6,ipv6_label=0x12345{} actions=drop"
+    assert stamp(codec, text.format("/0xffffffff"), {}) == codec.flow(text.format(""))
 
 
 # What ovs-ofctl takes and then leaves out, cuts off, or overwrites: a dump would show another flow

@@ -29,6 +29,7 @@ REJECTED = [
     ("meter=0,kbps,band=type=drop,rate=1", "0,", "no meter"),
     ("meter=4294901761,kbps,band=type=drop,rate=1", "4294901761", "greater than"),
     ("kbps,band=type=drop,rate=1", "kbps", "missing meter="),
+    ("kbps,meter,band=type=drop,rate=1", "meter", "missing id"),
     ("meter=1,band=type=drop,rate=1", "meter", "kbps or pktps"),
     ("meter=1,kbps", "meter", "missing band="),
     ("meter=1,kbps,band=", "", "needs a band"),
@@ -94,6 +95,13 @@ def test_a_wrong_meter_is_blamed(listener: Listener, text: str, word: str, messa
     assert text[caught.value.position :].startswith(word)
 
 
+def test_a_meter_has_as_many_bands_as_its_message() -> None:
+    bands = "type=drop,rate=1," * 4094
+    assert len(codec.meter_parse(f"meter=1,kbps,band={bands}")) == 16 + 16 * 4094
+    with pytest.raises(ParseError, match="too many bands"):
+        codec.meter_parse(f"meter=1,kbps,band={bands}type=drop,rate=1")
+
+
 @pytest.mark.parametrize("text", ["meter=1", "meter=all", " meter=3"])
 def test_deleting_a_meter(listener: Listener, text: str) -> None:
     sent = listener.sent(METER_MOD, "del-meters", text)
@@ -147,6 +155,19 @@ def test_a_wrong_packet_out_is_blamed(
     with pytest.raises(ParseError, match=message) as caught:
         codec.packet_out_parse(text)
     assert text[caught.value.position :].startswith(word)
+
+
+def test_a_packet_out_has_as_many_bytes_as_its_message() -> None:
+    room = 65535 - 32
+    assert len(codec.packet_out_parse(f"packet={'00' * room}")) == 65535
+    with pytest.raises(ParseError, match="the packet-out is too long"):
+        codec.packet_out_parse(f"packet={'00' * (room + 1)}")
+
+
+def test_an_error_about_much_text_is_short() -> None:
+    with pytest.raises(ParseError, match="wwwwwwww") as caught:
+        codec.packet_out_parse(f"packet={PACKET},{'w' * 500}")
+    assert len(caught.value.reason) < 256
 
 
 def test_damaged_packet_outs_are_errors_or_packet_outs() -> None:

@@ -319,6 +319,22 @@ def test_a_groups_template_has_exactly_one_bucket(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("n_bytes", "message"),
+    [(65_480, "does not fit into a bundle's message"), (65_494, "longer than a message")],
+)
+def test_a_bucket_that_no_message_has_room_for_is_refused(n_bytes: int, message: str) -> None:
+    text = "group_id={{group}},type=all,bucket=actions=note:{}"
+    Template(text.format("00" * 65_400))
+    with pytest.raises(ParseError, match=message):
+        Template(text.format("00" * n_bytes))
+
+
+def test_a_mask_of_fields_is_no_hole() -> None:
+    with pytest.raises(ParseError, match="a mask is no hole"):
+        Template("group_id=1,type=select,selection_method=hash,fields(ip_src={mask}),bucket=1")
+
+
+@pytest.mark.parametrize(
     "offsets", [[], [1, 2], [0, 3, 2], [0, 2, 1], [0, 3], [[0, 2]], [0, 2**40]]
 )
 def test_wrong_offsets_are_refused(offsets: list[int]) -> None:
