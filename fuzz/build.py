@@ -13,10 +13,13 @@ TARGETS = sorted(path.stem for path in SOURCES.glob("*.c"))
 FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 CORE = "-fsanitize=address,undefined,fuzzer-no-link"
 TARGET = "-fsanitize=address,undefined,fuzzer"
+DAMAGE = "-fsanitize=address,undefined"
 
 
-def build(names: list[str]) -> dict[str, Path]:
+def build(names: list[str], *, damage: bool = False) -> dict[str, Path]:
     """Build what changed of the targets 'names'; return their programs.
+
+    'damage': those that damage seeds in turn (damage.c), not at random.
 
     Raises
     ------
@@ -26,11 +29,14 @@ def build(names: list[str]) -> dict[str, Path]:
         There is no clang: ``scripts/bootstrap`` installs it.
     """
     core = Build(BUILD, [*FLAGS, CORE], "clang")
-    target = Build(BUILD, [*FLAGS, TARGET], "clang", list(SOURCES.glob("*.h")))
+    flags = [*FLAGS, DAMAGE if damage else TARGET]
+    target = Build(BUILD, flags, "clang", list(SOURCES.glob("*.h")))
+    driver = [SOURCES.parent / "damage.c"] if damage else []
+    directory = BUILD / "damage" if damage else BUILD
     with core.locked() as pool:
         objects = core.objects(pool)
 
         def program(name: str) -> Path:
-            return target.make(BUILD / name, [SOURCES / f"{name}.c", *objects])
+            return target.make(directory / name, [SOURCES / f"{name}.c", *driver, *objects])
 
         return dict(zip(names, pool.map(program, names), strict=True))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import json
+import random
 import re
 import struct
 import sys
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fuzz.found import FOUND
 from nsxdp.openflow import codec
@@ -40,23 +43,20 @@ def strings() -> frozenset[str]:
     for path in [*ROOT.glob("tests/*/*.py"), *ROOT.glob("nsxdp/pipeline/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = node.value.strip()
-                if len(text) <= LONGEST and text.isascii() and "\0" not in text:
-                    found |= {text, text.removesuffix(",")}
-    return frozenset(found | set(_vocabulary()))
+                for text in (node.value.strip(), *node.value.splitlines()):
+                    if len(text) <= LONGEST and text.isascii() and "\0" not in text:
+                        found |= {text, text.removesuffix(",")}
+    return frozenset(found | set(_module("vocabulary").walk(random.Random(1))))
 
 
-def _vocabulary() -> Iterator[str]:
-    """Flows with every action, if the tests have such."""
-    sys.path.insert(0, str(ROOT / "tests" / "openflow"))
+def _module(name: str) -> Any:
+    """A module that the tests of OpenFlow share."""
+    directory = str(ROOT / "tests" / "openflow")
+    sys.path.insert(0, directory)
     try:
-        import random
-
-        import vocabulary  # type: ignore[import-not-found]
-
-        yield from vocabulary.walk(random.Random(1))
+        return importlib.import_module(name)
     finally:
-        sys.path.pop(0)
+        sys.path.remove(directory)
 
 
 def _parsed(parse: Callable[[str], bytes]) -> dict[str, bytes]:
@@ -124,18 +124,14 @@ def kinds() -> Iterator[bytes]:
             yield message(kind, head + bytes(body + more))
 
 
-def _hexadecimal() -> Iterator[bytes]:
-    """Messages that the tests have as a number, their type, and hexadecimal bytes."""
-    for text in strings():
-        if re.fullmatch(r"\d\d( [0-9a-f]+)+", text):
-            kind, _, body = text.partition(" ")
-            with suppress(ValueError):
-                yield message(int(kind), bytes.fromhex(body))
+@cache
+def golden() -> frozenset[bytes]:
+    """A message of each kind, and those that the tests have made by hand."""
+    return frozenset([*kinds(), *_module("golden").messages()])
 
 
 def _messages() -> Iterator[bytes]:
-    yield from kinds()
-    yield from _hexadecimal()
+    yield from golden()
     for flow in flows().values():
         yield from (flow, _flow_desc(flow))
     for group in groups().values():
@@ -153,6 +149,7 @@ def _group_bytes() -> Iterator[bytes]:
 
 
 def _matches() -> Iterator[bytes]:
+    yield from _parsed(codec.match_parse).values()
     for flow in flows().values():
         yield flow[48 : 48 + -(-struct.unpack_from("!H", flow, 50)[0] // 8) * 8]
 
