@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from nsxdp.openflow import (
     CommitError,
     Connection,
+    DecodeError,
     Delta,
     DesiredSet,
     Diff,
@@ -252,10 +253,13 @@ class Writer:
             await self._prepare(session)
         expected = self._expected
         self._desired.begin(verify=True)
-        async for reply in session.dump_flows(self._desired.prefix << 48, 0xFFFF << 48):
-            self._desired.installed(reply)
-        async for reply in session.dump_groups():
-            self._desired.installed(reply)
+        try:
+            async for reply in session.dump_flows(self._desired.prefix << 48, 0xFFFF << 48):
+                self._desired.installed(reply)
+            async for reply in session.dump_groups():
+                self._desired.installed(reply)
+        except DecodeError as error:
+            raise session.distrust(error) from error
         wanted = self._wanted
         delta, diff = self._desired.diff()
         # Deltas from here on start from what the difference makes of the switch.

@@ -17,12 +17,14 @@ from nsxdp.openflow import codec
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.errors import CommitError, DecodeError, RequestError
 from nsxdp.openflow.messages import (
+    BarrierReply,
     BarrierRequest,
     BundleControl,
     BundleFlags,
     BundleKind,
     FlowMod,
     GroupMod,
+    decode,
     frame,
 )
 from nsxdp.openflow.wire import Reply, Wire, with_xid
@@ -123,7 +125,7 @@ class Commits:
             if index % BURST == BURST - 1:
                 await wire.drain(batch.seconds_left(), "a commit's messages")
         xid = wire.xids()
-        barrier = wire.expect(xid)
+        barrier = wire.expect(xid, BarrierReply.type)
         try:
             wire.write(frame(BarrierRequest.type, xid))
             batch.end_turn()
@@ -135,12 +137,13 @@ class Commits:
         wire = self._wire
         self._last_bundle = bundle = self._last_bundle % 0xFFFFFFFF + 1
         xid = wire.xids(4)
-        opened, closed, committed, barrier = (wire.expect(xid + i) for i in range(4))
+        opened, closed, committed = (wire.expect(xid + i, BundleControl.type) for i in range(3))
+        barrier = wire.expect(xid + 3, BarrierReply.type)
         sent = False
         try:
             await self._stream(batch, bundle, xid)
-            await self._answer(batch, opened, "a bundle's open")
-            await self._answer(batch, closed, "a bundle's close")
+            await self._control_answer(batch, opened, BundleKind.OPEN_REPLY)
+            await self._control_answer(batch, closed, BundleKind.CLOSE_REPLY)
             if batch.blamed:
                 raise self._first_error(batch)
             await batch.wait_turn()
@@ -150,14 +153,14 @@ class Commits:
             )
             sent = True
             batch.end_turn()
-            await self._answer(batch, committed, "a bundle's commit")
+            await self._control_answer(batch, committed, BundleKind.COMMIT_REPLY)
             await self._answer(batch, barrier, "a barrier")
         finally:
             for i in range(4):
                 wire.pending.pop(xid + i, None)
             if not sent and wire.lost is None:
                 # The switch would forget the bundle by itself, but only after 10 s.
-                wire.ignore(discard := wire.xids())
+                wire.ignore(discard := wire.xids(), BundleControl.type)
                 wire.write(_control(bundle, BundleKind.DISCARD_REQUEST, discard))
 
     async def _stream(self, batch: _Batch, bundle: int, xid: int) -> None:
@@ -178,9 +181,20 @@ class Commits:
             # One has been refused: the rest needn't be sent.
             self._wire.write(_control(bundle, BundleKind.CLOSE_REQUEST, xid + 1))
 
-    async def _answer(self, batch: _Batch, reply: Reply, what: str) -> None:
+    async def _control_answer(self, batch: _Batch, reply: Reply, due: BundleKind) -> None:
+        what = f"a bundle's {due.name.partition('_')[0].lower()}"
+        message = await self._answer(batch, reply, what)
         try:
-            await self._wire.wait(reply.future, batch.seconds_left(), what)
+            answer = decode(message)
+        except DecodeError as error:
+            raise self._wire.distrust(error) from error
+        assert isinstance(answer, BundleControl)
+        if answer.kind != due:
+            raise self._wire.distrust(f"answered {what} with kind {answer.kind}")
+
+    async def _answer(self, batch: _Batch, reply: Reply, what: str) -> bytes:
+        try:
+            return await self._wire.wait(reply.future, batch.seconds_left(), what)
         except RequestError as error:
             raise self._first_error(batch, error.name) from error
 

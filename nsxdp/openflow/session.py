@@ -31,6 +31,7 @@ from nsxdp.openflow.messages import (
     PACKET_IN2,
     VERSION,
     BarrierRequest,
+    BundleControl,
     EchoReply,
     EchoRequest,
     Error,
@@ -163,8 +164,7 @@ class Session:
         if VERSION not in hello.versions:
             raise VersionError(_version_advice(self.remote))
         features = await self.request(FeaturesRequest())
-        if not isinstance(features, FeaturesReply):
-            raise ProtocolError(f"{self.remote}: answered a features request with {features}")
+        assert isinstance(features, FeaturesReply)
         self.features = features
         if self.options.receive_packets:
             self.send(requests.set_packet_in_format(), SetConfig())
@@ -210,7 +210,7 @@ class Session:
             if self._on_packet is not None:
                 self._on_packet(message)
         elif kind == EchoRequest.type:
-            self._wire.write(frame(EchoReply.type, xid, message[HEADER.size :]))
+            self._wire.answer(frame(EchoReply.type, xid, message[HEADER.size :]))
         elif kind == Hello.type:
             self._greeted(message)
         elif self._on_news is not None:
@@ -277,14 +277,18 @@ class Session:
         try:
             return decode(reply)
         except DecodeError as error:
-            self._wire.fail(ProtocolError(f"{self.remote}: {error}"))
-            raise ProtocolError(f"{self.remote}: {error}") from error
+            raise self.distrust(error) from error
+
+    def distrust(self, error: DecodeError) -> ProtocolError:
+        """End the connection, for an answer can't be read; returns what to raise."""
+        return self._wire.distrust(error)
 
     async def _request(self, message: Message, seconds: float) -> bytes:
         xid = self._wire.xids()
-        reply = self._wire.expect(xid)
+        data = message.encode()
+        reply = self._wire.expect(xid, _answer_type(data[1]))
         try:
-            self._wire.write(with_xid(message.encode(), xid))
+            self._wire.write(with_xid(data, xid))
             return await self._wire.wait(reply.future, seconds, type(message).__name__)
         finally:
             self._wire.pending.pop(xid, None)
@@ -310,7 +314,7 @@ class Session:
             The outcome is unknown.
         """
         xid = self._wire.xids()
-        refusal = self._wire.expect(xid)
+        refusal = self._wire.expect(xid, Error.type)
         try:
             self._wire.write(with_xid(message.encode(), xid))
             await self.barrier(seconds)
@@ -442,6 +446,11 @@ class _Greeting:
 
     def fail(self, error: OpenFlowError) -> None:
         set_exception(self._hello, error)
+
+
+def _answer_type(kind: int) -> int:
+    """Answers' types follow those of requests, but where both have the same."""
+    return kind if kind in (Experimenter.type, BundleControl.type) else kind + 1
 
 
 def _version_advice(remote: Remote) -> str:

@@ -171,8 +171,10 @@ def read_stats(replies: Sequence[bytes], entry: np.dtype[Any]) -> npt.NDArray[An
             parts.append(row)
             names = entry.names or ()
             length = int(row["length"][0]) if "length" in names else entry.itemsize
-            if length < entry.itemsize:
-                raise DecodeError(f"an entry of {length} bytes", _MULTIPART + at)
+            if not entry.itemsize <= length <= len(body) - at:
+                raise DecodeError(
+                    f"an entry of {length} bytes where there are {len(body) - at}", _MULTIPART + at
+                )
             at += length
     native = entry.newbyteorder("=")
     return np.concatenate(parts).astype(native) if parts else np.empty(0, native)

@@ -7,9 +7,10 @@ A `Switch` is one connection: when it breaks, calls fail with `ConnectionLost`. 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -21,7 +22,7 @@ from nsxdp.openflow import codec, requests, stats
 from nsxdp.openflow.changes import Changes, FlowLike, compare, flow_desc_body, flow_mods
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult
-from nsxdp.openflow.errors import ConnectionLost, OpenFlowError
+from nsxdp.openflow.errors import ConnectionLost, DecodeError, OpenFlowError
 from nsxdp.openflow.flow import Group
 from nsxdp.openflow.messages import (
     HEADER,
@@ -46,6 +47,8 @@ from nsxdp.transport import Remote, Tls, parse_remote
 from nsxdp.unixctl import call, control_socket
 
 __all__ = ["Switch", "bridge_remote", "run_directory"]
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -323,7 +326,8 @@ class Switch:
         body = flow_desc_body(filter_, self.tables)
         request = MultipartRequest(_FLOW_DESC, 0, body)
         replies = [part async for part in self.session.multipart(request)]
-        return FlowTable.read(replies, self.tables)
+        with self._trusting():
+            return FlowTable.read(replies, self.tables)
 
     async def add_groups(self, *groups: Group | str) -> CommitResult:
         """Add groups, all or none; one that is there already is replaced.
@@ -357,14 +361,17 @@ class Switch:
         """
         groups: list[Group] = []
         async for part in self.session.dump_groups():
-            groups += Group.decode_reply(part)
+            with self._trusting():
+                groups += Group.decode_reply(part)
         return groups
 
     # Statistics.
 
     async def _stats(self, kind: int, body: bytes, entry: np.dtype[Any]) -> npt.NDArray[Any]:
         request = MultipartRequest(kind, 0, body)
-        return read_stats([part async for part in self.session.multipart(request)], entry)
+        replies = [part async for part in self.session.multipart(request)]
+        with self._trusting():
+            return read_stats(replies, entry)
 
     async def table_stats(self) -> npt.NDArray[Any]:
         """All tables' statistics: rows of `nsxdp.openflow.stats.TABLE_STATS`, one a table."""
@@ -418,17 +425,29 @@ class Switch:
         self._news.append(news.put)
         try:
             async for part in self.session.multipart(request):
-                for update in read_updates(part):
+                for update in self._updates(part):
                     yield update
             while True:
                 message = await news.get()
                 if _is_monitor(message):
-                    for update in read_updates(message):
+                    for update in self._updates(message):
                         yield update
         finally:
             self._news.remove(news.put)
             with suppress(ConnectionLost):
                 self.session.send(cancel_request(monitor))
+
+    def _updates(self, reply: bytes) -> list[FlowUpdate]:
+        with self._trusting():
+            return list(read_updates(reply))
+
+    @contextmanager
+    def _trusting(self) -> Iterator[None]:
+        """What the switch has said can be read, or else the connection ends."""
+        try:
+            yield
+        except DecodeError as error:
+            raise self.session.distrust(error) from error
 
     async def packet_ins(self) -> AsyncIterator[PacketIn]:
         """The packets that flows send to the controller; needs ``packets=True``.
@@ -441,7 +460,12 @@ class Switch:
             The connection has ended.
         """
         while True:
-            message = decode(await self._packets.get())
+            packet = await self._packets.get()
+            try:
+                message = decode(packet)
+            except DecodeError as error:
+                log.warning("%s: %s", self.remote, error)
+                continue
             if isinstance(message, PacketIn):
                 yield message
 

@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 
 HIGH_WATER: Final = 1024 * 1024
 """Bytes that may wait to be sent before a writer has to wait."""
+UNREAD_BOUND: Final = 64 * 1024 * 1024
+"""Bytes that may wait to be sent while the switch asks for more."""
 REPLIES_BOUND: Final = 1024
 """Parts of one answer (64 KiB each) that may wait for their reader before the switch has to."""
 
@@ -81,6 +83,12 @@ class Wire(asyncio.Protocol):
             set_exception(self._drained, error)
         self.closed.set()
 
+    def distrust(self, reason: object) -> ProtocolError:
+        """End the connection for what the switch has sent; returns what to raise."""
+        lie = ProtocolError(f"{self.name}: {reason}")
+        self.fail(lie)
+        return lie
+
     # The transport's calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,7 +116,7 @@ class Wire(asyncio.Protocol):
         try:
             used = self._split(stream)
         except (ProtocolError, DecodeError) as error:
-            self.fail(ProtocolError(f"{self.name}: {error}"))
+            self.distrust(error)
             return
         if stream is self._buffer:
             del self._buffer[:used]
@@ -167,6 +175,13 @@ class Wire(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(data)
 
+    def answer(self, data: bytes) -> None:
+        """Send what the switch has asked for, unless it asks without end and doesn't read."""
+        assert self._transport is not None
+        if self._transport.get_write_buffer_size() > UNREAD_BOUND:
+            raise ProtocolError("asks and doesn't read the answers")
+        self.write(data)
+
     async def drain(self, seconds: float, what: str) -> None:
         """Wait until there is room for more to be sent.
 
@@ -193,25 +208,28 @@ class Wire(asyncio.Protocol):
     def _expire(self, seconds: float, what: str) -> None:
         self.fail(ReplyTimeoutError(f"{self.name}: no answer to {what} within {seconds:.3g} s"))
 
-    def expect(self, xid: int) -> Reply:
-        """Announce that an answer with this xid will be waited for."""
-        self.pending[xid] = reply = Reply(self.loop.create_future())
+    def expect(self, xid: int, kind: int) -> Reply:
+        """Announce that an answer of type ``kind`` with this xid will be waited for."""
+        self.pending[xid] = reply = Reply(self.loop.create_future(), kind)
         return reply
 
-    def ignore(self, xid: int) -> None:
-        """Announce that an answer with this xid doesn't matter."""
-        self.expect(xid).future.add_done_callback(lambda _: self.pending.pop(xid, None))
+    def ignore(self, xid: int, kind: int) -> None:
+        """Announce that such an answer doesn't matter."""
+        self.expect(xid, kind).future.add_done_callback(lambda _: self.pending.pop(xid, None))
 
 
 class Reply:
     """The answer to one request."""
 
-    __slots__ = ("future",)
+    __slots__ = ("_kind", "future")
 
-    def __init__(self, future: asyncio.Future[bytes]) -> None:
+    def __init__(self, future: asyncio.Future[bytes], kind: int) -> None:
         self.future = future
+        self._kind = kind
 
     def receive(self, message: bytes) -> None:
+        if message[1] != self._kind:
+            raise ProtocolError(f"an answer of type {message[1]}, where {self._kind} was due")
         if not self.future.done():
             self.future.set_result(message)
 
