@@ -63,7 +63,9 @@ change(uint8_t *data, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         const uint8_t right = data[i];
-        const uint8_t wrong[] = { 0, 0xff, right ^ 0x80, right ^ 1, right + 1 };
+        const uint8_t wrong[] = {
+            0, 0xff, right ^ 0x80, right ^ 1, right + 1,
+        };
 
         for (size_t j = 0; j < NSX_ARRAY_SIZE(wrong); j++) {
             data[i] = wrong[j];
