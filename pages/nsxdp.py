@@ -11,6 +11,7 @@ from typing import Final
 import typer
 
 from nsxdp import cli
+from nsxdp.cli._app import app
 from pages import commands
 from pages.markdown import WRITTEN, code, item, slug, wrapped
 
@@ -49,7 +50,7 @@ difference. 130: ended by Ctrl-C.
 
 def manual() -> str:
     """The page of ``nsxdp``, in Markdown."""
-    return "\n".join([*_head("nsxdp", cli.app), *_overview(), *_flow_commands(), _REST, *_see()])
+    return "\n".join([*_head("nsxdp", app), *_overview(), *_flow_commands(), _REST, *_see()])
 
 
 def group_manual(name: str) -> str:

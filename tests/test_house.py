@@ -5,10 +5,12 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from nsxdp import openflow
 from pages.written import PAGES
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +121,21 @@ def test_the_lab_and_the_commands_are_used_by_no_layer() -> None:
         if package_of(name) in {"nsxdp.lab", "nsxdp.cli"}
     ]
     assert not wrong
+
+
+def test_type_checkers_see_what_nsxdp_openflow_offers() -> None:
+    stub = ast.parse((ROOT / "nsxdp/openflow/__init__.pyi").read_text())
+    seen = {
+        alias.name: str(node.module)
+        for node in ast.walk(stub)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(seen) == openflow.__all__
+    for name, module in seen.items():
+        assert getattr(openflow, name) is getattr(import_module(module), name)
+    with pytest.raises(AttributeError, match="Flaw"):
+        _ = openflow.Flaw
 
 
 def test_every_package_has_a_place_in_the_layers() -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nsxdp.cli import _openflow as at
+from nsxdp.cli._offline import flow_mods, is_file, show_json, split
 from nsxdp.openflow import Changes, FlowTable, Switch
 from nsxdp.openflow.changes import between, compare
 from nsxdp.openflow.stats import FLOW_ROW
@@ -54,7 +55,7 @@ def dump_flows(
     flows = at.run(work())
     if as_json:
         for i in range(len(flows)):
-            at.show_json(_json(flows, i))
+            show_json(_json(flows, i))
     else:
         for line in flows.lines(stats=stats):
             at.show_line(f" {line}")
@@ -74,7 +75,7 @@ def add_flows(bridge: at.Bridge, sources: at.Source) -> None:
     """
 
     async def work() -> None:
-        messages = b"".join(at.flow_mods(sources))
+        messages = flow_mods(sources)
         async with Switch(bridge) as switch:
             await switch.session.commit(messages)
 
@@ -93,7 +94,7 @@ def replace_flows(bridge: at.Bridge, sources: at.Source) -> None:
     """
 
     async def work() -> Changes:
-        wanted = list(at.flow_mods(sources))
+        wanted = list(split(flow_mods(sources)))
         async with Switch(bridge) as switch:
             return await switch.replace(wanted)
 
@@ -121,8 +122,8 @@ def diff_flows(
     """
 
     async def read(place: str) -> FlowTable | list[bytes]:
-        if at.is_file(place):
-            return list(at.flow_mods([place]))
+        if is_file(place):
+            return list(split(flow_mods([place])))
         async with Switch(place) as switch:
             return await switch.dump()
 
@@ -183,7 +184,7 @@ def dump_groups(bridge: at.Bridge, as_json: at.Json = False) -> None:
 
     for number, text in sorted(at.run(work())):
         if as_json:
-            at.show_json({"group_id": number, "group": text})
+            show_json({"group_id": number, "group": text})
         else:
             at.show_line(f" {text}")
 
@@ -214,7 +215,7 @@ def monitor(
             async for update in updates:
                 if as_json:
                     text = update.flow.format(cookie=True) if update.flow else ""
-                    at.show_json({"event": update.event.name, "flow": text})
+                    show_json({"event": update.event.name, "flow": text})
                 elif at.out.is_terminal:
                     at.out.print(at.coloured(str(update)))
                 else:
@@ -257,8 +258,8 @@ def trace(
     if as_json:
         for step in traced.steps:
             names = ("depth", "table", "match", "priority", "cookie", "actions")
-            at.show_json({name: getattr(step, name) for name in names})
-        at.show_json({"datapath_actions": traced.datapath_actions})
+            show_json({name: getattr(step, name) for name in names})
+        show_json({"datapath_actions": traced.datapath_actions})
     elif not at.out.is_terminal:
         print(str(traced).rstrip())
     else:

@@ -3,83 +3,47 @@
 For one at a time, `Flow`, `Group` and `Meter`; for any number of them, `Template` (columns to
 bytes) and `DesiredSet` (bytes to what has to be sent); to a switch, `Connection`, which lasts, and
 `Switch`, which has all at hand.
+
+A name's module is imported when the name is first used: who parses flows waits neither for numpy
+nor for asyncio.
 """
 
-from nsxdp.openflow.changes import Changes
-from nsxdp.openflow.codec import Tables
-from nsxdp.openflow.commit import CommitResult
-from nsxdp.openflow.connection import Connection, Phase, State
-from nsxdp.openflow.desired import Delta, DesiredSet, Diff
-from nsxdp.openflow.errors import (
-    CommitError,
-    ConnectionLost,
-    DecodeError,
-    OpenFlowError,
-    ParseError,
-    ProtocolError,
-    ReplyTimeoutError,
-    RequestError,
-    VersionError,
-)
-from nsxdp.openflow.flow import Flow, FlowStats, Group
-from nsxdp.openflow.messages import Message, MeterCommand, MeterMod, PacketIn, PacketOut, decode
-from nsxdp.openflow.meter import Band, Meter
-from nsxdp.openflow.monitor import Event, FlowUpdate, MonitorFlags
-from nsxdp.openflow.parts import Actions, Match
-from nsxdp.openflow.requests import CtTuple, ct_flush, delete_flows
-from nsxdp.openflow.session import Options as SessionOptions
-from nsxdp.openflow.session import Session
-from nsxdp.openflow.stats import FlowTable
-from nsxdp.openflow.switch import Switch
-from nsxdp.openflow.template import Hole, Stamped, Template, gather
-from nsxdp.openflow.trace import Trace, TraceStep
+from importlib import import_module
 
-__all__ = [
-    "Actions",
-    "Band",
-    "Changes",
-    "CommitError",
-    "CommitResult",
-    "Connection",
-    "ConnectionLost",
-    "CtTuple",
-    "DecodeError",
-    "Delta",
-    "DesiredSet",
-    "Diff",
-    "Event",
-    "Flow",
-    "FlowStats",
-    "FlowTable",
-    "FlowUpdate",
-    "Group",
-    "Hole",
-    "Match",
-    "Message",
-    "Meter",
-    "MeterCommand",
-    "MeterMod",
-    "MonitorFlags",
-    "OpenFlowError",
-    "PacketIn",
-    "PacketOut",
-    "ParseError",
-    "Phase",
-    "ProtocolError",
-    "ReplyTimeoutError",
-    "RequestError",
-    "Session",
-    "SessionOptions",
-    "Stamped",
-    "State",
-    "Switch",
-    "Tables",
-    "Template",
-    "Trace",
-    "TraceStep",
-    "VersionError",
-    "ct_flush",
-    "decode",
-    "delete_flows",
-    "gather",
-]
+_NAMES = {
+    "changes": "Changes",
+    "codec": "Tables",
+    "commit": "CommitResult",
+    "connection": "Connection Phase State",
+    "desired": "Delta DesiredSet Diff",
+    "errors": "CommitError ConnectionLost DecodeError OpenFlowError ParseError ProtocolError "
+    "ReplyTimeoutError RequestError VersionError",
+    "flow": "Flow FlowStats Group",
+    "messages": "Message MeterCommand MeterMod PacketIn PacketOut decode",
+    "meter": "Band Meter",
+    "monitor": "Event FlowUpdate MonitorFlags",
+    "parts": "Actions Match",
+    "requests": "CtTuple ct_flush delete_flows",
+    "session": "Session SessionOptions",
+    "stats": "FlowTable",
+    "switch": "Switch",
+    "template": "Hole Stamped Template gather",
+    "trace": "Trace TraceStep",
+}
+"""What each module adds to this one; type checkers read ``__init__.pyi``."""
+
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

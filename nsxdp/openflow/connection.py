@@ -24,7 +24,7 @@ from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult
 from nsxdp.openflow.errors import ConnectionLost, DecodeError, OpenFlowError, VersionError
 from nsxdp.openflow.messages import Message, PacketIn, decode
-from nsxdp.openflow.session import Options, Session
+from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.transport import Remote, RemoteError, Tls
 
 __all__ = ["Backoff", "Connection", "Phase", "State"]
@@ -122,7 +122,7 @@ class Connection:
         tls: Tls | None = None,
         tables: Tables | None = None,
         on_connected: Callable[[Session], Awaitable[None]] | None = None,
-        options: Options | None = None,
+        options: SessionOptions | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self.remote = remote
@@ -130,7 +130,7 @@ class Connection:
         self._tls = tls
         self._tables = tables
         self._on_connected = on_connected
-        self._options = options or Options()
+        self._options = options or SessionOptions()
         self._backoff = backoff or (LOCAL_BACKOFF if remote.kind == "unix" else Backoff())
         self._session: Session | None = None
         self._state = State(Phase.CLOSED)
@@ -329,7 +329,7 @@ class Connection:
         self._packet.set()
 
     async def packet_ins(self) -> AsyncIterator[PacketIn]:
-        """The packets that the switch sends; it does with ``Options.receive_packets``.
+        """The packets that the switch sends; it does with ``SessionOptions.receive_packets``.
 
         They go on from one session to the next, and end when the connection is closed.
         """

@@ -9,9 +9,10 @@ and prints those.  `nsxdp.openflow.requests` puts together what takes more than 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, fields
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Final, Self
+
+from msgspec import Struct
 
 from nsxdp.openflow import codec
 from nsxdp.openflow.errors import DecodeError
@@ -60,8 +61,7 @@ _IN_PORT = 0x80000004
 """The OXM header of in_port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One message.  ``str()`` of it is what ``ovs-ofctl ofp-print`` says.
 
     Attributes
@@ -91,7 +91,7 @@ class Message:
     layout: ClassVar[struct.Struct] = struct.Struct("")
     has_rest: ClassVar[bool] = False
 
-    xid: int = field(default=0, kw_only=True, compare=False)
+    xid: int = 0
 
     @classmethod
     def from_body(cls, body: bytes, xid: int = 0) -> Self:
@@ -112,7 +112,7 @@ class Message:
 
     def body(self) -> bytes:
         """What follows the header."""
-        values = [getattr(self, f.name) for f in fields(self) if f.name != "xid"]
+        values = self._values()
         rest = values.pop() if self.has_rest else b""
         return self.layout.pack(*values) + rest
 
@@ -125,6 +125,17 @@ class Message:
             It is longer than a message can be.
         """
         return frame(self.type, self.xid, self.body())
+
+    def _values(self) -> list[Any]:
+        """What it says: all but the xid, and but the bytes that it was read from."""
+        names = self.__struct_fields__
+        return [getattr(self, name) for name in names if name not in ("xid", "message")]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._values()))
 
     def __str__(self) -> str:
         return codec.message_format(self.encode())
@@ -141,8 +152,7 @@ def frame(kind: int, xid: int, body: bytes = b"") -> bytes:
 # The connection.
 
 
-@dataclass(frozen=True, slots=True)
-class Hello(Message):
+class Hello(Message, frozen=True):
     """The versions that the sender speaks."""
 
     type = 0
@@ -168,8 +178,7 @@ class Hello(Message):
         return struct.pack("!HHI", 1, 8, sum(1 << version for version in self.versions))
 
 
-@dataclass(frozen=True, slots=True)
-class Error(Message):
+class Error(Message, frozen=True):
     """A message was refused."""
 
     type = 1
@@ -201,8 +210,7 @@ class Error(Message):
         return self.data[4:] if self.kind == self.EXPERIMENTER else self.data
 
 
-@dataclass(frozen=True, slots=True)
-class EchoRequest(Message):
+class EchoRequest(Message, frozen=True):
     """Are you there?"""
 
     type = 2
@@ -210,8 +218,7 @@ class EchoRequest(Message):
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class EchoReply(Message):
+class EchoReply(Message, frozen=True):
     """I am."""
 
     type = 3
@@ -219,8 +226,7 @@ class EchoReply(Message):
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Experimenter(Message):
+class Experimenter(Message, frozen=True):
     """Somebody's own message, Open vSwitch's for one."""
 
     type = 4
@@ -231,15 +237,13 @@ class Experimenter(Message):
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class FeaturesRequest(Message):
+class FeaturesRequest(Message, frozen=True):
     """Who are you?"""
 
     type = 5
 
 
-@dataclass(frozen=True, slots=True)
-class FeaturesReply(Message):
+class FeaturesReply(Message, frozen=True):
     """What the switch is."""
 
     type = 6
@@ -252,8 +256,7 @@ class FeaturesReply(Message):
     reserved: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SetConfig(Message):
+class SetConfig(Message, frozen=True):
     """How the switch treats fragments, and how much of a packet it sends to a controller.
 
     Open vSwitch sends nothing unasked, and so no packet, to a connection to its management socket
@@ -269,8 +272,7 @@ class SetConfig(Message):
 # Packets.
 
 
-@dataclass(frozen=True, slots=True)
-class PacketIn(Message):
+class PacketIn(Message, frozen=True):
     """A packet that a flow sent to the controller: OFPT_PACKET_IN or NXT_PACKET_IN2."""
 
     type = 10
@@ -286,7 +288,7 @@ class PacketIn(Message):
     """OXM fields: the port that it came in by, registers, connection tracking state..."""
     userdata: bytes = b""
     """What the flow's ``controller(userdata=...)`` says."""
-    message: bytes = field(default=b"", repr=False, compare=False)
+    message: bytes = b""
     """As it was received."""
 
     _LAYOUT: ClassVar = struct.Struct("!IHBBQHH")
@@ -344,8 +346,7 @@ class PacketIn(Message):
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class PacketOut(Message):
+class PacketOut(Message, frozen=True):
     """Send a packet.
 
     Examples
@@ -407,8 +408,7 @@ class PacketOut(Message):
 # State of the switch.
 
 
-@dataclass(frozen=True, slots=True)
-class FlowMod(Message):
+class FlowMod(Message, frozen=True):
     """Add, change or delete flows: `nsxdp.openflow.flow.Flow` is a view of the body."""
 
     type = 14
@@ -416,8 +416,7 @@ class FlowMod(Message):
     flow: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMod(Message):
+class GroupMod(Message, frozen=True):
     """Add, change or delete a group: `nsxdp.openflow.flow.Group` is a view of the body."""
 
     type = 15
@@ -433,8 +432,7 @@ class MeterCommand(IntEnum):
     DELETE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class MeterMod(Message):
+class MeterMod(Message, frozen=True):
     """A meter with one band, which drops what exceeds ``rate`` packets a second.
 
     Meters can't be in bundles.
@@ -466,8 +464,7 @@ class MeterMod(Message):
         return head + self._BAND.pack(1, self._BAND.size, self.rate, self.burst)
 
 
-@dataclass(frozen=True, slots=True)
-class MultipartRequest(Message):
+class MultipartRequest(Message, frozen=True):
     """Ask for a list."""
 
     type = 18
@@ -478,8 +475,7 @@ class MultipartRequest(Message):
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class MultipartReply(Message):
+class MultipartReply(Message, frozen=True):
     """A part of a list."""
 
     type = 19
@@ -490,15 +486,13 @@ class MultipartReply(Message):
     data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class BarrierRequest(Message):
+class BarrierRequest(Message, frozen=True):
     """Answer this when all that came before is done."""
 
     type = 20
 
 
-@dataclass(frozen=True, slots=True)
-class BarrierReply(Message):
+class BarrierReply(Message, frozen=True):
     """All that came before is done."""
 
     type = 21
@@ -524,8 +518,7 @@ class BundleFlags(IntFlag):
     ORDERED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class BundleControl(Message):
+class BundleControl(Message, frozen=True):
     """Open, close, commit or discard a bundle."""
 
     type = 33
@@ -535,8 +528,7 @@ class BundleControl(Message):
     flags: int = BundleFlags.ATOMIC | BundleFlags.ORDERED
 
 
-@dataclass(frozen=True, slots=True)
-class Other(Message):
+class Other(Message, frozen=True):
     """A message of a type that nothing here reads."""
 
     type = -1

@@ -48,7 +48,7 @@ from nsxdp.openflow.messages import (
 from nsxdp.openflow.wire import Replies, Wire, set_exception, with_xid
 from nsxdp.transport import Remote, Tls, open_protocol
 
-__all__ = ["Options", "Session"]
+__all__ = ["Session", "SessionOptions"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ _PACKET_IN2_HEAD = struct.pack("!II", NICIRA, PACKET_IN2)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SessionOptions:
     """How a session behaves; times are in seconds."""
 
     connect_timeout: float = 5.0
@@ -91,7 +91,7 @@ class Session:
         self,
         remote: Remote,
         tables: Tables | None,
-        options: Options,
+        options: SessionOptions,
         on_packet: Callable[[bytes], None] | None,
         on_news: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -115,7 +115,7 @@ class Session:
         tls: Tls | None = None,
         *,
         tables: Tables | None = None,
-        options: Options | None = None,
+        options: SessionOptions | None = None,
         on_packet: Callable[[bytes], None] | None = None,
         on_news: Callable[[bytes], None] | None = None,
     ) -> Self:
@@ -144,7 +144,7 @@ class Session:
         OpenFlowError
             The handshake failed in another way.
         """
-        options = options or Options()
+        options = options or SessionOptions()
         session = cls(remote, tables, options, on_packet, on_news)
         await open_protocol(remote, lambda: session._wire, tls, options.connect_timeout)
         try:

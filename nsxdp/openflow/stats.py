@@ -16,7 +16,6 @@ from nsxdp.openflow import codec
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.errors import DecodeError
 from nsxdp.openflow.flow import Flow, FlowStats
-from nsxdp.openflow.messages import HEADER, NO_BUFFER, FlowMod, frame
 
 __all__ = [
     "FLOW_ROW",
@@ -29,9 +28,8 @@ __all__ = [
     "read_stats",
 ]
 
-_ANY: Final = 0xFFFFFFFF
 _DEFAULT_PRIORITY: Final = 0x8000
-_MULTIPART: Final = HEADER.size + 8
+_MULTIPART: Final = 16
 """Bytes before the body of a multipart reply."""
 
 FLOW_ROW: Final = np.dtype(
@@ -290,27 +288,13 @@ class FlowTable:
         """The i-th flow."""
         return Flow.decode(self.flow_mod(i))
 
-    def flow_mod(self, i: int, command: int = codec.FLOW_ADD) -> bytes:
-        """The OFPT_FLOW_MOD that does ``command`` with the i-th: `codec.FLOW_ADD`, say."""
-        row = self.rows[i]
-        delete = command in (codec.FLOW_DELETE, codec.FLOW_DELETE_STRICT)
-        head = b"".join(
-            (
-                int(0 if delete else row["cookie"]).to_bytes(8, "big"),
-                bytes(8),
-                bytes((int(row["table"]), command)),
-                *(
-                    int(0 if delete and name.endswith("timeout") else row[name]).to_bytes(2, "big")
-                    for name in ("idle_timeout", "hard_timeout", "priority")
-                ),
-                NO_BUFFER.to_bytes(4, "big"),
-                _ANY.to_bytes(4, "big") * 2,
-                int(0 if delete else row["flags"]).to_bytes(2, "big"),
-                int(0 if delete else row["importance"]).to_bytes(2, "big"),
-            )
+    def flow_mod(self, i: int) -> bytes:
+        """The OFPT_FLOW_MOD that adds the i-th."""
+        cookie, idle, hard, importance, instructions = self.content(i)
+        flags = int(self.rows[i]["flags"])
+        return codec.flow_mod_encode(
+            (*self.key(i), instructions, cookie, idle, hard, importance, flags)
         )
-        instructions = b"" if delete else self._piece(row, "instructions")
-        return frame(FlowMod.type, 0, head + self._piece(row, "match") + instructions)
 
     def stats(self, i: int) -> FlowStats:
         """What the i-th has done."""

@@ -40,7 +40,7 @@ from nsxdp.openflow.monitor import (
     monitor_request,
     read_updates,
 )
-from nsxdp.openflow.session import Options, Session
+from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.openflow.stats import FlowTable, read_stats
 from nsxdp.openflow.trace import Trace, read_trace
 from nsxdp.transport import Remote, Tls, parse_remote
@@ -150,7 +150,7 @@ class Switch:
         *,
         tables: Tables | None = None,
         tls: Tls | None = None,
-        options: Options | None = None,
+        options: SessionOptions | None = None,
         packets: bool = False,
         control: Path | None = None,
     ) -> None:
@@ -160,7 +160,7 @@ class Switch:
             self.name = Path(self.remote.path).name.removesuffix(".mgmt")
         self.tables = tables
         self._tls = tls
-        self._options = options or Options(receive_packets=packets)
+        self._options = options or SessionOptions(receive_packets=packets)
         self._control = control
         self._session: Session | None = None
         self._end: asyncio.Task[None] | None = None

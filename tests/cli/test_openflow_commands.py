@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from nsxdp import cli
+from nsxdp.cli._app import app
 from nsxdp.lab import OVS
 
 FLOW = "table=1,priority=7,ip,nw_dst=10.0.0.1 actions=LOCAL"
@@ -238,7 +239,7 @@ def test_refusals_name_the_flow(on_bridge: Nsxdp) -> None:
 
 def test_help_imports_nothing_heavy(nsxdp: Nsxdp) -> None:
     code = (
-        "import sys; from nsxdp.cli import app\n"
+        "import sys; from nsxdp.cli._app import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('numpy', 'msgspec', 'asyncio', 'nsxdp.openflow') if m in sys.modules])"
@@ -249,9 +250,34 @@ def test_help_imports_nothing_heavy(nsxdp: Nsxdp) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_texts_are_shown_without_heavy_imports(nsxdp: Nsxdp) -> None:
+    code = (
+        "import sys; from nsxdp.cli import main\n"
+        "main()\n"
+        "heavy = ('typer', 'rich', 'numpy', 'msgspec', 'asyncio', 'dataclasses')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "parse-flows", FLOW],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=nsxdp.env,
+    )
+    assert done.stdout.splitlines()[1:] == ["[]"]
+    assert done.stdout.splitlines()[0] == nsxdp("parse-flows", "--", FLOW).strip()
+
+
+def test_what_can_t_be_printed_comes_after_what_can(nsxdp: Nsxdp) -> None:
+    done = nsxdp.run("parse-flows", "actions=drop", "actions=debug_recirc")
+    assert done.returncode == 1
+    assert done.stdout == nsxdp("parse-flows", "actions=drop")
+    assert "unknown action" in done.stderr
+
+
 @pytest.mark.parametrize("name", [*cli.COMMANDS, *cli.GROUPS])
 def test_help_of_each_command(name: str) -> None:
-    group = typer.main.get_group(cli.app)
+    group = typer.main.get_group(app)
     listed = group.get_command(typer.Context(group), name)
     assert listed is not None
     real = listed.real()

@@ -26,7 +26,7 @@ from nsxdp.openflow.messages import (
     MultipartRequest,
     PacketOut,
 )
-from nsxdp.openflow.session import Options, Session
+from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.transport import Remote, Tls, parse_remote
 
 TABLES = codec.Tables({"Classifier": 0, "ServiceLB": 1, "EndpointDNAT": 2})
@@ -39,7 +39,9 @@ def bridge(ovs: OVS) -> Remote:
 
 
 @asynccontextmanager
-async def open_session(remote: Remote, options: Options | None = None) -> AsyncIterator[Session]:
+async def open_session(
+    remote: Remote, options: SessionOptions | None = None
+) -> AsyncIterator[Session]:
     session = await Session.open(remote, tables=TABLES, options=options)
     try:
         yield session
@@ -350,7 +352,7 @@ async def test_tracked_connections_are_forgotten(bridge: Remote, ovs: OVS) -> No
 
 
 async def test_packets_come_with_userdata(bridge: Remote) -> None:
-    options = Options(receive_packets=True)
+    options = SessionOptions(receive_packets=True)
     async with Connection(bridge, options=options, tables=TABLES) as connection:
         await connection.ready(10)
         await connection.commit(flow("table=1,cookie=0x99,udp actions=controller(userdata=01.02)"))
@@ -369,7 +371,7 @@ async def test_packets_are_dropped_not_hoarded(
     bridge: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nsxdp.openflow.connection.MAX_PACKETS", 10)
-    async with Connection(bridge, options=Options(receive_packets=True)) as connection:
+    async with Connection(bridge, options=SessionOptions(receive_packets=True)) as connection:
         await connection.ready(10)
         for i in range(25):
             packet = UDP[:-4] + struct.pack("!I", i)

@@ -33,16 +33,16 @@ from nsxdp.openflow.messages import (
     decode,
     frame,
 )
-from nsxdp.openflow.session import Options, Session
+from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.transport import Remote, RemoteError
 
 FLOW = codec.flow_parse("table=1,ip actions=drop")
 Action = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
-FAST = Options(
+FAST = SessionOptions(
     connect_timeout=5, reply_timeout=0.2, commit_timeout=0.2, idle=0.05, idle_timeout=0.1
 )
-PATIENT = Options(idle=60)
+PATIENT = SessionOptions(idle=60)
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ async def test_a_switch_that_doesn_t_read(switch: FakeSwitch) -> None:
 
     switch.answer = only(34, stall)
     async with switch.listen():
-        session = await Session.open(switch.remote, options=Options(commit_timeout=0.5))
+        session = await Session.open(switch.remote, options=SessionOptions(commit_timeout=0.5))
         with pytest.raises(ReplyTimeoutError, match="a bundle's messages"):
             await session.commit(FLOW * 100_000)
 
