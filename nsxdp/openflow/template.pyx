@@ -4,7 +4,7 @@ The text is parsed once; ``stamp`` copies its bytes and writes values where the 
 ``{name}``, for any number of rows in one call and without the GIL.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from cpython.buffer cimport (
     PyBUF_STRIDED_RO,
@@ -12,7 +12,16 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from cpython.dict cimport PyDict_GetItem
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.ref cimport PyObject
 
 import sys
 from typing import NamedTuple
@@ -124,31 +133,64 @@ cdef class Stamped:
         return f"<Stamped: {len(self)} rows, {self.nbytes} bytes>"
 
 
+cdef struct hole_size:
+    size_t n_bytes, n_bits
+    c_bool in_bucket
+
+
+cdef bint to_number(object value, const hole_size *hole, uint64_t *number) noexcept:
+    """Take an int, or a field's bytes, that the hole can have; else `_prepare` sees to it."""
+    cdef long long x
+    cdef int overflow
+    cdef const uint8_t *p
+    if PyLong_CheckExact(value):
+        x = PyLong_AsLongLongAndOverflow(value, &overflow)
+        number[0] = <uint64_t> x
+        return not overflow and x >= 0 and (hole.n_bits >= 64 or not x >> hole.n_bits)
+    if PyBytes_CheckExact(value) and PyBytes_GET_SIZE(value) == <Py_ssize_t> hole.n_bytes <= 8:
+        p = <const uint8_t *> PyBytes_AS_STRING(value)
+        number[0] = 0
+        for i in range(hole.n_bytes):
+            number[0] = number[0] << 8 | p[i]
+        return True
+    return False
+
+
 cdef class _Columns:
     """The columns of one call, as the core reads them."""
 
     cdef nsx_column *columns
+    cdef uint64_t *numbers          # Of those with one for all rows.
     cdef Py_buffer *views
     cdef Py_ssize_t n_views
 
     def __cinit__(self, Py_ssize_t n):
-        self.columns = <nsx_column *> calloc(n + 1, sizeof(nsx_column))
-        self.views = <Py_buffer *> calloc(n + 1, sizeof(Py_buffer))
-        if not self.columns or not self.views:
+        self.columns = <nsx_column *> PyMem_Calloc(n + 1, sizeof(nsx_column))
+        self.numbers = <uint64_t *> PyMem_Calloc(n + 1, sizeof(uint64_t))
+        self.views = <Py_buffer *> PyMem_Calloc(n + 1, sizeof(Py_buffer))
+        if not self.columns or not self.numbers or not self.views:
             raise MemoryError
 
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.n_views):
             PyBuffer_Release(&self.views[i])
-        free(self.columns)
-        free(self.views)
+        PyMem_Free(self.columns)
+        PyMem_Free(self.numbers)
+        PyMem_Free(self.views)
 
-    cdef Py_ssize_t add(self, Py_ssize_t i, object hole, object value) except -2:
+    cdef Py_ssize_t add(self, Py_ssize_t i, const hole_size *hole, object value, tuple holes) except -2:
         """Take a hole's value; returns its rows, or -1 for one that is the same in all rows."""
         cdef nsx_column *column = &self.columns[i]
         cdef Py_buffer *view = &self.views[self.n_views]
-        value = _prepare(hole, value)
+        if to_number(value, hole, &self.numbers[i]):
+            column.data = &self.numbers[i]
+            column.width = sizeof(uint64_t)
+            column.stride = 0
+            return -1
+        if isinstance(value, (list, tuple)):
+            value = _numbers(hole, value)
+        value = _prepare(holes[i], value)
         PyObject_GetBuffer(value, view, PyBUF_STRIDED_RO)
         self.n_views += 1
         column.data = view.buf
@@ -162,6 +204,22 @@ cdef class _Columns:
             # A stride of 0 means one value for all rows, which one row has, too.
             column.stride = column.width
         return view.shape[0]
+
+
+cdef object _numbers(const hole_size *hole, object values):
+    """Some values as an array, if they are numbers or bytes for the hole; else as they are."""
+    cdef Py_ssize_t i, n = len(values)
+    cdef uint64_t[::1] numbers
+    if n and hole.n_bytes > 8 and isinstance(values[0], bytes):
+        if {len(value) for value in values} != {hole.n_bytes}:
+            return values
+        return np.frombuffer(b"".join(values), np.uint8).reshape(n, hole.n_bytes)
+    array = np.empty(n, np.uint64)
+    numbers = array
+    for i in range(n):
+        if not to_number(values[i], hole, &numbers[i]):
+            return values
+    return array
 
 
 def _prepare(hole, value):
@@ -259,27 +317,34 @@ cdef class Template:
     cdef readonly Tables tables
     cdef readonly tuple holes
     cdef readonly bint is_group
-    cdef frozenset _names
+    cdef tuple names
+    cdef hole_size *sizes
 
     def __cinit__(self, str text not None, Tables tables=None):
         cdef bytes encoded = text.encode()
         cdef nsx_error error
-        cdef size_t i, n_bytes, n_bits
-        cdef c_bool in_bucket
+        cdef size_t i, n
+        cdef hole_size *size
         cdef list holes = []
         self.text = text
         self.tables = tables
         if nsx_template_new(encoded, len(encoded), tables_pointer(tables), &self.template, &error):
             raise_parse_error(&error, text)
         self.is_group = nsx_template_is_group(self.template)
-        for i in range(nsx_template_n_holes(self.template)):
-            name = nsx_template_hole(self.template, i, &n_bytes, &n_bits, &in_bucket)
-            holes.append(Hole(name.decode(), n_bytes, n_bits, bool(in_bucket)))
+        n = nsx_template_n_holes(self.template)
+        self.sizes = <hole_size *> PyMem_Calloc(n + 1, sizeof(hole_size))
+        if not self.sizes:
+            raise MemoryError
+        for i in range(n):
+            size = &self.sizes[i]
+            name = nsx_template_hole(self.template, i, &size.n_bytes, &size.n_bits, &size.in_bucket)
+            holes.append(Hole(name.decode(), size.n_bytes, size.n_bits, bool(size.in_bucket)))
         self.holes = tuple(holes)
-        self._names = frozenset(hole.name for hole in holes)
+        self.names = tuple([hole.name for hole in holes])
 
     def __dealloc__(self):
         nsx_template_free(self.template)
+        PyMem_Free(self.sizes)
 
     def __repr__(self):
         return f"Template({self.text!r})"
@@ -293,18 +358,21 @@ cdef class Template:
         'n_rows' and 'n_buckets' are what the columns must have, or -1 if they decide; then they
         are set, or stay -1 if all columns have the same value for all rows.
         """
-        if columns.keys() != self._names:
-            self._refuse(columns)
-        cdef _Columns bound = _Columns(len(self.holes))
-        cdef Py_ssize_t i, n
+        cdef Py_ssize_t i, n, n_holes = len(self.names)
         cdef Py_ssize_t *wanted
-        for i in range(len(self.holes)):
-            hole = self.holes[i]
-            n = bound.add(i, hole, columns[hole.name])
-            wanted = n_buckets if hole.in_bucket else n_rows
+        cdef PyObject *value
+        cdef _Columns bound = _Columns(n_holes)
+        if len(columns) != n_holes:
+            self._refuse(columns)
+        for i in range(n_holes):
+            value = PyDict_GetItem(columns, self.names[i])
+            if value is NULL:
+                self._refuse(columns)
+            n = bound.add(i, &self.sizes[i], <object> value, self.holes)
+            wanted = n_buckets if self.sizes[i].in_bucket else n_rows
             if n >= 0 and wanted[0] >= 0 and n != wanted[0]:
                 raise ValueError(
-                    f"hole {hole.name}: {n} rows, but there are {wanted[0]} "
+                    f"hole {self.names[i]}: {n} rows, but there are {wanted[0]} "
                     f"{'buckets' if wanted == n_buckets else 'messages'}"
                 )
             if n >= 0:
@@ -313,7 +381,7 @@ cdef class Template:
 
     cdef _refuse(self, dict columns):
         missing = [hole.name for hole in self.holes if hole.name not in columns]
-        unknown = [name for name in columns if name not in self._names]
+        unknown = [name for name in columns if name not in self.names]
         said = []
         if missing:
             said.append(f"no values for {', '.join(missing)}")
@@ -321,6 +389,39 @@ cdef class Template:
             said.append(f"no holes {', '.join(unknown)}")
         raise TypeError(f"{'; '.join(said)}: the holes of {self.text!r} are "
                         f"{', '.join(hole.name for hole in self.holes) or 'none'}")
+
+    def make(self, **values):
+        """Make one message, of one value for each hole: a number, or the field's bytes.
+
+        A group's bucket is repeated for each item of the sequences that the holes in it have; a
+        group that doesn't fit into one message is several, as `stamp_groups` makes them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `stamp`.
+        """
+        cdef Py_ssize_t n = -1, n_buckets = -1
+        cdef _Columns bound = self.bind(values, &n, &n_buckets)
+        cdef uint64_t offsets[2]
+        cdef nsx_buf buf
+        cdef nsx_error error
+        cdef int retval
+        if n >= 0:
+            raise ValueError(f"one message of {n} rows: stamp() takes columns")
+        offsets[0], offsets[1] = 0, n_buckets if n_buckets >= 0 else 1
+        nsx_buf_init(&buf)
+        try:
+            if self.is_group:
+                retval = nsx_template_stamp_groups(self.template, 1, offsets, bound.columns, &buf,
+                                                   NULL, &error)
+            else:
+                retval = nsx_template_stamp(self.template, 1, bound.columns, &buf, NULL, &error)
+            if retval:
+                raise ValueError(error.message.decode("utf-8", "replace"))
+            return PyBytes_FromStringAndSize(<const char *> buf.data, <Py_ssize_t> buf.size)
+        finally:
+            nsx_buf_uninit(&buf)
 
     def stamp(self, **columns):
         """Stamp a flow for each row of the columns; one, if none of them has rows.

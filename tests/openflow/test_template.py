@@ -350,6 +350,91 @@ def test_wrong_columns_of_groups_are_named() -> None:
         template.stamp_groups([0, 1, 3], group=[1, 2], slot=[1, 2, 3], ip=1, port=[1, 2, 65536])
 
 
+# One at a time.
+
+
+def test_one_flow_is_made_of_numbers_and_bytes() -> None:
+    template = Template(SERVICE)
+
+    expected = flow_parse(SERVICE.format(vip="10.0.0.1", port=80, group=7))
+    assert template.make(vip=0x0A000001, port=80, group=7) == expected
+    assert template.make(vip=bytes((10, 0, 0, 1)), port=b"\0P", group=np.uint32(7)) == expected
+    assert Template("actions=drop").make() == flow_parse("actions=drop")
+
+
+def test_wide_fields_are_made_of_bytes_and_numbers() -> None:
+    template = Template("ipv6,dl_src={mac},ipv6_dst={ip},reg0[0..2]={bits},actions=drop")
+
+    expected = flow_parse(
+        "ipv6,dl_src=00:00:00:00:00:07,ipv6_dst=fd00::1,reg0[0..2]=5,actions=drop"
+    )
+    ip = ipaddress.IPv6Address("fd00::1")
+    assert template.make(mac=7, ip=int(ip), bits=5) == expected
+    assert template.make(mac=bytes((0, 0, 0, 0, 0, 7)), ip=ip.packed, bits=5) == expected
+
+
+@pytest.mark.parametrize("slots", [[1, 2, 3], (1, 2, 3), np.array([1, 2, 3], np.uint32)])
+def test_one_group_has_a_bucket_for_each_item(slots: Any) -> None:
+    rows = [(1, 0x0A000001, 80), (2, 0x0A000002, 80), (3, 0x0A000003, 80)]
+    addresses = [row[1] for row in rows]
+    template = Template(GROUP)
+
+    assert template.make(group=9, slot=slots, ip=addresses, port=80) == group(9, rows)
+    packed = [address.to_bytes(4, "big") for address in addresses]
+    assert template.make(group=9, slot=slots, ip=packed, port=80) == group(9, rows)
+    assert template.make(group=9, slot=1, ip=addresses[0], port=80) == group(9, rows[:1])
+    assert template.make(group=9, slot=[], ip=[], port=80) == group(9, [])
+
+
+def test_addresses_of_buckets_may_be_ipv6() -> None:
+    template = Template(
+        "group_id={group},type=select,bucket=bucket_id:{slot},weight:100,"
+        "actions=ct(commit,nat(dst=[{ip}]:{port}))"
+    )
+    addresses = [ipaddress.IPv6Address("fd00::1"), ipaddress.IPv6Address("fd00::2")]
+
+    text = "group_id=3,type=select" + "".join(
+        f",bucket=bucket_id:{slot},weight:100,actions=ct(commit,nat(dst=[{address}]:53))"
+        for slot, address in enumerate(addresses, 1)
+    )
+    made = template.make(group=3, slot=[1, 2], ip=[ip.packed for ip in addresses], port=53)
+    assert made == group_parse(text, GROUP_ADD_OR_MOD)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "what"),
+    [
+        ({"vip": 1, "port": 80}, TypeError, "no values for group"),
+        ({"vip": 1, "port": 80, "grp": 1}, TypeError, "no values for group; no holes grp"),
+        ({"vip": 1, "port": 65536, "group": 1}, ValueError, "hole port: 65536 is no number of 16"),
+        ({"vip": -1, "port": 80, "group": 1}, ValueError, "hole vip: -1 is no number of 32 bits"),
+        ({"vip": 1 << 64, "port": 80, "group": 1}, ValueError, "hole vip: 18446744073709551616"),
+        ({"vip": b"123", "port": 80, "group": 1}, ValueError, "hole vip: 3 bytes for a field of 4"),
+        ({"vip": "10.0.0.1", "port": 80, "group": 1}, TypeError, "hole vip: a str is no number"),
+        ({"vip": [1, 2], "port": 80, "group": 1}, ValueError, "one message of 2 rows"),
+    ],
+)
+def test_what_no_flow_is_made_of(values: dict[str, Any], error: type[Exception], what: str) -> None:
+    with pytest.raises(error, match=what):
+        Template(SERVICE).make(**values)
+
+
+@pytest.mark.parametrize(
+    ("slots", "error", "what"),
+    [
+        ([1, -2], ValueError, "hole slot, row 1: -2 is negative"),
+        ([1, 2.5], TypeError, "hole slot: an array of float64 has no unsigned numbers"),
+        ([1, None], TypeError, "hole slot: an array of object has no unsigned numbers"),
+        ([1, 1 << 40], ValueError, "hole slot, row 1: 1099511627776 has more than 32 bits"),
+        ([b"1"], TypeError, "hole slot: an array of .S1 has no unsigned numbers"),
+        ([1, 2, 3], ValueError, "hole slot: 3 rows, but there are 2 buckets"),
+    ],
+)
+def test_what_no_bucket_is_made_of(slots: list[Any], error: type[Exception], what: str) -> None:
+    with pytest.raises(error, match=what):
+        Template(GROUP).make(group=1, slot=slots, ip=[1, 2][: len(slots)], port=80)
+
+
 # Gathering.
 
 
