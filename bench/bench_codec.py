@@ -5,24 +5,28 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from socket import inet_aton
 
 import pytest
 
 from bench import oskenflows
 from bench.conftest import Measure
-from bench.workload import services, texts
-from nsxdp.openflow import Flow, codec
+from bench.workload import BUCKETS, TCP, services, texts
+from nsxdp.openflow import Flow, FlowTable, Group, codec
 from nsxdp.openflow.fake import FakeSwitch
+from nsxdp.pipeline.registers import LEARNED_COOKIE, ZONE
+from nsxdp.pipeline.tables import TABLES
 
 N = 1_000
 FEW = 200
 LINES = 10_000
 
 _MAKE = "a flow made of what a program knows, to bytes"
+_MAKE_GROUP = "a group of ten buckets with ct and nat, made likewise"
 _DECODE = "a flow_mod to an object"
 _PRINT = "a flow_mod to text (os-ken: of its own syntax)"
-_STATS = "a dump of flows, decoded"
-_FILE = f"a file of {LINES:,} flows to bytes (ovs-ofctl prints them, too)"
+_STATS = "a dump of flows with their statistics, decoded"
+_FILE = f"a file of {LINES:,} flows to bytes; printed, too, where it is a process"
 
 
 @pytest.fixture
@@ -32,30 +36,13 @@ def messages() -> list[bytes]:
     return [stamped[row] for row in range(N)]
 
 
-@pytest.fixture
-def lines(messages: list[bytes]) -> list[str]:
-    return [codec.flow_format(message) for message in messages]
+Endpoint = tuple[int, int, int, str, int]
+"""Slot, group, timeout, address, port: as Python programs have them."""
 
 
-def bench_parse(measure: Measure, lines: list[str]) -> None:
-    def do() -> None:
-        for line in lines:
-            codec.flow_parse(line)
-
-    measure(_MAKE, "codec.flow_parse, from text", do, items=N, unit="flows")
-
-
-def bench_parse_to_object(measure: Measure, lines: list[str]) -> None:
-    def do() -> None:
-        for line in lines:
-            Flow.parse(line).encode()
-
-    measure(_MAKE, "Flow.parse and encode, from text", do, items=N, unit="flows")
-
-
-def bench_encode_with_os_ken(measure: Measure) -> None:
-    columns = services(FEW // 10)
-    rows = list(
+def endpoints(n: int) -> list[Endpoint]:
+    columns = services(n // BUCKETS)
+    return list(
         zip(
             columns.slots.tolist(),
             columns.groups_of_endpoints.tolist(),
@@ -66,11 +53,125 @@ def bench_encode_with_os_ken(measure: Measure) -> None:
         )
     )
 
+
+def made(slot: int, group: int, timeout: int, ip: str, port: int) -> bytes:
+    return TCP.endpoint.make(
+        slot=slot, group=group, timeout=timeout, ip=inet_aton(ip), endpoint_port=port
+    )
+
+
+def text(slot: int, group: int, timeout: int, ip: str, port: int) -> str:
+    return (
+        f"table=EndpointDNAT,priority=200,tcp,reg4={slot},reg7={group} actions=learn("
+        f"table=ServiceAffinity,idle_timeout={timeout},priority=100,cookie={LEARNED_COOKIE:#x},"
+        f"eth_type=0x800,nw_proto=6,reg7,ip_src,load:{slot}->reg4),ct(commit,table=L3Forwarding,"
+        f"zone={ZONE},nat(dst={ip}:{port}),exec(set_field:0x10/0x10->ct_mark))"
+    )
+
+
+def bench_make(measure: Measure, messages: list[bytes]) -> None:
+    rows = endpoints(N)
+    assert [made(*row) for row in rows] == messages
+
+    def do() -> None:
+        for row in rows:
+            made(*row)
+
+    measure(_MAKE, "Template.make", do, items=N, unit="flows")
+
+
+def bench_parse(measure: Measure, messages: list[bytes]) -> None:
+    rows = endpoints(N)
+    assert [codec.flow_parse(text(*row), tables=TABLES) for row in rows] == messages
+
+    def do() -> None:
+        for row in rows:
+            codec.flow_parse(text(*row), tables=TABLES)
+
+    measure(_MAKE, "codec.flow_parse of a text", do, items=N, unit="flows")
+
+
+def bench_parse_to_object(measure: Measure) -> None:
+    rows = endpoints(N)
+
+    def do() -> None:
+        for row in rows:
+            Flow.parse(text(*row), TABLES).encode()
+
+    measure(_MAKE, "Flow.parse of a text, and encode", do, items=N, unit="flows")
+
+
+def bench_make_with_os_ken(measure: Measure, messages: list[bytes]) -> None:
+    rows = endpoints(FEW)
+    assert codec.flow_format(oskenflows.endpoint(*rows[-1])) == codec.flow_format(messages[FEW - 1])
+
     def do() -> None:
         for row in rows:
             oskenflows.endpoint(*row)
 
     measure(_MAKE, "os-ken", do, items=FEW, unit="flows", peer=True)
+
+
+Group_ = tuple[int, list[tuple[int, str, int]]]
+"""A group's number, and slot, address and port of each endpoint."""
+
+
+def groups(n: int) -> list[Group_]:
+    of_group: dict[int, list[tuple[int, str, int]]] = {}
+    for slot, group, _, ip, port in endpoints(n * BUCKETS):
+        of_group.setdefault(group, []).append((slot, ip, port))
+    return list(of_group.items())
+
+
+def made_group(group: int, ends: list[tuple[int, str, int]]) -> bytes:
+    slots, ips, ports = zip(*ends, strict=True)
+    return TCP.group.make(
+        group=group, slot=slots, ip=[inet_aton(ip) for ip in ips], endpoint_port=ports
+    )
+
+
+def group_text(group: int, ends: list[tuple[int, str, int]]) -> str:
+    buckets = "".join(
+        f",bucket=bucket_id:{slot},weight:100,actions=ct(commit,table=L3Forwarding,zone={ZONE},"
+        f"nat(dst={ip}:{port}),exec(set_field:0x10/0x10->ct_mark))"
+        for slot, ip, port in ends
+    )
+    return f"group_id={group},type=select,selection_method=dp_hash{buckets}"
+
+
+def bench_make_group(measure: Measure) -> None:
+    rows = groups(FEW)
+    stamped = services(FEW).stamp_groups()
+    assert [made_group(*row) for row in rows] == [stamped[i] for i in range(FEW)]
+
+    def do() -> None:
+        for row in rows:
+            made_group(*row)
+
+    measure(_MAKE_GROUP, "Template.make", do, items=FEW, unit="groups")
+
+
+def bench_parse_group_to_object(measure: Measure) -> None:
+    rows = groups(FEW)
+    stamped = services(FEW).stamp_groups()
+    add = codec.GROUP_ADD_OR_MOD
+    assert Group.parse(group_text(*rows[-1]), TABLES).encode(add) == stamped[FEW - 1]
+
+    def do() -> None:
+        for row in rows:
+            Group.parse(group_text(*row), TABLES).encode()
+
+    measure(_MAKE_GROUP, "Group.parse of a text, and encode", do, items=FEW, unit="groups")
+
+
+def bench_make_group_with_os_ken(measure: Measure) -> None:
+    rows = groups(FEW)
+
+    def do() -> None:
+        for row in rows:
+            oskenflows.group(*row)
+
+    measure(_MAKE_GROUP, "os-ken", do, items=FEW, unit="groups", peer=True)
 
 
 def bench_decode(measure: Measure, messages: list[bytes]) -> None:
@@ -122,6 +223,13 @@ def bench_flow_stats(measure: Measure, reply: bytes) -> None:
     measure(_STATS, "Flow.decode_reply", lambda: Flow.decode_reply(reply), items=FEW, unit="flows")
 
 
+def bench_flow_table(measure: Measure, reply: bytes) -> None:
+    assert FlowTable.read([reply]).priority.tolist() == [200] * FEW
+    measure(
+        _STATS, "FlowTable.read", lambda: FlowTable.read([reply]).packets, items=FEW, unit="flows"
+    )
+
+
 def bench_flow_stats_with_os_ken(measure: Measure, reply: bytes) -> None:
     assert len(oskenflows.decode_reply(reply)) == FEW
     measure(
@@ -134,28 +242,20 @@ def bench_flow_stats_with_os_ken(measure: Measure, reply: bytes) -> None:
     )
 
 
-_PARSE_FILE = """
-import sys
-from nsxdp.openflow.codec import flow_parse
-sys.stdout.buffer.write(b"".join(flow_parse(line) for line in open(sys.argv[1])))
-"""
-
-
 def bench_parse_file(measure: Measure, flows_file: Path) -> None:
-    def do() -> None:
-        subprocess.run(
-            [sys.executable, "-c", _PARSE_FILE, flows_file], check=True, stdout=subprocess.DEVNULL
-        )
+    nsxdp = Path(sys.executable).with_name("nsxdp")
 
-    measure(_FILE, "nsxdp in a new Python", do, items=LINES, unit="flows", rounds=7)
+    def do() -> None:
+        subprocess.run([nsxdp, "parse-flows", flows_file], check=True, stdout=subprocess.DEVNULL)
+
+    measure(_FILE, "nsxdp parse-flows", do, items=LINES, unit="flows", rounds=15)
 
 
 def bench_parse_file_in_process(measure: Measure, flows_file: Path) -> None:
     def do() -> None:
-        with flows_file.open() as file:
-            b"".join(codec.flow_parse(line) for line in file)
+        codec.flows_parse(flows_file.read_text())
 
-    measure(_FILE, "nsxdp in a Python that runs", do, items=LINES, unit="flows")
+    measure(_FILE, "codec.flows_parse in a Python that runs", do, items=LINES, unit="flows")
 
 
 def bench_parse_file_with_ovs_ofctl(measure: Measure, flows_file: Path) -> None:
@@ -173,7 +273,7 @@ def bench_parse_file_with_ovs_ofctl(measure: Measure, flows_file: Path) -> None:
         items=LINES,
         unit="flows",
         peer=True,
-        rounds=7,
+        rounds=15,
     )
 
 

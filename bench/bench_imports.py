@@ -19,8 +19,9 @@ _GROUP = "a process that imports, and ends"
     ("who", "statement", "peer"),
     [
         ("nothing", "pass", False),
-        ("nsxdp.openflow", "import nsxdp.openflow", False),
-        ("nsxdp.openflow, nsxdp.ovsdb", "import nsxdp.openflow, nsxdp.ovsdb", False),
+        ("nsxdp.openflow: Flow", "from nsxdp.openflow import Flow", False),
+        ("nsxdp.openflow: all of it", "from nsxdp.openflow import *", False),
+        ("nsxdp.openflow, nsxdp.ovsdb", "from nsxdp.openflow import *; import nsxdp.ovsdb", False),
         ("the whole of nsx-kube-proxy", "import nsxdp_agents.kube_proxy.app", False),
         (
             "os-ken",

@@ -7,30 +7,33 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import uvloop
 
 from bench.conftest import Measure, Record
+from bench.turns import take_turns, timed
 from bench.workload import TCP, services
 from nsxdp.lab.node import Node
 from nsxdp.openflow import Connection, codec
+from nsxdp.openflow.commit import describe_mod
 from nsxdp.openflow.messages import BarrierRequest, BundleControl, BundleFlags, BundleKind, Hello
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.transport import parse_remote
 
+FLOWS = 100_000
 GROUPS = 10_000
-FLOWS = 2 * GROUPS
-ROUNDS = 5
+ROUNDS = 11
 
-_ONCE = f"{GROUPS:,} groups of ten buckets and {FLOWS:,} flows, in one bundle"
+_FLOWS_AT_ONCE = f"{FLOWS:,} flows, in one bundle"
+_GROUPS_AT_ONCE = f"{GROUPS:,} groups of ten buckets with ct and nat, in one bundle"
 _ONE = "one flow and the barrier's answer"
-_UNIT = "messages"
 _FLAGS = BundleFlags.ATOMIC | BundleFlags.ORDERED
 _BUNDLE = 7
+_BARRIER = 99
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +43,8 @@ def node() -> Iterator[Node]:
 
 
 @pytest.fixture(scope="module")
-def messages() -> bytes:
-    """The groups, and two flows for each."""
-    columns = services(GROUPS)
-    second = TCP.balance.stamp(
-        vip=columns.vips, port=np.full(GROUPS, 443, np.uint16), group=columns.groups
-    )
-    stamped = (columns.stamp_groups(), columns.stamp_balance(), second)
-    return b"".join(bytes(piece) for piece in stamped)
-
-
-def _empty(node: Node) -> None:
-    node.ovs.ofctl("del-flows", node.mgmt)
-    node.ovs.ofctl("del-groups", node.mgmt)
-
-
-def _check(node: Node) -> None:
-    said = node.ovs.ofctl("dump-aggregate", node.mgmt)
-    assert f"flow_count={FLOWS}" in said, said
-
-
-def bench_connection(measure: Measure, node: Node, messages: bytes) -> None:
+def commit(node: Node) -> Iterator[Callable[[bytes], object]]:
+    """Commits to the switch over one connection, as an agent does."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         connection = Connection(parse_remote(node.mgmt, 6653), tables=TABLES)
 
@@ -69,72 +53,91 @@ def bench_connection(measure: Measure, node: Node, messages: bytes) -> None:
             await connection.ready(10)
 
         runner.run(begin())
-        measure(
-            _ONCE,
-            "nsxdp, Connection.commit",
-            lambda: runner.run(connection.commit(messages)),
-            items=GROUPS + FLOWS,
-            unit=_UNIT,
-            rounds=ROUNDS,
-            setup=lambda: _empty(node),
-        )
+        yield lambda messages: runner.run(connection.commit(messages))
         runner.run(connection.__aexit__(None, None, None))
-    _check(node)
 
 
-def bench_bare_socket(measure: Measure, node: Node, messages: bytes) -> None:
+def bench_flows(
+    record: Record, node: Node, commit: Callable[[bytes], object], tmp_path: Path
+) -> None:
+    """All go to one group, which is there before."""
+    columns = services(FLOWS)
+    group = services(1).stamp_groups()[0]
+    flows = TCP.balance.stamp(vip=columns.vips, port=columns.ports, group=columns.groups[0])
+
+    def setup() -> None:
+        _empty(node)
+        commit(group)
+
+    _load(record, node, commit, tmp_path, _FLOWS_AT_ONCE, bytes(flows), setup, FLOWS, "flows")
+    said = node.ovs.ofctl("dump-aggregate", node.mgmt)
+    assert f"flow_count={FLOWS}" in said, said
+
+
+def bench_groups(
+    record: Record, node: Node, commit: Callable[[bytes], object], tmp_path: Path
+) -> None:
+    groups = bytes(services(GROUPS).stamp_groups())
+    setup = partial(_empty, node)
+    _load(record, node, commit, tmp_path, _GROUPS_AT_ONCE, groups, setup, GROUPS, "groups")
+    assert node.ovs.ofctl("dump-groups", node.mgmt).count("group_id=") == GROUPS
+
+
+def _load(
+    record: Record,
+    node: Node,
+    commit: Callable[[bytes], object],
+    folder: Path,
+    group: str,
+    messages: bytes,
+    setup: Callable[[], object],
+    items: int,
+    unit: str,
+) -> None:
+    bundle = _bundle(messages)
+    file = folder / "bundle.txt"
+    file.write_text("".join(f"{describe_mod(message)}\n" for message in _split(messages)))
+    with _Bare(node.mgmt.removeprefix("unix:")) as bare:
+        works = {
+            "nsxdp, Connection.commit": timed(lambda: commit(messages), setup),
+            "a bare socket": timed(lambda: bare.send(bundle, _BARRIER), setup),
+            "ovs-ofctl bundle FILE": timed(
+                lambda: node.ovs.ofctl("bundle", node.mgmt, str(file)), setup
+            ),
+        }
+        take_turns(record, group, works, rounds=ROUNDS, items=items, unit=unit)
+
+
+def _empty(node: Node) -> None:
+    node.ovs.ofctl("del-flows", node.mgmt)
+    node.ovs.ofctl("del-groups", node.mgmt)
+
+
+def _bundle(messages: bytes) -> bytes:
+    """All that is sent for a bundle of these messages, and a barrier's request."""
     wrapped = bytearray()
     view = memoryview(messages)
     while view:
         _, used = codec.split(view[: 1 << 20])
         wrapped += codec.bundle_wrap(view[:used], _BUNDLE, _FLAGS, 1)
         view = view[used:]
-    barrier = BarrierRequest(xid=99).encode()
-    data = b"".join(
+    return b"".join(
         [
             BundleControl(_BUNDLE, BundleKind.OPEN_REQUEST, _FLAGS, xid=1).encode(),
             wrapped,
             BundleControl(_BUNDLE, BundleKind.CLOSE_REQUEST, _FLAGS, xid=2).encode(),
             BundleControl(_BUNDLE, BundleKind.COMMIT_REQUEST, _FLAGS, xid=3).encode(),
-            barrier,
+            BarrierRequest(xid=_BARRIER).encode(),
         ]
     )
-    with _Bare(node.mgmt.removeprefix("unix:")) as bare:
-        measure(
-            _ONCE,
-            "a bare socket",
-            lambda: bare.send(data, 99),
-            items=GROUPS + FLOWS,
-            unit=_UNIT,
-            peer=True,
-            rounds=ROUNDS,
-            setup=lambda: _empty(node),
-        )
-    _check(node)
 
 
-def bench_ovs_ofctl(measure: Measure, node: Node, messages: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "bundle.txt"
-    with path.open("w") as file:
-        at = 0
-        while at < len(messages):
-            length = int.from_bytes(messages[at + 2 : at + 4], "big")
-            message = messages[at : at + length]
-            if message[1] == 15:
-                file.write(f"group add {codec.group_format(message)}\n")
-            else:
-                file.write(f"flow add {codec.flow_format(message)}\n")
-            at += length
-    measure(
-        _ONCE,
-        "ovs-ofctl bundle FILE",
-        lambda: node.ovs.ofctl("bundle", node.mgmt, str(path)),
-        items=GROUPS + FLOWS,
-        unit=_UNIT,
-        rounds=ROUNDS,
-        setup=lambda: _empty(node),
-    )
-    _check(node)
+def _split(messages: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(messages):
+        end = at + int.from_bytes(messages[at + 2 : at + 4], "big")
+        yield messages[at:end]
+        at = end
 
 
 def bench_one_message(record: Record, node: Node) -> None:
@@ -157,12 +160,12 @@ def bench_one_message(record: Record, node: Node) -> None:
 
 
 def bench_one_message_on_a_bare_socket(measure: Measure, node: Node) -> None:
-    data = services(1).stamp_balance()[0] + BarrierRequest(xid=99).encode()
+    data = services(1).stamp_balance()[0] + BarrierRequest(xid=_BARRIER).encode()
     with _Bare(node.mgmt.removeprefix("unix:")) as bare:
         measure(
             _ONE,
             "a bare socket",
-            lambda: bare.send(data, 99),
+            lambda: bare.send(data, _BARRIER),
             peer=True,
             rounds=1000,
         )

@@ -10,6 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -18,6 +19,7 @@ import pytest
 
 from bench.conftest import Record
 from bench.northbound import VSWITCH, Server, fill, fill_vswitch, run
+from bench.turns import take_turns
 from nsxdp.ovsdb import Client, Replica, Schema, Transaction, Watch
 from nsxdp.ovsdb.framing import Framer
 
@@ -40,13 +42,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def _take_turns(record: Record, server: Server, group: str, works: dict[str, Work]) -> None:
-    seconds: dict[str, list[float]] = {who: [] for who in works}
-    for _ in range(ROUNDS):
-        for who, work in works.items():
-            seconds[who].append(work(server))
-    for who, times in seconds.items():
-        peer = not who.startswith("nsxdp")
-        record(group, who, times, items=COMMITS, unit="transactions", peer=peer)
+    bound = {who: partial(work, server) for who, work in works.items()}
+    take_turns(record, group, bound, rounds=ROUNDS, items=COMMITS, unit="transactions")
 
 
 def bench_one_at_a_time(record: Record, server: Server) -> None:

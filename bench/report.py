@@ -23,10 +23,12 @@ TOPICS: Final = {
     ),
     "codec": (
         "Text, bytes and objects",
-        "One flow or message at a time, as tools and tests need it: EndpointDNAT's flow, with "
-        "learn, ct and nat. nsxdp's objects check the match and the instructions and keep them as "
-        "bytes; os-ken's have an object for each field and action, as text has. `ovs-ofctl` is "
-        "timed as a whole process that reads a file.",
+        "One flow, group or message at a time, as tools and tests need it: EndpointDNAT's flow, "
+        "with learn, ct and nat, and a Service port's group. What a program knows are numbers, and "
+        "addresses as text; nsxdp fills a template's holes with them, or puts them into a text "
+        "that is parsed. nsxdp's objects check the match and the instructions and keep them as "
+        "bytes; os-ken's have an object for each field and action, as text has. `ovs-ofctl` and "
+        "`nsxdp parse-flows` are timed as whole processes that read a file.",
     ),
     "desired": (
         "The desired set",
@@ -36,9 +38,16 @@ TOPICS: Final = {
     ),
     "load": (
         "Loading flows into ovs-vswitchd",
-        "10,000 groups of ten buckets and 20,000 flows, from the first byte to the barrier's "
-        "answer. The bare socket writes bytes that were made before, so it shows what the switch "
-        "itself takes.",
+        "From the first byte to the barrier's answer, in turns on a bridge that is empty again. "
+        "The bare socket writes bytes that were made before, so it shows what the switch itself "
+        "takes.",
+    ),
+    "dump": (
+        "Reading flows of ovs-vswitchd",
+        "A dump of all flows with their statistics into a running Python: to columns, and to an "
+        "object each. python-ovs reads what ovs-ofctl prints, with its own parser "
+        "(ovs.flow.ofp.OFPFlow). ovs-ofctl whose output nobody reads shows what the switch and it "
+        "take.",
     ),
     "scale": (
         "The agent on a real API server",
@@ -106,7 +115,7 @@ def to_docs(run: Run, folder: Path) -> None:
     lines += [f"- {name}: {value}" for name, value in {"Date": run.date, **run.machine}.items()]
     lines += [
         "",
-        "To repeat: `make bench` as root (about three minutes on two cores), or a part of it, such "
+        "To repeat: `make bench` as root (about five minutes on two cores), or a part of it, such "
         f"as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}). Times are medians unless the "
         "heading says otherwise. [results.json](benchmarks/results.json) has the single times, or "
         "their percentiles where they are many.",

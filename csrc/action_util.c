@@ -324,6 +324,11 @@ void
 nsx_copy_bits(const uint8_t *src, uint8_t *dst, size_t n, size_t offset,
               size_t n_bits)
 {
+    if (!(offset % 8) && !(n_bits % 8)) {
+        size_t len = n_bits / 8;
+        memcpy(dst + n - offset / 8 - len, src + n - len, len);
+        return;
+    }
     for (size_t i = 0; i < n_bits; i++) {
         size_t to = i + offset;
         uint8_t bit = (uint8_t) (1 << to % 8);

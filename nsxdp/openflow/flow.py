@@ -18,7 +18,7 @@ from nsxdp.openflow.parts import Actions, Match
 __all__ = ["Flow", "FlowStats", "Group"]
 
 
-class FlowStats(Struct, frozen=True):
+class FlowStats(Struct, frozen=True, gc=False):
     """What a flow has done; packets and bytes are 2**64 - 1 where the switch doesn't know."""
 
     packets: int
@@ -27,7 +27,7 @@ class FlowStats(Struct, frozen=True):
     """Seconds since the flow was added."""
 
 
-class Flow(Struct, frozen=True):
+class Flow(Struct, frozen=True, gc=False):
     """A flow.  Two are equal if all that the switch keeps of them is, but for statistics.
 
     Attributes
@@ -154,7 +154,7 @@ class Flow(Struct, frozen=True):
         return self.format(cookie=self.cookie != 0)
 
 
-class Group(Struct, frozen=True):
+class Group(Struct, frozen=True, gc=False):
     """A group.
 
     Attributes

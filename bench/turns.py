@@ -1,0 +1,41 @@
+"""Contestants that take turns, so that the machine is the same to all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from bench.conftest import Record
+
+Work = Callable[[], float]
+"""Does it once; the seconds it took."""
+
+
+def timed(do: Callable[[], object], setup: Callable[[], object] = lambda: None) -> Work:
+    """What takes as long as ``do`` takes; ``setup`` comes before it each time."""
+
+    def work() -> float:
+        setup()
+        begin = time.perf_counter()
+        do()
+        return time.perf_counter() - begin
+
+    return work
+
+
+def take_turns(
+    record: Record,
+    group: str,
+    works: Mapping[str, Work],
+    *,
+    rounds: int,
+    items: int = 1,
+    unit: str = "",
+) -> None:
+    """Measure in turns; those whose name doesn't begin with nsxdp are peers."""
+    seconds: dict[str, list[float]] = {who: [] for who in works}
+    for _ in range(rounds):
+        for who, work in works.items():
+            seconds[who].append(work())
+    for who, times in seconds.items():
+        record(group, who, times, items=items, unit=unit, peer=not who.startswith("nsxdp"))
