@@ -189,14 +189,16 @@ static inline size_t
 nsx_slice_find(struct nsx_slice slice, const char *string)
 {
     size_t n = strlen(string);
-    const char *end = slice.s + slice.n;
 
-    for (const char *p = slice.s; (size_t) (end - p) >= n; p++) {
-        p = memchr(p, *string, (size_t) (end - p) - n + 1);
+    for (size_t i = 0; i + n <= slice.n; i++) {
+        const char *p = memchr(slice.s + i, *string, slice.n - n + 1 - i);
+
         if (!p) {
             break;
-        } else if (!memcmp(p, string, n)) {
-            return (size_t) (p - slice.s);
+        }
+        i = (size_t) (p - slice.s);
+        if (!memcmp(p, string, n)) {
+            return i;
         }
     }
     return slice.n;

@@ -249,6 +249,10 @@ static bool
 find_actions(struct nsx_slice text, struct nsx_slice *conditions,
              struct nsx_slice *actions)
 {
+    if (!text.n) {
+        return false;
+    }
+
     const char *end = text.s + text.n;
     struct nsx_slice rest = text;
     const char *hole;

@@ -104,10 +104,10 @@ split_actions(struct nsx_slice text, struct nsx_slice *head,
               struct nsx_slice *actions)
 {
     size_t at = nsx_slice_find(text, "action");
-    const char *equals = memchr(text.s + at, '=', text.n - at);
+    const char *equals = text.n ? memchr(text.s + at, '=', text.n - at) : NULL;
 
     *head = (struct nsx_slice) { text.s, at };
-    *actions = (struct nsx_slice) { text.s + text.n, 0 };
+    *actions = (struct nsx_slice) { text.s, 0 };
     if (equals) {
         actions->s = equals + 1;
         actions->n = (size_t) (text.s + text.n - equals - 1);

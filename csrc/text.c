@@ -113,12 +113,9 @@ take(struct nsx_slice *rest, size_t n)
 static void
 skip(struct nsx_slice *rest, const uint8_t *kinds, uint8_t skipped)
 {
-    size_t n = 0;
-
-    while (n < rest->n && kinds[(uint8_t) rest->s[n]] & skipped) {
-        n++;
+    while (rest->n && kinds[(uint8_t) *rest->s] & skipped) {
+        take(rest, 1);
     }
-    take(rest, n);
 }
 
 struct nsx_slice

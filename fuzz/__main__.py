@@ -20,6 +20,7 @@ from fuzz.seeds import write_dictionary, write_seeds
 TEXTS = {
     "actions_text",
     "flow_text",
+    "flows_text",
     "group_text",
     "instructions_text",
     "match_text",

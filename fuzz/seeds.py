@@ -170,6 +170,17 @@ def _flow_texts() -> Iterator[bytes]:
         yield b"\3" + text.partition("actions=")[0].encode()
 
 
+def _files() -> Iterator[bytes]:
+    """Some flows a file, some of them with a command or a comment."""
+    commands = ("", "add ", "modify,", "modify_strict\t", "# ")
+    texts = sorted(flows())
+    for i in range(0, len(texts), 5):
+        lines = [f"{command}{text}" for command, text in zip(commands, texts[i:], strict=False)]
+        match = texts[i].partition("actions=")[0]
+        file = "\n".join([*lines, f"delete {match}", f"delete_strict {match} # {match}", ""])
+        yield from (bytes([command]) + file.encode() for command in (0, 8))
+
+
 def _group_texts() -> Iterator[bytes]:
     for text in groups():
         yield from (bytes([command]) + text.encode() for command in (0, 3))
@@ -291,6 +302,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "desired": _programs,
     "flow": _flow_bytes,
     "flow_text": _flow_texts,
+    "flows_text": _files,
     "gather": _gathered,
     "group": _group_bytes,
     "group_text": _group_texts,

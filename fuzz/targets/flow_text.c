@@ -6,6 +6,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct nsx_buf msg = NSX_BUF_INITIALIZER;
+    struct nsx_buf again = NSX_BUF_INITIALIZER;
     struct nsx_error error = fuzz_error();
 
     if (!size) {
@@ -31,11 +32,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                         &view, &error)
                     || decoded == command);
         if (command == NSX_FLOW_ADD) {
+            nsx_flow_mod_view(msg.data + 5, msg.size - 5, &view);
+            FUZZ_ASSERT(!nsx_flow_mod_encode(&view, command, 0, &again,
+                                             &error));
+            FUZZ_ASSERT(again.size == msg.size - 5);
+            FUZZ_ASSERT(!memcmp(again.data, msg.data + 5, again.size));
             msg.size = 0;
             nsx_put(&msg, text, size);
             fuzz_settles(fuzz_flow_again, &msg, tables);
         }
     }
+    nsx_buf_uninit(&again);
     nsx_buf_uninit(&msg);
     return 0;
 }

@@ -7,6 +7,20 @@ static const enum nsx_group_command commands[] = {
     NSX_GROUP_INSERT_BUCKET, NSX_GROUP_REMOVE_BUCKET, NSX_GROUP_ADD_OR_MOD,
 };
 
+/* What is read of a message makes the same again. */
+static void
+check_encode(const uint8_t *msg, size_t len)
+{
+    struct nsx_buf again = NSX_BUF_INITIALIZER;
+    struct nsx_error error = fuzz_error();
+    struct nsx_group_view view;
+
+    nsx_group_mod_view(msg, len, &view);
+    FUZZ_ASSERT(!nsx_group_mod_encode(&view, 0, &again, &error));
+    FUZZ_ASSERT(again.size == len && !memcmp(again.data, msg, len));
+    nsx_buf_uninit(&again);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -33,6 +47,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_ASSERT(!nsx_stream_split(msg.data + 5, msg.size - 5, &n, &used,
                                       &error));
         FUZZ_ASSERT(n && used == msg.size - 5);
+        if (n == 1 && command != NSX_GROUP_INSERT_BUCKET
+            && command != NSX_GROUP_REMOVE_BUCKET) {
+            check_encode(msg.data + 5, msg.size - 5);
+        }
         if (command == NSX_GROUP_ADD) {
             msg.size = 0;
             nsx_put(&msg, text, size);
