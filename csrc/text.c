@@ -104,8 +104,10 @@ take(struct nsx_slice *rest, size_t n)
 {
     struct nsx_slice front = { rest->s, n };
 
-    rest->s += n;
-    rest->n -= n;
+    if (n) {                    /* Of an empty text there may be no byte. */
+        rest->s += n;
+        rest->n -= n;
+    }
     return front;
 }
 

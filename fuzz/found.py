@@ -15,6 +15,9 @@ FOUND: Final[dict[str, list[bytes]]] = {
     "actions": [
         bytes.fromhex("06 0004002000000000 ffff001800002320 002e00000001894f 0004020810000500"),
     ],
+    "match_text": [
+        b"",  # arithmetic on no pointer
+    ],
     "match": [
         bytes.fromhex("0001000a0000080200010001120a0000"),  # vlan_tci=0x0001: none in OpenFlow 1.5
     ],
