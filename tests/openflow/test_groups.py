@@ -228,6 +228,15 @@ def test_a_bucket_asks_for_no_match(codec: Any, oracle: Oracle, text: str) -> No
     assert add(codec, text).hex() == group_mod.hex()
 
 
+def test_a_bucket_deletes_only_tunnel_metadata(codec: Any, oracle: Oracle) -> None:
+    text = "group_id=1,type=all,bucket=delete_field:{}"
+    assert oracle.group_mods(text.format("tun_metadata0")) == [
+        add(codec, text.format("tun_metadata0"))
+    ]
+    with pytest.raises(Exception, match="only tun_metadata fields can be deleted"):
+        add(codec, text.format("reg0"))
+
+
 @pytest.mark.parametrize(("text", "message"), REFUSED_BY_SWITCHES)
 def test_what_a_switch_would_refuse_is_sent_and_not_read(
     codec: Any, oracle: Oracle, text: str, message: str
