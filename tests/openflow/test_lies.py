@@ -37,12 +37,12 @@ from nsxdp.openflow.messages import (
     decode,
     frame,
 )
-from nsxdp.openflow.session import Options
+from nsxdp.openflow.session import SessionOptions
 from nsxdp.writer import Owned, Writer
 
 FLOW = codec.flow_parse("table=1,ip actions=drop")
-PATIENT = Options(idle=60)
-IMPATIENT = Options(reply_timeout=0.2, commit_timeout=0.2, idle=60)
+PATIENT = SessionOptions(idle=60)
+IMPATIENT = SessionOptions(reply_timeout=0.2, commit_timeout=0.2, idle=60)
 FLOWS = [codec.flow_parse(f"priority={i},ip,nw_dst=10.0.0.{i} actions=drop") for i in range(1, 9)]
 PARTS = [flow_desc_reply([flow_desc(flow) for flow in part]) for part in (FLOWS[:5], FLOWS[5:])]
 
@@ -76,7 +76,7 @@ def switch(tmp_path: Path) -> FakeSwitch:
 
 
 @asynccontextmanager
-async def session(switch: FakeSwitch, options: Options = PATIENT) -> AsyncIterator[Session]:
+async def session(switch: FakeSwitch, options: SessionOptions = PATIENT) -> AsyncIterator[Session]:
     async with switch.listen():
         opened = await Session.open(switch.remote, options=options)
         try:
@@ -263,7 +263,7 @@ HELLO = Hello().encode()
 async def test_a_part_of_a_hello(switch: FakeSwitch, length: int) -> None:
     switch.hello = HELLO[:length]
     with pytest.raises(ReplyTimeoutError, match="no answer to the hello"):
-        async with session(switch, Options(reply_timeout=0.02)):
+        async with session(switch, SessionOptions(reply_timeout=0.02)):
             pass
 
 
