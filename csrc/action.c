@@ -340,24 +340,39 @@ nsx_actions_parse(const struct nsx_parser *parser, struct nsx_slice text,
 #define NOTE ((uint64_t) NSX_VENDOR_NX << 16 | 8)
 #define METER 29
 
+/* The error of an experimenter's action that nobody knows. */
+static enum nsx_ofperr
+unknown_action(const uint8_t *action)
+{
+    enum { ONF = 0x4f4e4600, NX = 0x2320 };
+    uint32_t vendor = nsx_get32(action + 4);
+
+    return (vendor == ONF || vendor == NX ? NSX_OFPBAC_BAD_VENDOR_TYPE
+            : NSX_OFPBAC_BAD_VENDOR);
+}
+
 /* Checks what actions may be in one another.  'n_plain' and 'n_conjunctions'
  * count the list's. */
 static int
 check_place(const struct nsx_action_check *check, const struct action *action,
             size_t position, size_t *n_plain, size_t *n_conjunctions)
 {
+    bool in_set = (check->context == NSX_IN_WRITE_ACTIONS
+                   || check->context == NSX_IN_BUCKET);
+
     if (action->type == CONJUNCTION) {
         ++*n_conjunctions;
     } else if (action->type != NOTE) {
         ++*n_plain;
     }
     if (*n_conjunctions && *n_plain) {
-        return nsx_decode_error(check->error, position,
-                                "an action beside conjunction");
+        return nsx_decode_error(check->error, NSX_NXBAC_BAD_CONJUNCTION,
+                                position, "an action beside conjunction");
     } else if (!is_placed(action, check->context)
                || (action->type == METER && is_nested(check->context))) {
-        return nsx_decode_error(check->error, position,
-                                "an action that may not be in %s",
+        return nsx_decode_error(check->error, (in_set ? NSX_OFPBAC_BAD_TYPE
+                                               : NSX_OFPBAC_BAD_ARGUMENT),
+                                position, "an action that may not be in %s",
                                 context_name(check->context));
     }
     return 0;
@@ -373,26 +388,27 @@ nsx_actions_check__(const struct nsx_action_check *check, const uint8_t *p,
         size_t len = n >= 8 ? nsx_get16(p + 2) : 0;
 
         if (len < 8 || len % 8 || len > n) {
-            return nsx_decode_error(check->error, position,
+            return nsx_decode_error(check->error, NSX_OFPBAC_BAD_LEN, position,
                                     "bad length of an action");
         }
 
         bool experimenter = nsx_get16(p) == NSX_ACTION_EXPERIMENTER;
         if (experimenter && len < 16) {
-            return nsx_decode_error(check->error, position,
+            return nsx_decode_error(check->error, NSX_OFPBAC_BAD_LEN, position,
                                     "bad length of an action");
         }
 
         const struct action *action = find_action(p);
         if (!action && experimenter) {
-            return nsx_decode_error(check->error, position,
+            return nsx_decode_error(check->error, unknown_action(p), position,
                                     "unknown action: vendor 0x%x type %u",
                                     nsx_get32(p + 4), nsx_get16(p + 8));
         } else if (!action) {
-            return nsx_decode_error(check->error, position,
-                                    "unknown action: type %u", nsx_get16(p));
+            return nsx_decode_error(check->error, NSX_OFPBAC_BAD_TYPE,
+                                    position, "unknown action: type %u",
+                                    nsx_get16(p));
         } else if (len < action->min || len > action->max) {
-            return nsx_decode_error(check->error, position,
+            return nsx_decode_error(check->error, NSX_OFPBAC_BAD_LEN, position,
                                     "bad length of an action");
         }
 
@@ -419,7 +435,7 @@ nsx_actions_check_nested(const struct nsx_action_check *outer,
     struct nsx_action_check check = *outer;
 
     if (check.depth++ >= NSX_ACTION_DEPTH_MAX) {
-        return nsx_decode_error(check.error, position,
+        return nsx_decode_error(check.error, NSX_OFPBAC_BAD_ARGUMENT, position,
                                 "actions nested deeper than %d",
                                 NSX_ACTION_DEPTH_MAX);
     }

@@ -246,10 +246,13 @@ format_controller(struct nsx_buf *buf, const struct controller *c)
 }
 
 int
-nsx_check_controller(const struct nsx_action_check *check, const uint8_t *a,
-                     size_t n, size_t position)
+nsx_check_controller(
+    const struct nsx_action_check *check __attribute__((unused)),
+    const uint8_t *a __attribute__((unused)),
+    size_t n __attribute__((unused)),
+    size_t position __attribute__((unused)))
 {
-    return nsx_check_zeros(check, a + 15, n - 15, position + 15);
+    return 0;
 }
 
 void
@@ -269,7 +272,8 @@ int
 nsx_check_controller2(const struct nsx_action_check *check, const uint8_t *a,
                       size_t n, size_t position)
 {
-    int error = nsx_check_zeros(check, a + 10, 6, position + 10);
+    int error = nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + 10, 6,
+                                position + 10);
 
     for (size_t i = 16; !error && i < n; ) {
         /* 'n' and 'i' are multiples of 8. */
@@ -277,18 +281,18 @@ nsx_check_controller2(const struct nsx_action_check *check, const uint8_t *a,
         size_t len = nsx_get16(a + i + 2);
 
         if (len < 4 || NSX_ROUND_UP(len, 8) > n - i) {
-            return nsx_decode_error(check->error, position + i + 2,
-                                    "bad length of a property of controller");
+            return nsx_decode_error(check->error, NSX_OFPBPC_BAD_LEN,
+                                    position + i + 2, "bad length of a "
+                                    "property of controller");
         } else if (type >= N_PROPS) {
-            return nsx_decode_error(check->error, position + i,
+            return nsx_decode_error(check->error, NSX_OFPBPC_BAD_TYPE,
+                                    position + i,
                                     "unknown property %u of controller", type);
         } else if (type != PROP_USERDATA && len != 4 + widths[type]) {
-            return nsx_decode_error(check->error, position + i + 2,
-                                    "bad length of a property of controller");
+            return nsx_decode_error(check->error, NSX_OFPBPC_BAD_LEN,
+                                    position + i + 2, "bad length of a "
+                                    "property of controller");
         }
-        error = nsx_check_zeros(check, a + i + len,
-                                NSX_ROUND_UP(len, 8) - len,
-                                position + i + len);
         i += NSX_ROUND_UP(len, 8);
     }
     return error;

@@ -189,22 +189,20 @@ nsx_check_ct(const struct nsx_action_check *check, const uint8_t *a, size_t n,
 {
     struct nsx_subfield sf;
 
-    if (nsx_get16(a + 10) & ~(CT_COMMIT | CT_FORCE)) {
-        return nsx_decode_error(check->error, position + 10,
-                                "unknown flags of ct");
-    } else if (nsx_get32(a + 12) && (!ct_zone(a, &sf) || sf.n_bits != 16)) {
-        return nsx_decode_error(check->error, position + 12,
-                                "bad zone of ct");
+    if (nsx_get32(a + 12) && !ct_zone(a, &sf)) {
+        return nsx_check_subfield(check, &sf, NSX_OFPBAC_BAD_SET_TYPE,
+                                  position + 12);
+    } else if (nsx_get32(a + 12) && sf.n_bits != 16) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_SET_LEN,
+                                position + 16, "a zone of %u bits, not 16",
+                                sf.n_bits);
     }
 
-    int error = nsx_check_zeros(check, a + 19, 3, position + 19);
-    if (!error) {
-        error = nsx_actions_check_nested(check, NSX_IN_CT_EXEC, a + 24, n - 24,
+    int error = nsx_actions_check_nested(check, NSX_IN_CT_EXEC, a + 24, n - 24,
                                          position + 24);
-    }
     if (!error && bad_ct(a, n)) {
-        error = nsx_decode_error(check->error, position, "ct: %s",
-                                 bad_ct(a, n));
+        error = nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                 position, "ct: %s", bad_ct(a, n));
     }
     return error;
 }

@@ -175,12 +175,17 @@ check_property(const struct nsx_action_check *check, const uint8_t *p,
 {
     size_t len = p[3];
 
-    if (len < 4 || NSX_ROUND_UP(len, 8) > n || nsx_get16(p) != CLASS_NSH
-        || (p[2] == MD_TYPE ? len > 8
-            : p[2] == TLV
-              ? len < 8 || len != 8 + NSX_ROUND_UP((size_t) p[7], 8)
-              : true)) {
-        return nsx_decode_error(check->error, position,
+    if (len < 4 || NSX_ROUND_UP(len, 8) > n) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_LEN, position + 3,
+                                "a property of encap has %zu of %zu bytes",
+                                len, n);
+    } else if (nsx_get16(p) != CLASS_NSH || (p[2] != MD_TYPE && p[2] != TLV)) {
+        return nsx_decode_error(check->error, NSX_NXBAC_UNKNOWN_ED_PROP,
+                                position, "unknown property of encap");
+    } else if (p[2] == MD_TYPE
+               ? len > 8
+               : len < 8 || len != 8 + NSX_ROUND_UP((size_t) p[7], 8)) {
+        return nsx_decode_error(check->error, NSX_NXBAC_BAD_ED_PROP, position,
                                 "bad property of encap");
     }
     return 0;
@@ -195,8 +200,8 @@ nsx_check_encap(const struct nsx_action_check *check, const uint8_t *a,
 
     if (packet_type != PT_ETHERNET && packet_type != PT_NSH
         && packet_type != PT_MPLS && packet_type != PT_MPLS_MC) {
-        return nsx_decode_error(check->error, position + 12,
-                                "unknown header of encap");
+        return nsx_decode_error(check->error, NSX_NXBAC_BAD_HEADER_TYPE,
+                                position + 12, "unknown header of encap");
     }
     for (size_t i = 16; !error && i < n; i += NSX_ROUND_UP(a[i + 3], 8u)) {
         error = check_property(check, a + i, n - i, position + i);

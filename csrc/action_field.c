@@ -27,15 +27,24 @@ is_all_ones(const uint8_t *p, size_t n)
     return true;
 }
 
+static bool
+wild_setting(const struct setting *s)
+{
+    for (size_t i = 0; i < nsx_field_n_bytes(s->field); i++) {
+        if (s->value[i] & ~s->mask[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const char *
 bad_setting(const struct setting *s)
 {
     size_t n = nsx_field_n_bytes(s->field);
 
-    for (size_t i = 0; i < n; i++) {
-        if (s->value[i] & ~s->mask[i]) {
-            return "the value has bits that the mask hasn't";
-        }
+    if (wild_setting(s)) {
+        return "the value has bits that the mask hasn't";
     }
     if (nsx_field_id(s->field) == NSX_F_VLAN_VID
         && (s->value[0] & s->mask[0] & 0xf0) != VID_PRESENT) {
@@ -261,17 +270,25 @@ nsx_check_set_field(const struct nsx_action_check *check, const uint8_t *a,
     size_t used = pull_setting(a, n, &s);
 
     if (!used) {
-        return nsx_decode_error(check->error, position + 4,
+        return nsx_decode_error(check->error,
+                                nsx_oxm_fault(a + 4, n - 4,
+                                              NSX_OFPBAC_BAD_SET_TYPE,
+                                              NSX_OFPBAC_BAD_SET_LEN),
+                                position + 4,
                                 "bad field of set_field: header 0x%08x",
                                 nsx_get32(a + 4));
     } else if (bad_setting(&s)) {
-        return nsx_decode_error(check->error, position + 8, "%s: %s",
+        return nsx_decode_error(check->error, (wild_setting(&s)
+                                               ? NSX_OFPBMC_BAD_WILDCARDS
+                                               : NSX_OFPBAC_BAD_SET_ARGUMENT),
+                                position + 8, "%s: %s",
                                 nsx_field_name(s.field), bad_setting(&s));
     }
 
     int error = nsx_check_writable(check, s.field, position + 4);
     return (error ? error
-            : nsx_check_zeros(check, a + used, n - used, position + used));
+            : nsx_check_zeros(check, NSX_OFPBAC_BAD_SET_ARGUMENT, a + used,
+                              n - used, position + used));
 }
 
 void
@@ -351,13 +368,12 @@ pull_subfield(const uint8_t *a, size_t n, size_t at, size_t offset,
     bool has_mask;
 
     sf->field = nsx_oxm_pull_header(a + at, n - at, &has_mask, &header_len);
-    if (!sf->field || has_mask || !n_bits
-        || offset + n_bits > nsx_field_n_bits(sf->field)) {
-        return 0;
-    }
+    sf->field = has_mask ? NULL : sf->field;
     sf->offset = (uint16_t) offset;
     sf->n_bits = (uint16_t) n_bits;
-    return at + header_len;
+    return (sf->field && n_bits
+            && offset + n_bits <= nsx_field_n_bits(sf->field)
+            ? at + header_len : 0);
 }
 
 static size_t
@@ -366,6 +382,7 @@ pull_move(const uint8_t *a, size_t n, struct nsx_subfield *src,
 {
     size_t at = pull_subfield(a, n, 12, nsx_get16(a + 6), src);
 
+    *dst = *src;
     return at ? pull_subfield(a, n, at, nsx_get16(a + 8), dst) : 0;
 }
 
@@ -377,16 +394,14 @@ nsx_check_move(const struct nsx_action_check *check, const uint8_t *a,
     size_t used = pull_move(a, n, &src, &dst);
 
     if (!used) {
-        return nsx_decode_error(check->error, position + 12,
-                                "bad field of move");
+        return nsx_check_subfield(check, &dst, NSX_OFPBMC_BAD_FIELD,
+                                  position + 12);
     }
 
     int error = nsx_check_writable(check, dst.field, position + 12);
-    if (!error) {
-        error = nsx_check_zeros(check, a + 10, 2, position + 10);
-    }
     return (error ? error
-            : nsx_check_zeros(check, a + used, n - used, position + used));
+            : nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + used,
+                              n - used, position + used));
 }
 
 void

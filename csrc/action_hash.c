@@ -122,14 +122,20 @@ nsx_check_multipath(const struct nsx_action_check *check, const uint8_t *a,
 
     if (nsx_get16(a + 10) >= NSX_ARRAY_SIZE(hash_fields)
         || nsx_get16(a + 16) >= NSX_ARRAY_SIZE(path_algorithms)) {
-        return nsx_decode_error(check->error, position + 10,
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 10,
                                 "bad fields or algorithm of multipath");
-    } else if (!nsx_get_subfield(a + 26, a + 28, &dst)
-               || !nsx_field_writable(dst.field)
-               || (dst.n_bits < 16
-                   && nsx_get16(a + 18) >= 1u << dst.n_bits)) {
-        return nsx_decode_error(check->error, position + 26,
-                                "bad field of multipath");
+    } else if (!nsx_get_subfield(a + 26, a + 28, &dst)) {
+        return nsx_check_subfield(check, &dst, NSX_OFPBAC_BAD_SET_TYPE,
+                                  position + 26);
+    } else if (!nsx_field_writable(dst.field)) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_SET_ARGUMENT,
+                                position + 28, "%s is read-only",
+                                nsx_field_name(dst.field));
+    } else if (dst.n_bits < 16 && nsx_get16(a + 18) >= 1u << dst.n_bits) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 26, "%u bits for %u links",
+                                dst.n_bits, nsx_get16(a + 18) + 1u);
     }
     return 0;
 }
@@ -308,29 +314,36 @@ nsx_check_bundle(const struct nsx_action_check *check, const uint8_t *a,
 
     if (nsx_get16(a + 12) >= NSX_ARRAY_SIZE(hash_fields)
         || nsx_get16(a + 10) >= NSX_ARRAY_SIZE(bundle_algorithms)) {
-        return nsx_decode_error(check->error, position + 10,
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 10,
                                 "bad fields or algorithm of bundle");
-    } else if (nsx_get32(a + 16) != NXM_IN_PORT || n_members > MAX_MEMBERS
-               || n_members * 2 > n - BUNDLE_LEN) {
-        return nsx_decode_error(check->error, position + 16,
-                                "bad members of bundle");
+    } else if (nsx_get32(a + 16) != NXM_IN_PORT
+               || n_members > MAX_MEMBERS) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 16, "bad members of bundle");
     } else if (load
                ? (!nsx_get_subfield(a + 22, a + 24, &dst) || dst.n_bits < 16
                   || !nsx_field_writable(dst.field))
                : nsx_get16(a + 22) || nsx_get32(a + 24)) {
-        return nsx_decode_error(check->error, position + 22,
-                                "bad field of bundle");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 22, "bad field of bundle");
+    }
+    if (n_members * 2 > n - BUNDLE_LEN) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_LEN,
+                                position + 20, "%zu members of bundle in %zu "
+                                "bytes", n_members, n - BUNDLE_LEN);
     }
     for (size_t i = 0; i < n_members; i++) {
         uint16_t port = nsx_get16(a + BUNDLE_LEN + 2 * i);
 
         if (port == 0xfffd || (port >= 0xff00 && port < 0xfff8)) {
-            return nsx_decode_error(check->error,
+            return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
                                     position + BUNDLE_LEN + 2 * i,
                                     "bad member of bundle");
         }
     }
-    return nsx_check_zeros(check, a + 28, 4, position + 28);
+    return nsx_check_zeros(check, NSX_OFPBAC_BAD_ARGUMENT, a + 28, 4,
+                           position + 28);
 }
 
 void

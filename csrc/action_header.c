@@ -27,8 +27,8 @@ check_number(const struct nsx_action_check *check, const uint8_t *a, size_t n,
     uint32_t x = n == 1 ? a[4] : n == 2 ? nsx_get16(a + 4) : nsx_get32(a + 4);
 
     if (x > max) {
-        return nsx_decode_error(check->error, position + 4, "bad %s %u", name,
-                                x);
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 4, "bad %s %u", name, x);
     }
     return 0;
 }
@@ -230,7 +230,8 @@ nsx_check_mod_nw_tos(const struct nsx_action_check *check, const uint8_t *a,
                      size_t n __attribute__((unused)), size_t position)
 {
     return (a[4] & 3
-            ? nsx_decode_error(check->error, position + 4, "bad TOS %u", a[4])
+            ? nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                               position + 4, "bad TOS %u", a[4])
             : 0);
 }
 
@@ -413,8 +414,8 @@ nsx_check_push_mpls(const struct nsx_action_check *check, const uint8_t *a,
                     size_t n __attribute__((unused)), size_t position)
 {
     return (is_mpls_type(nsx_get16(a + 4)) ? 0
-            : nsx_decode_error(check->error, position + 4,
-                               "bad ethertype 0x%x of MPLS",
+            : nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                               position + 4, "bad ethertype 0x%x of MPLS",
                                nsx_get16(a + 4)));
 }
 

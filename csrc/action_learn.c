@@ -33,6 +33,7 @@ struct spec {
     struct nsx_subfield src, dst;
     uint8_t value[NSX_FIELD_MAX];       /* As wide as the field 'dst' is in. */
     struct nsx_slice hole;
+    enum nsx_ofperr wrong;              /* What a spec that is none has. */
 };
 
 static size_t
@@ -428,6 +429,12 @@ pull_subfield(const uint8_t *p, uint16_t n_bits, struct nsx_subfield *sf)
                                     sf);
 }
 
+static enum nsx_ofperr
+subfield_wrong(const struct nsx_subfield *sf)
+{
+    return sf->field ? NSX_OFPBAC_BAD_SET_LEN : NSX_OFPBAC_BAD_SET_TYPE;
+}
+
 /* Reads the spec at 'p' and returns its length: 0 at the end of the specs,
  * more than 'n' if it is wrong. */
 static size_t
@@ -448,20 +455,28 @@ pull_spec(const uint8_t *p, size_t n, struct spec *spec)
 
     bool immediate = spec->kind & SRC_IMMEDIATE;
     size_t src_len = immediate ? value_len(spec->n_bits) : 6;
-    if (header & 0xc000 || !spec->n_bits || dst > DST_OUTPUT
-        || (dst == DST_OUTPUT && immediate)
-        || used + src_len + (dst == DST_OUTPUT ? 0 : 6) > n) {
+    spec->wrong = NSX_OFPBAC_BAD_ARGUMENT;
+    if (header & 0xc000 || dst > DST_OUTPUT
+        || (dst == DST_OUTPUT && immediate)) {
+        return n + 1;
+    }
+    spec->wrong = NSX_OFPBAC_BAD_LEN;
+    if (used + src_len + (dst == DST_OUTPUT ? 0 : 6) > n) {
         return n + 1;
     }
 
     const uint8_t *src = p + used;
     used += src_len;
     if (!immediate && !pull_subfield(src, spec->n_bits, &spec->src)) {
+        spec->wrong = subfield_wrong(&spec->src);
         return n + 1;
     }
     if (dst != DST_OUTPUT) {
-        if (!pull_subfield(p + used, spec->n_bits, &spec->dst)
-            || (dst == DST_LOAD && !nsx_field_writable(spec->dst.field))) {
+        if (!pull_subfield(p + used, spec->n_bits, &spec->dst)) {
+            spec->wrong = subfield_wrong(&spec->dst);
+            return n + 1;
+        } else if (dst == DST_LOAD && !nsx_field_writable(spec->dst.field)) {
+            spec->wrong = NSX_OFPBAC_BAD_SET_ARGUMENT;
             return n + 1;
         }
         used += 6;
@@ -488,23 +503,27 @@ nsx_check_learn(const struct nsx_action_check *check, const uint8_t *a,
 
     flags |= learn2 ? F_WRITE_RESULT : 0;
     if (nsx_get16(a + 24) & ~flags) {
-        return nsx_decode_error(check->error, position + 24,
-                                "unknown flags of learn");
-    } else if (a[26] == TABLE_NONE || a[27]
-               || (learn2 && nsx_get16(a + 38))) {
-        return nsx_decode_error(check->error, position + 26,
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 24, "unknown flags of learn");
+    } else if (learn2 && nsx_get16(a + 38)) {
+        return nsx_decode_error(check->error, NSX_NXBAC_MUST_BE_ZERO,
+                                position + 38, "padding that isn't zero");
+    } else if (a[26] == TABLE_NONE || a[27]) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 26,
                                 "bad table or padding of learn");
     } else if (!i) {
-        return nsx_decode_error(check->error, position + 36,
-                                "bad result of learn");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 36, "bad result of learn");
     }
     for (;;) {
         size_t len = pull_spec(a + i, n - i, &spec);
 
         if (!len) {
-            return nsx_check_zeros(check, a + i, n - i, position + i);
+            return nsx_check_zeros(check, NSX_OFPBAC_BAD_ARGUMENT, a + i,
+                                   n - i, position + i);
         } else if (len > n - i) {
-            return nsx_decode_error(check->error, position + i,
+            return nsx_decode_error(check->error, spec.wrong, position + i,
                                     "bad spec of learn");
         }
         i += len;

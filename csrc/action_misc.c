@@ -197,14 +197,15 @@ nsx_check_sample(const struct nsx_action_check *check, const uint8_t *a,
                  size_t n, size_t position)
 {
     if (!nsx_get16(a + 10)) {
-        return nsx_decode_error(check->error, position + 10,
-                                "sample with probability 0");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 10, "sample with probability 0");
     } else if (nsx_get16(a + 8) == 41 && a[26] >= N_DIRECTIONS) {
-        return nsx_decode_error(check->error, position + 26,
-                                "bad direction of sample");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 26, "bad direction of sample");
     }
     return (nsx_get16(a + 8) == 41
-            ? nsx_check_zeros(check, a + 27, n - 27, position + 27) : 0);
+            ? nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + 27, n - 27,
+                              position + 27) : 0);
 }
 
 void

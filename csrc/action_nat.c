@@ -364,22 +364,21 @@ nsx_check_nat(const struct nsx_action_check *check, const uint8_t *a, size_t n,
     struct nat nat;
 
     if (check->context != NSX_IN_CT_EXEC) {
-        return nsx_decode_error(check->error, position, "nat outside of ct");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position, "nat outside of ct");
     } else if (nsx_get16(a + 12) & ~0x1f) {
-        return nsx_decode_error(check->error, position + 12,
-                                "unknown flags of nat");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 12, "unknown flags of nat");
     } else if (bad_nat_flags(nsx_get16(a + 12))) {
-        return nsx_decode_error(check->error, position + 12, "%s",
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 12, "%s",
                                 bad_nat_flags(nsx_get16(a + 12)));
     } else if (!pull_nat(a, n, &nat)) {
-        return nsx_decode_error(check->error, position + 14,
-                                "bad range of nat");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 14, "bad range of nat");
     }
 
-    int error = nsx_check_zeros(check, a + 10, 2, position + 10);
-    return (error ? error
-            : nsx_check_zeros(check, a + nat.used, n - nat.used,
-                              position + nat.used));
+    return 0;
 }
 
 static void

@@ -157,13 +157,12 @@ nsx_parse_output(struct nsx_action_list *list, struct nsx_slice word,
 
 int
 nsx_check_output(const struct nsx_action_check *check, const uint8_t *a,
-                 size_t n, size_t position)
+                 size_t n __attribute__((unused)), size_t position)
 {
-    if (!is_output_port(nsx_get32(a + 4))) {
-        return nsx_decode_error(check->error, position + 4,
-                                "bad output port 0x%x", nsx_get32(a + 4));
-    }
-    return nsx_check_zeros(check, a + 10, n - 10, position + 10);
+    return (is_output_port(nsx_get32(a + 4)) ? 0
+            : nsx_decode_error(check->error, NSX_OFPBAC_BAD_OUT_PORT,
+                               position + 4, "bad output port 0x%x",
+                               nsx_get32(a + 4)));
 }
 
 void
@@ -230,10 +229,11 @@ nsx_check_output_reg(const struct nsx_action_check *check, const uint8_t *a,
     struct nsx_subfield sf;
 
     if (!output_reg_subfield(a, &sf)) {
-        return nsx_decode_error(check->error, position + 10,
-                                "bad field of output");
+        return nsx_check_subfield(check, &sf, NSX_OFPBAC_BAD_SET_TYPE,
+                                  position + 10);
     }
-    return nsx_check_zeros(check, a + 18, n - 18, position + 18);
+    return nsx_check_zeros(check, NSX_OFPBAC_BAD_ARGUMENT, a + 18, n - 18,
+                           position + 18);
 }
 
 void
@@ -260,9 +260,10 @@ pull_output_reg2(const uint8_t *a, size_t n, struct nsx_subfield *sf)
     bool has_mask;
 
     sf->field = nsx_oxm_pull_header(a + 14, n - 14, &has_mask, &header_len);
+    sf->field = has_mask ? NULL : sf->field;
     sf->offset = bits >> 6;
     sf->n_bits = (bits & 63) + 1u;
-    return (sf->field && !has_mask
+    return (sf->field
             && sf->offset + sf->n_bits <= (int) nsx_field_n_bits(sf->field)
             ? 14 + header_len : 0);
 }
@@ -275,9 +276,10 @@ nsx_check_output_reg2(const struct nsx_action_check *check, const uint8_t *a,
     size_t used = pull_output_reg2(a, n, &sf);
 
     return (used
-            ? nsx_check_zeros(check, a + used, n - used, position + used)
-            : nsx_decode_error(check->error, position + 10,
-                               "bad field of output"));
+            ? nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + used,
+                              n - used, position + used)
+            : nsx_check_subfield(check, &sf, NSX_OFPBMC_BAD_FIELD,
+                                 position + 10));
 }
 
 void
@@ -297,10 +299,11 @@ nsx_check_output_trunc(const struct nsx_action_check *check, const uint8_t *a,
                        size_t n __attribute__((unused)), size_t position)
 {
     if (!is_output_port(nsx_port_from_16(nsx_get16(a + 10)))) {
-        return nsx_decode_error(check->error, position + 10,
-                                "bad output port");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 10, "bad output port");
     } else if (nsx_get32(a + 12) < 14) {
-        return nsx_decode_error(check->error, position + 12, "bad max_len");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 12, "bad max_len");
     }
     return 0;
 }
@@ -380,8 +383,8 @@ nsx_check_meter(const struct nsx_action_check *check, const uint8_t *a,
     uint32_t meter = nsx_get32(a + 4);
 
     return (is_meter(meter) ? 0
-            : nsx_decode_error(check->error, position + 4, "bad meter %u",
-                               meter));
+            : nsx_decode_error(check->error, NSX_OFPMMFC_INVALID_METER,
+                               position + 4, "bad meter %u", meter));
 }
 
 void
@@ -500,7 +503,8 @@ int
 nsx_check_resubmit(const struct nsx_action_check *check, const uint8_t *a,
                    size_t n, size_t position)
 {
-    return nsx_check_zeros(check, a + 13, n - 13, position + 13);
+    return nsx_check_zeros(check, NSX_OFPBAC_BAD_ARGUMENT, a + 13, n - 13,
+                           position + 13);
 }
 
 void

@@ -42,14 +42,14 @@ nsx_parse_push_vlan(struct nsx_action_list *list,
 
 int
 nsx_check_push_vlan(const struct nsx_action_check *check, const uint8_t *a,
-                    size_t n, size_t position)
+                    size_t n __attribute__((unused)), size_t position)
 {
     if (!is_vlan_type(nsx_get16(a + 4))) {
-        return nsx_decode_error(check->error, position + 4,
-                                "bad ethertype 0x%x of a VLAN",
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 4, "bad ethertype 0x%x of a VLAN",
                                 nsx_get16(a + 4));
     }
-    return nsx_check_zeros(check, a + 6, n - 6, position + 6);
+    return 0;
 }
 
 void
@@ -76,10 +76,13 @@ nsx_parse_pop_vlan(struct nsx_action_list *list, struct nsx_slice word,
 }
 
 int
-nsx_check_pop_vlan(const struct nsx_action_check *check, const uint8_t *a,
-                   size_t n, size_t position)
+nsx_check_pop_vlan(
+    const struct nsx_action_check *check __attribute__((unused)),
+    const uint8_t *a __attribute__((unused)),
+    size_t n __attribute__((unused)),
+    size_t position __attribute__((unused)))
 {
-    return nsx_check_zeros(check, a + 4, n - 4, position + 4);
+    return 0;
 }
 
 void
@@ -131,10 +134,13 @@ nsx_parse_dec_ttl(struct nsx_action_list *list, struct nsx_slice word,
 }
 
 int
-nsx_check_dec_ttl(const struct nsx_action_check *check, const uint8_t *a,
-                  size_t n, size_t position)
+nsx_check_dec_ttl(
+    const struct nsx_action_check *check __attribute__((unused)),
+    const uint8_t *a __attribute__((unused)),
+    size_t n __attribute__((unused)),
+    size_t position __attribute__((unused)))
 {
-    return nsx_check_zeros(check, a + 4, n - 4, position + 4);
+    return 0;
 }
 
 void
@@ -153,10 +159,12 @@ nsx_check_dec_ttl_ids(const struct nsx_action_check *check, const uint8_t *a,
     size_t n_ids = nsx_get16(a + 10);
 
     if (n_ids * 2 > n - 16) {
-        return nsx_decode_error(check->error, position + 10,
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_LEN,
+                                position + 10,
                                 "dec_ttl has fewer controller ids");
     }
-    return nsx_check_zeros(check, a + 12, 4, position + 12);
+    return nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + 12, 4,
+                           position + 12);
 }
 
 void
@@ -264,8 +272,8 @@ nsx_check_conjunction(const struct nsx_action_check *check, const uint8_t *a,
                       size_t n __attribute__((unused)), size_t position)
 {
     if (a[11] < 2 || a[11] > 64 || a[10] >= a[11]) {
-        return nsx_decode_error(check->error, position + 10,
-                                "bad clause of a conjunction");
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position + 10, "bad clause of a conjunction");
     }
     return 0;
 }
@@ -299,11 +307,8 @@ int
 nsx_check_clone(const struct nsx_action_check *check, const uint8_t *a,
                 size_t n, size_t position)
 {
-    int error = nsx_check_zeros(check, a + 10, 6, position + 10);
-
-    return (error ? error
-            : nsx_actions_check_nested(check, NSX_IN_CLONE, a + 16, n - 16,
-                                       position + 16));
+    return nsx_actions_check_nested(check, NSX_IN_CLONE, a + 16, n - 16,
+                                    position + 16);
 }
 
 void

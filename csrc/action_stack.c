@@ -63,7 +63,8 @@ pull_field(const uint8_t *a, size_t n, size_t at,
     bool has_mask;
 
     *field = nsx_oxm_pull_header(a + at, n - at, &has_mask, &header_len);
-    return *field && !has_mask ? at + header_len : 0;
+    *field = has_mask ? NULL : *field;
+    return *field ? at + header_len : 0;
 }
 
 static size_t
@@ -71,6 +72,7 @@ pull_stack(const uint8_t *a, size_t n, struct nsx_subfield *sf)
 {
     size_t used = pull_field(a, n, 12, &sf->field);
 
+    sf->offset = sf->n_bits = 0;
     if (!used || used + 2 > n) {
         return 0;
     }
@@ -89,13 +91,15 @@ nsx_check_stack(const struct nsx_action_check *check, const uint8_t *a,
     size_t used = pull_stack(a, n, &sf);
 
     if (!used) {
-        return nsx_decode_error(check->error, position + 10,
-                                "bad field of push or pop");
+        return nsx_check_subfield(check, &sf, NSX_OFPBMC_BAD_FIELD,
+                                  position + 10);
     } else if (nsx_get16(a + 8) == 28 && !nsx_field_writable(sf.field)) {
-        return nsx_decode_error(check->error, position + 12,
-                                "%s is read-only", nsx_field_name(sf.field));
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_SET_ARGUMENT,
+                                position + 12, "%s is read-only",
+                                nsx_field_name(sf.field));
     }
-    return nsx_check_zeros(check, a + used, n - used, position + used);
+    return nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + used, n - used,
+                           position + used);
 }
 
 void
@@ -141,8 +145,8 @@ nsx_check_delete_field(const struct nsx_action_check *check, const uint8_t *a,
 
     return (pull_field(a, n, 10, &field)
             && nsx_is_tun_metadata(nsx_field_id(field)) ? 0
-            : nsx_decode_error(check->error, position + 10,
-                               "bad field of delete_field"));
+            : nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                               position + 10, "bad field of delete_field"));
 }
 
 void
@@ -207,8 +211,7 @@ pull_check_pkt_larger(const uint8_t *a, size_t n, struct nsx_subfield *dst)
 
     dst->offset = nsx_get16(a + 12);
     dst->n_bits = 1;
-    return (used && dst->offset < nsx_field_n_bits(dst->field)
-            && nsx_field_writable(dst->field) ? used : 0);
+    return used && dst->offset < nsx_field_n_bits(dst->field) ? used : 0;
 }
 
 int
@@ -218,10 +221,16 @@ nsx_check_check_pkt_larger(const struct nsx_action_check *check,
     struct nsx_subfield dst;
     size_t used = pull_check_pkt_larger(a, n, &dst);
 
-    return (used
-            ? nsx_check_zeros(check, a + used, n - used, position + used)
-            : nsx_decode_error(check->error, position + 12,
-                               "bad field of check_pkt_larger"));
+    if (!used) {
+        return nsx_check_subfield(check, &dst, NSX_OFPBMC_BAD_FIELD,
+                                  position + 12);
+    } else if (!nsx_field_writable(dst.field)) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_SET_ARGUMENT,
+                                position + 14, "%s is read-only",
+                                nsx_field_name(dst.field));
+    }
+    return nsx_check_zeros(check, NSX_NXBRC_MUST_BE_ZERO, a + used, n - used,
+                           position + used);
 }
 
 void

@@ -220,11 +220,12 @@ nsx_check_writable(const struct nsx_action_check *check,
 {
     if (!nsx_field_writable(field)
         || nsx_field_id(field) == NSX_F_IN_PORT_OXM) {
-        return nsx_decode_error(check->error, position, "%s is read-only",
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_SET_ARGUMENT,
+                                position, "%s is read-only",
                                 nsx_field_name(field));
     } else if (is_ct_field(field) != (check->context == NSX_IN_CT_EXEC)) {
-        return nsx_decode_error(check->error, position,
-                                "%s is set %s ct(exec(...))",
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_ARGUMENT,
+                                position, "%s is set %s ct(exec(...))",
                                 nsx_field_name(field),
                                 is_ct_field(field) ? "outside of" : "in");
     }
@@ -232,14 +233,34 @@ nsx_check_writable(const struct nsx_action_check *check,
 }
 
 int
-nsx_check_zeros(const struct nsx_action_check *check, const uint8_t *p,
-                size_t n, size_t position)
+nsx_check_zeros(const struct nsx_action_check *check, enum nsx_ofperr ofperr,
+                const uint8_t *p, size_t n, size_t position)
 {
     for (size_t i = 0; i < n; i++) {
         if (p[i]) {
-            return nsx_decode_error(check->error, position + i,
+            return nsx_decode_error(check->error, ofperr, position + i,
                                     "padding that isn't zero");
         }
+    }
+    return 0;
+}
+
+int
+nsx_check_subfield(const struct nsx_action_check *check,
+                   const struct nsx_subfield *sf, enum nsx_ofperr unknown,
+                   size_t position)
+{
+    if (!sf->field) {
+        return nsx_decode_error(check->error, unknown, position,
+                                "unknown field");
+    }
+
+    size_t width = nsx_field_n_bits(sf->field);
+    if (!sf->n_bits || (size_t) sf->offset + sf->n_bits > width) {
+        return nsx_decode_error(check->error, NSX_OFPBAC_BAD_SET_LEN, position,
+                                "%u bits from %u on of %s, which has %zu",
+                                sf->n_bits, sf->offset,
+                                nsx_field_name(sf->field), width);
     }
     return 0;
 }
@@ -255,13 +276,11 @@ nsx_subfield_from_header(uint32_t header, size_t offset, size_t n_bits,
     nsx_set32(bytes, header);
     sf->field = nsx_oxm_pull_header(bytes, sizeof bytes, &has_mask,
                                     &header_len);
-    if (!sf->field || has_mask || !n_bits
-        || offset + n_bits > nsx_field_n_bits(sf->field)) {
-        return false;
-    }
+    sf->field = has_mask ? NULL : sf->field;
     sf->offset = (uint16_t) offset;
     sf->n_bits = (uint16_t) n_bits;
-    return true;
+    return (sf->field && n_bits
+            && offset + n_bits <= nsx_field_n_bits(sf->field));
 }
 
 /* Bits. */

@@ -153,7 +153,7 @@ int nsx_parse_hex(const struct nsx_parser *, struct nsx_slice,
 void nsx_format_hex(struct nsx_buf *, const uint8_t *, size_t n);
 
 /* A subfield whose field is named by a 4-byte NXM header, and whose bits are
- * all in it. */
+ * all in it; false if it's no such one. */
 bool nsx_subfield_from_header(uint32_t header, size_t offset, size_t n_bits,
                               struct nsx_subfield *);
 
@@ -172,9 +172,14 @@ int nsx_actions_check_nested(const struct nsx_action_check *outer,
                              enum nsx_action_context, const uint8_t *,
                              size_t n, size_t position);
 
-/* Fails unless 'n' bytes are zeros. */
-int nsx_check_zeros(const struct nsx_action_check *, const uint8_t *, size_t n,
-                    size_t position);
+/* Fails with the given error unless 'n' bytes are zeros. */
+int nsx_check_zeros(const struct nsx_action_check *, enum nsx_ofperr,
+                    const uint8_t *, size_t n, size_t position);
+
+/* Fails unless 'sf' is some bits of a field: with 'unknown' if it has none. */
+int nsx_check_subfield(const struct nsx_action_check *,
+                       const struct nsx_subfield *, enum nsx_ofperr unknown,
+                       size_t position);
 
 /* Fails where 'field' isn't one that actions may write here. */
 int nsx_check_writable(const struct nsx_action_check *,

@@ -16,7 +16,7 @@ nsx_bundle_wrap(const void *msgs, size_t len, uint32_t bundle_id,
         return retval;
     }
     if (used != len) {
-        return nsx_decode_error(error, used,
+        return nsx_decode_error(error, NSX_OFPBFC_MSG_BAD_LEN, used,
                                 "message %zu is cut off: %zu bytes are left",
                                 n, len - used);
     }
@@ -27,7 +27,7 @@ nsx_bundle_wrap(const void *msgs, size_t len, uint32_t bundle_id,
         size_t length = nsx_get16(p + ofs + 2);
 
         if (length + NSX_BUNDLE_ADD_LEN > UINT16_MAX) {
-            return nsx_decode_error(error, ofs,
+            return nsx_decode_error(error, NSX_OFPBFC_MSG_BAD_LEN, ofs,
                                     "message %zu: %zu bytes are too long for "
                                     "a bundle", i, length);
         }

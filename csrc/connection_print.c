@@ -64,9 +64,15 @@ nsx_print_error(struct nsx_print *p)
     const char *name;
 
     nsx_print_pull(p, 4);
+    if (!p->header->version || p->header->version > NSX_OFP_VERSION) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                              "error of OpenFlow version %u",
+                              p->header->version);
+    }
     if (type == 0xffff) {
         if (p->n < 4) {
-            return nsx_print_fail(p, "error without its experimenter");
+            return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                  "error without its experimenter");
         }
         experimenter = nsx_get32(nsx_print_pull(p, 4));
     }
@@ -132,9 +138,15 @@ nsx_print_config(struct nsx_print *p)
     static const char *const frags[] = {
         "normal", "drop", "reassemble", "nx-match",
     };
+    uint16_t flags = nsx_get16(p->p);
 
-    nsx_printf(p->out, " frags=%s miss_send_len=%u",
-               frags[nsx_get16(p->p) & 3], nsx_get16(p->p + 2));
+    if (p->header->type == NSX_OFPT_SET_CONFIG
+        && flags >= NSX_ARRAY_SIZE(frags)) {
+        return nsx_print_fail(p, NSX_OFPSCFC_BAD_FLAGS,
+                              "configuration with flags 0x%x", flags);
+    }
+    nsx_printf(p->out, " frags=%s miss_send_len=%u", frags[flags & 3],
+               nsx_get16(p->p + 2));
     return 0;
 }
 
@@ -171,11 +183,27 @@ nsx_print_bundle_control(struct nsx_print *p)
 int
 nsx_print_bundle_add(struct nsx_print *p)
 {
-    print_bundle(p, nsx_print_pull(p, 8), false);
-    if (p->n && *p->p != NSX_OFP_VERSION) {
-        return nsx_print_fail(p, "message of version %u in a bundle", *p->p);
+    const uint8_t *bundle = nsx_print_pull(p, 8);
+    const uint8_t *inner = p->p;
+    size_t len = p->n < NSX_OFP_HEADER_LEN ? 0 : nsx_get16(inner + 2);
+
+    if (p->n >= NSX_OFP_HEADER_LEN && *inner != NSX_OFP_VERSION) {
+        return nsx_print_fail(p, NSX_OFPBFC_BAD_VERSION,
+                              "message of version %u in a bundle", *inner);
+    } else if (len < NSX_OFP_HEADER_LEN || len > p->n) {
+        return nsx_print_fail(p, NSX_OFPBFC_MSG_BAD_LEN,
+                              "message of %zu bytes in a bundle, of %zu", len,
+                              p->n);
+    } else if (nsx_get32(inner + 4) != p->header->xid) {
+        return nsx_print_fail(p, NSX_OFPBFC_MSG_BAD_XID,
+                              "message with xid 0x%x in a bundle",
+                              nsx_get32(inner + 4));
+    } else if (!nsx_print_is_bundlable(p, inner, len)) {
+        return nsx_print_fail(p, NSX_OFPBFC_MSG_UNSUP,
+                              "message of type %u in a bundle", inner[1]);
     }
+    print_bundle(p, bundle, false);
     nsx_puts(p->out, "\n");
-    nsx_print_inner(p, p->p, p->n);
+    nsx_print_inner(p, inner, len);
     return 0;
 }

@@ -11,7 +11,8 @@ print_role(struct nsx_print *p, uint32_t role, uint64_t generation)
     };
 
     if (role >= NSX_ARRAY_SIZE(roles)) {
-        return nsx_print_fail(p, "there is no role %u", role);
+        return nsx_print_fail(p, NSX_OFPRRFC_BAD_ROLE, "there is no role %u",
+                              role);
     }
     nsx_printf(p->out, " role=%s", roles[role]);
     if (generation != UINT64_MAX) {
@@ -114,28 +115,25 @@ nsx_print_async(struct nsx_print *p)
     struct nsx_property property;
 
     while (p->n) {
-        const uint8_t *start = p->p;
-        bool known;
+        int retval = nsx_print_property(p, &property);
 
-        if (!nsx_property_pull(&p->p, &p->n, &property)) {
-            return nsx_property_fail(p, start);
+        if (!retval && property.type < 2 * N_ASYNC) {
+            retval = nsx_property_check(p, &property, 4, false);
+        } else if (!retval && strict) {
+            retval = nsx_property_fail(
+                p, &property, (property.type == NSX_EXPERIMENTER_PROPERTY
+                               ? NSX_OFPBPC_BAD_EXP_TYPE
+                               : NSX_OFPACFC_UNSUPPORTED), "an unknown type");
         }
-        known = property.type < 2 * N_ASYNC;
-        if (known && property.n != 4) {
-            return nsx_property_fail(p, start);
-        } else if (strict && !known) {
-            p->p = start;
-            return nsx_print_fail(p, "there is no asynchronous message %u",
-                                  property.type);
-        } else if (known) {
+        if (retval) {
+            return retval;
+        } else if (property.type < 2 * N_ASYNC) {
             uint32_t allowed = async_kinds[property.type / 2].allowed;
             uint32_t mask = nsx_get32(property.value);
 
             if (strict && mask & ~allowed) {
-                p->p = property.value;
-                return nsx_print_fail(p, "%s for reasons 0x%x",
-                                      async_kinds[property.type / 2].name,
-                                      mask);
+                return nsx_property_fail(p, &property, NSX_OFPACFC_INVALID,
+                                         "an unknown reason");
             }
             masks[property.type / 2][property.type % 2] = mask & allowed;
         }

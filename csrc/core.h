@@ -268,9 +268,17 @@ struct nsx_parser {
 int nsx_parse_error(const struct nsx_parser *, struct nsx_slice at,
                     const char *format, ...) NSX_PRINTF(3, 4);
 
+/* The errors of OpenFlow: NSX_OFPBRC_BAD_LEN, and so on. */
+enum nsx_ofperr {
+    NSX_NO_OFPERR,
+#define NSX_ERROR(EXPERIMENTER, TYPE, CODE, NAME) NSX_##NAME,
+#include "errors.def"
+#undef NSX_ERROR
+};
+
 /* Writes an error at byte 'position' of a message and returns EPROTO. */
-int nsx_decode_error(struct nsx_error *, size_t position,
-                     const char *format, ...) NSX_PRINTF(3, 4);
+int nsx_decode_error(struct nsx_error *, enum nsx_ofperr, size_t position,
+                     const char *format, ...) NSX_PRINTF(4, 5);
 
 /* Splits 'key', 'key=value', 'key:value' or 'key(value)' (nested parentheses
  * and brackets are kept whole) off the front of 'rest', with the commas and

@@ -65,7 +65,7 @@ nsx_desired_replace(struct nsx_desired *d, size_t n, const uint64_t *owners,
         struct nsx_claims claims;
 
         if (ends[i] < start || ends[i] > len) {
-            retval = nsx_decode_error(error, start,
+            retval = nsx_decode_error(error, NSX_NO_OFPERR, start,
                                       "piece %zu of %zu bytes of messages "
                                       "ends outside of them, or before it "
                                       "starts", i, len);
@@ -77,7 +77,7 @@ nsx_desired_replace(struct nsx_desired *d, size_t n, const uint64_t *owners,
         start = ends[i];
     }
     if (!retval && start != len) {
-        retval = nsx_decode_error(error, start,
+        retval = nsx_decode_error(error, NSX_NO_OFPERR, start,
                                   "the last piece ends here, but there are "
                                   "%zu bytes of messages", len);
     }

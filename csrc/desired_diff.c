@@ -85,14 +85,14 @@ nsx_desired_installed(struct nsx_desired *d, const void *msg_, size_t len,
     const uint8_t *msg = msg_;
 
     if (!d->installed) {
-        nsx_decode_error(error, 0, "what is installed can only be shown "
-                         "between begin and diff");
+        nsx_decode_error(error, NSX_NO_OFPERR, 0, "what is installed can only "
+                         "be shown between begin and diff");
         return EINVAL;
     }
     if (len < OFP_MULTIPART_LEN || nsx_get16(msg + 2) != len
         || msg[0] != OFP_VERSION || msg[1] != OFPT_MULTIPART_REPLY) {
-        return nsx_decode_error(error, 0, "%zu bytes that are not one "
-                                "multipart reply", len);
+        return nsx_decode_error(error, NSX_NO_OFPERR, 0, "%zu bytes that are "
+                                "not one multipart reply", len);
     }
     switch (nsx_get16(msg + 8)) {
     case OFPMP_FLOW_DESC:
@@ -100,7 +100,8 @@ nsx_desired_installed(struct nsx_desired *d, const void *msg_, size_t len,
     case OFPMP_GROUP_DESC:
         return read_groups(d, msg, len, error);
     default:
-        return nsx_decode_error(error, 8, "a multipart reply of type %"PRIu16
+        return nsx_decode_error(error, NSX_NO_OFPERR, 8,
+                                "a multipart reply of type %"PRIu16
                                 " shows neither flows nor groups",
                                 nsx_get16(msg + 8));
     }
@@ -189,19 +190,22 @@ view_flow(const uint8_t *msg, size_t len, size_t *offset,
     size_t n = left < 2 ? 0 : nsx_get16(p);
 
     if (n < FD_LEN + 8 || n > left) {
-        return nsx_decode_error(error, *offset, "flow of %zu bytes where "
-                                "there are %zu", n, left);
+        return nsx_decode_error(error, NSX_NO_OFPERR, *offset,
+                                "flow of %zu bytes where there are %zu", n,
+                                left);
     }
     size_t match_len = NSX_ROUND_UP(nsx_get16(p + FD_LEN + 2), 8);
     size_t stats = FD_LEN + match_len;
     if (match_len < 8 || stats + 4 > n) {
-        return nsx_decode_error(error, *offset + FD_LEN, "match of %zu bytes "
-                                "in a flow of %zu", match_len, n);
+        return nsx_decode_error(error, NSX_NO_OFPERR, *offset + FD_LEN,
+                                "match of %zu bytes in a flow of %zu",
+                                match_len, n);
     }
     size_t instructions = stats + NSX_ROUND_UP(nsx_get16(p + stats + 2), 8);
     if (instructions > n) {
-        return nsx_decode_error(error, *offset + stats, "statistics end at "
-                                "byte %zu of a flow of %zu", instructions, n);
+        return nsx_decode_error(error, NSX_NO_OFPERR, *offset + stats,
+                                "statistics end at byte %zu of a flow of %zu",
+                                instructions, n);
     }
 
     *view = (struct nsx_flow_view) {
@@ -267,13 +271,14 @@ view_group(const uint8_t *msg, size_t len, size_t *offset,
     size_t n = left < 2 ? 0 : nsx_get16(p);
 
     if (n < GROUP_DESC_LEN || n > left) {
-        return nsx_decode_error(error, *offset, "group of %zu bytes where "
-                                "there are %zu", n, left);
+        return nsx_decode_error(error, NSX_NO_OFPERR, *offset, "group of %zu "
+                                "bytes where there are %zu", n, left);
     }
     size_t buckets_len = nsx_get16(p + 8);
     if (buckets_len > n - GROUP_DESC_LEN) {
-        return nsx_decode_error(error, *offset + 8, "buckets of %zu bytes in "
-                                "a group of %zu", buckets_len, n);
+        return nsx_decode_error(error, NSX_NO_OFPERR, *offset + 8,
+                                "buckets of %zu bytes in a group of %zu",
+                                buckets_len, n);
     }
 
     *view = (struct nsx_group_view) {
@@ -415,7 +420,8 @@ nsx_desired_diff(struct nsx_desired *d, struct nsx_buf *delta,
     struct nsx_diff scratch_diff;
 
     if (!d->installed) {
-        nsx_decode_error(error, 0, "a diff needs a begin before it");
+        nsx_decode_error(error, NSX_NO_OFPERR, 0,
+                         "a diff needs a begin before it");
         return EINVAL;
     }
     diff = diff ? diff : &scratch_diff;

@@ -38,7 +38,7 @@ canon_add(struct nsx_canon *canon, const struct nsx_bucket_view *view,
     struct nsx_bucket_properties has;
 
     if (actions_len % 8 || actions_len > view->len - NSX_BUCKET_LEN) {
-        return nsx_decode_error(error, position,
+        return nsx_decode_error(error, NSX_NO_OFPERR, position,
                                 "group %"PRIu32": bucket %"PRIu32" of %zu "
                                 "bytes has %zu bytes of actions",
                                 canon->group_id, view->bucket_id, view->len,
@@ -142,7 +142,7 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
     struct place place;
 
     if (size > NSX_GROUP_CONTENT_MAX) {
-        return nsx_decode_error(error, position,
+        return nsx_decode_error(error, NSX_NO_OFPERR, position,
                                 "group %"PRIu32" has %zu buckets of %zu bytes "
                                 "altogether: with more than %d, Open vSwitch "
                                 "could not show it", canon->group_id,
@@ -178,7 +178,7 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
     int retval = 0;
     for (size_t i = 1; i < n && !retval; i++) {
         if (places[i].id == places[i - 1].id) {
-            retval = nsx_decode_error(error, position,
+            retval = nsx_decode_error(error, NSX_NO_OFPERR, position,
                                       "group %"PRIu32" has two buckets "
                                       "%"PRIu32, canon->group_id,
                                       places[i].id);

@@ -53,11 +53,11 @@ read_flow(const struct nsx_desired *d, const uint8_t *msg, size_t len,
         return retval;
     }
     if (command != NSX_FLOW_ADD) {
-        return nsx_decode_error(error, position + FM_COMMAND,
+        return nsx_decode_error(error, NSX_NO_OFPERR, position + FM_COMMAND,
                                 "a flow that is desired must be added; this "
                                 "flow_mod's command is %d", (int) command);
     } else if (len > NSX_FLOW_MOD_MAX) {
-        return nsx_decode_error(error, position + 2,
+        return nsx_decode_error(error, NSX_NO_OFPERR, position + 2,
                                 "a flow of %zu bytes: with more than %d, Open "
                                 "vSwitch could not show it", len,
                                 NSX_FLOW_MOD_MAX);
@@ -117,13 +117,13 @@ read_group(const struct nsx_desired *d, const uint8_t *msgs, size_t *position,
     }
     if (view.command != NSX_GROUP_ADD
         && view.command != NSX_GROUP_ADD_OR_MOD) {
-        return nsx_decode_error(error, p + 8,
+        return nsx_decode_error(error, NSX_NO_OFPERR, p + 8,
                                 "a group that is desired must be added; the "
                                 "command for group %"PRIu32" is %"PRIu16,
                                 view.group_id, view.command);
     } else if (view.group_id < d->first_group
                || view.group_id > d->last_group) {
-        return nsx_decode_error(error, p + 12,
+        return nsx_decode_error(error, NSX_NO_OFPERR, p + 12,
                                 "group %"PRIu32" is not one of this set, "
                                 "whose ids are %"PRIu32" to %"PRIu32,
                                 view.group_id, d->first_group, d->last_group);
@@ -138,13 +138,14 @@ read_group(const struct nsx_desired *d, const uint8_t *msgs, size_t *position,
            && nsx_get32(msgs + p + 12) == group_id) {
         len = nsx_get16(msgs + p + 2);
         retval = (len > end - p
-                  ? nsx_decode_error(error, 2, "the message has %zu bytes, of "
-                                     "which only %zu are there", len, end - p)
+                  ? nsx_decode_error(error, NSX_NO_OFPERR, 2, "the message "
+                                     "has %zu bytes, of which only %zu are "
+                                     "there", len, end - p)
                   : nsx_group_mod_decode(msgs + p, len, &view, error));
         if (retval) {
             error->position += p;
         } else if (view.command_bucket_id != NSX_BUCKET_LAST) {
-            retval = nsx_decode_error(error, p + 20,
+            retval = nsx_decode_error(error, NSX_NO_OFPERR, p + 20,
                                       "buckets that continue group %"PRIu32" "
                                       "must be inserted last", group_id);
         } else {
@@ -175,7 +176,7 @@ nsx_claims_read(const struct nsx_desired *d, const uint8_t *msgs,
         if (retval) {
             error->position += start;
         } else if (header.length > end - start) {
-            retval = nsx_decode_error(error, start + 2,
+            retval = nsx_decode_error(error, NSX_NO_OFPERR, start + 2,
                                       "the message has %"PRIu16" bytes, of "
                                       "which only %zu are there",
                                       header.length, end - start);
@@ -187,7 +188,7 @@ nsx_claims_read(const struct nsx_desired *d, const uint8_t *msgs,
             retval = read_group(d, msgs, &start, header.length, end, &canon,
                                 claims, error);
         } else {
-            retval = nsx_decode_error(error, start + 1,
+            retval = nsx_decode_error(error, NSX_NO_OFPERR, start + 1,
                                       "a message of type %"PRIu8" cannot be "
                                       "desired: only flow_mods and group_mods "
                                       "can", header.type);

@@ -43,23 +43,30 @@ nsx_print_packet_source(struct nsx_print *p, uint8_t table, uint64_t cookie,
 }
 
 void
+nsx_print_packet_sizes(struct nsx_buf *out, uint32_t buffer_id,
+                       size_t total_len, size_t data_len, uint8_t reason)
+{
+    nsx_print_reason(out, reason);
+    nsx_printf(out, " data_len=%zu", data_len);
+    if (buffer_id == NO_BUFFER) {
+        nsx_puts(out, " (unbuffered)");
+        if (total_len != data_len) {
+            nsx_puts(out, " (***total_len != data_len***)");
+        }
+    } else {
+        nsx_printf(out, " buffer=0x%08x", buffer_id);
+        if (total_len < data_len) {
+            nsx_puts(out, " (***total_len < data_len***)");
+        }
+    }
+    nsx_puts(out, "\n");
+}
+
+void
 nsx_print_packet_data(struct nsx_print *p, uint32_t buffer_id,
                       size_t total_len, uint8_t reason)
 {
-    nsx_print_reason(p->out, reason);
-    nsx_printf(p->out, " data_len=%zu", p->n);
-    if (buffer_id == NO_BUFFER) {
-        nsx_puts(p->out, " (unbuffered)");
-        if (total_len != p->n) {
-            nsx_puts(p->out, " (***total_len != data_len***)");
-        }
-    } else {
-        nsx_printf(p->out, " buffer=0x%08x", buffer_id);
-        if (total_len < p->n) {
-            nsx_puts(p->out, " (***total_len < data_len***)");
-        }
-    }
-    nsx_puts(p->out, "\n");
+    nsx_print_packet_sizes(p->out, buffer_id, total_len, p->n, reason);
     nsx_print_packet(p->out, p->p, p->n);
 }
 
@@ -75,7 +82,8 @@ nsx_print_packet_in(struct nsx_print *p)
         return retval;
     }
     if (p->n < 2) {
-        return nsx_print_fail(p, "packet-in is cut off before the packet");
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN, "packet-in is cut off "
+                              "before the packet");
     }
     nsx_print_pull(p, 2);
     nsx_print_packet_data(p, nsx_get32(pi), nsx_get16(pi + 4), pi[6]);
@@ -90,14 +98,20 @@ nsx_print_packet_out(struct nsx_print *p)
     size_t actions_len = nsx_get16(po + 4);
     int retval;
 
+    const uint8_t *match = p->p;
     nsx_puts(p->out, " ");
     retval = nsx_print_match(p, true, NSX_DEFAULT_PRIORITY);
+    if (!retval) {
+        retval = nsx_packet_out_check(match + 4, nsx_get16(match + 2) - 4u,
+                                      (size_t) (match + 4 - p->msg), p->error);
+    }
     if (retval) {
         return retval;
     }
-    if (actions_len > p->n) {
-        return nsx_print_fail(p, "%zu bytes of actions where there are %zu",
-                               actions_len, p->n);
+    if (actions_len > p->n || actions_len % 8) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                              "%zu bytes of actions where there are %zu",
+                              actions_len, p->n);
     }
     retval = nsx_actions_check(p->p, actions_len, (size_t) (p->p - p->msg),
                                NSX_IN_PACKET_OUT, p->error);
@@ -200,6 +214,12 @@ nsx_print_flow_request(struct nsx_print *p)
 {
     const uint8_t *request = nsx_print_pull(p, 32);
 
+    if (!nsx_port_is_valid(nsx_get32(request + 4))) {
+        p->p = request + 4;
+        return nsx_print_fail(p, NSX_OFPBAC_BAD_OUT_PORT,
+                              "there is no port 0x%x",
+                              nsx_get32(request + 4));
+    }
     if (request[0] != 0xff) {
         nsx_puts(p->out, " table=");
         nsx_format_table(p->out, p->tables, request[0]);
@@ -227,6 +247,7 @@ nsx_print_flow_reply(struct nsx_print *p)
             retval = nsx_flow_format(&flow, p->tables, true, true, p->out,
                                      p->error);
         }
+        nsx_print_keep(p);
     } while (!retval);
     return retval == ENOENT ? 0 : retval;
 }
@@ -313,6 +334,7 @@ nsx_print_group_reply(struct nsx_print *p)
             nsx_puts(p->out, "\n ");
             retval = nsx_group_format(&group, p->tables, p->out, p->error);
         }
+        nsx_print_keep(p);
     } while (!retval);
     return retval == ENOENT ? 0 : retval;
 }

@@ -204,6 +204,29 @@ nsx_oxm_pull(const uint8_t *p, size_t n, uint8_t *value, uint8_t *mask,
     return field;
 }
 
+enum nsx_ofperr
+nsx_oxm_fault(const uint8_t *p, size_t n, enum nsx_ofperr unknown,
+              enum nsx_ofperr bad_len)
+{
+    size_t header_len = n >= 4 && nsx_get16(p) == 0xffff ? 8 : 4;
+    bool has_mask;
+
+    if (n < header_len || p[3] < header_len - 4
+        || n - header_len < p[3] - (header_len - 4)) {
+        return NSX_OFPBMC_BAD_LEN;
+    }
+
+    const uint8_t *value = p + header_len;
+    size_t width = (p[3] - (header_len - 4)) / 2;
+    for (size_t i = 0; p[2] & 1 && i < width; i++) {
+        if (value[i] & ~value[width + i]) {
+            return NSX_OFPBMC_BAD_WILDCARDS;
+        }
+    }
+    return (nsx_oxm_pull_header(p, n, &has_mask, &header_len)
+            ? bad_len : unknown);
+}
+
 static void
 put_header(struct nsx_buf *buf, uint64_t header, bool has_mask, size_t len)
 {

@@ -63,6 +63,12 @@ const struct nsx_field *nsx_oxm_pull(const uint8_t *p, size_t n,
                                      uint8_t *value, uint8_t *mask,
                                      bool *has_mask, size_t *len);
 
+/* What is wrong with an entry that nsx_oxm_pull() returns NULL for: 'unknown'
+ * if it's the field, 'bad_len' if it's the field's length. */
+enum nsx_ofperr nsx_oxm_fault(const uint8_t *p, size_t n,
+                              enum nsx_ofperr unknown,
+                              enum nsx_ofperr bad_len);
+
 /* Appends the header that Open vSwitch uses for the field in OpenFlow 1.5. */
 void nsx_oxm_put_header(struct nsx_buf *, const struct nsx_field *,
                         bool has_mask);

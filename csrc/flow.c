@@ -23,18 +23,19 @@ check_header(const uint8_t *msg, size_t len, uint8_t type, size_t min,
              struct nsx_error *error)
 {
     if (len < OFP_HEADER_LEN || nsx_get16(msg + 2) != len) {
-        return nsx_decode_error(error, len < 2 ? len : 2,
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, len < 2 ? len : 2,
                                 "message of %u bytes where there are %zu",
                                 len < 4 ? 0 : nsx_get16(msg + 2), len);
     } else if (msg[0] != OFP_VERSION) {
-        return nsx_decode_error(error, 0, "message of OpenFlow version %u, "
-                                "not %u (1.5)", msg[0], OFP_VERSION);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_VERSION, 0, "message of "
+                                "OpenFlow version %u, not %u (1.5)", msg[0],
+                                OFP_VERSION);
     } else if (msg[1] != type) {
-        return nsx_decode_error(error, 1, "message of type %u, not %u",
-                                msg[1], type);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_TYPE, 1,
+                                "message of type %u, not %u", msg[1], type);
     } else if (len < min) {
-        return nsx_decode_error(error, 2, "message of %zu bytes, its type "
-                                "has at least %zu", len, min);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 2, "message of %zu "
+                                "bytes, its type has at least %zu", len, min);
     }
     return 0;
 }
@@ -43,7 +44,8 @@ static int
 check_flags(uint16_t flags, size_t position, struct nsx_error *error)
 {
     return (flags & ~NSX_ALL_FLOW_FLAGS
-            ? nsx_decode_error(error, position, "unknown flow flags 0x%x",
+            ? nsx_decode_error(error, NSX_OFPFMFC_BAD_FLAGS, position,
+                               "unknown flow flags 0x%x",
                                flags & ~NSX_ALL_FLOW_FLAGS)
             : 0);
 }
@@ -123,17 +125,18 @@ nsx_flow_mod_decode__(const uint8_t *msg, size_t len,
         return retval;
     }
     if (msg[FM_COMMAND] > NSX_FLOW_DELETE_STRICT) {
-        return nsx_decode_error(error, FM_COMMAND, "unknown flow command %u",
-                                msg[FM_COMMAND]);
+        return nsx_decode_error(error, NSX_OFPFMFC_BAD_COMMAND, FM_COMMAND,
+                                "unknown flow command %u", msg[FM_COMMAND]);
     }
     *command = (enum nsx_flow_command) msg[FM_COMMAND];
     if (msg[FM_TABLE_ID] == ALL_TABLES && !nsx_flow_deletes(*command)) {
-        return nsx_decode_error(error, FM_TABLE_ID,
+        return nsx_decode_error(error, NSX_OFPFMFC_BAD_TABLE_ID, FM_TABLE_ID,
                                 "there is no table 255 to put a flow into");
     }
     out_port = nsx_get32(msg + FM_OUT_PORT);
     if (!nsx_port_is_valid(out_port)) {
-        return nsx_decode_error(error, FM_OUT_PORT, "there is no port 0x%x",
+        return nsx_decode_error(error, NSX_OFPBAC_BAD_OUT_PORT, FM_OUT_PORT,
+                                "there is no port 0x%x",
                                 (unsigned int) out_port);
     }
     view_flow_mod(msg, view);
@@ -156,8 +159,9 @@ nsx_flow_mod_encode(const struct nsx_flow_view *view,
     size_t len = FM_LEN + view->match_len + view->instructions_len;
 
     if (len > UINT16_MAX) {
-        return nsx_decode_error(error, 0, "a flow_mod of %zu bytes: OpenFlow "
-                                "allows %d", len, UINT16_MAX);
+        return nsx_decode_error(error, NSX_NO_OFPERR, 0,
+                                "a flow_mod of %zu bytes: OpenFlow allows %d",
+                                len, UINT16_MAX);
     }
 
     uint8_t *p = nsx_put_zeros(buf, FM_LEN);
@@ -197,7 +201,8 @@ view_stats(const uint8_t *msg, size_t position, size_t n,
         uint64_t x;
 
         if (n < 4 + payload_len) {
-            return nsx_decode_error(error, (size_t) (p - msg),
+            return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN,
+                                    (size_t) (p - msg),
                                     "statistics are cut off");
         }
         if (nsx_get16(p) == OXS_BASIC && payload_len == 8) {
@@ -236,8 +241,9 @@ view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
     int retval;
 
     if (n < FD_LEN || n > len - *offset) {
-        return nsx_decode_error(error, *offset, "flow of %zu bytes where "
-                                "there are %zu", n, len - *offset);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, *offset,
+                                "flow of %zu bytes where there are %zu", n,
+                                len - *offset);
     }
     *view = (struct nsx_flow_view) {
         .cookie = nsx_get64(p + FD_COOKIE),
@@ -261,8 +267,9 @@ view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
     size_t stats_len = end - at < 4 ? 0 : nsx_get16(msg + at + 2);
     size_t padded = NSX_ROUND_UP(stats_len, 8);
     if (stats_len < 4 || padded > end - at) {
-        return nsx_decode_error(error, at, "statistics of %zu bytes where "
-                                "there are %zu", stats_len, end - at);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, at, "statistics of "
+                                "%zu bytes where there are %zu", stats_len,
+                                end - at);
     }
     retval = view_stats(msg, at + 4, stats_len - 4, view, error);
     if (!retval) {
@@ -286,7 +293,7 @@ nsx_flow_stats_next(const void *msg_, size_t len, size_t *offset,
         if (retval) {
             return retval;
         } else if (nsx_get16(msg + OFP_HEADER_LEN) != OFPMP_FLOW_DESC) {
-            return nsx_decode_error(error, OFP_HEADER_LEN,
+            return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, OFP_HEADER_LEN,
                                     "multipart reply of type %u, not %u",
                                     nsx_get16(msg + OFP_HEADER_LEN),
                                     OFPMP_FLOW_DESC);

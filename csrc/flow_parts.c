@@ -42,7 +42,8 @@ nsx_match_text_format(const void *p, size_t len, struct nsx_buf *buf,
     int retval = nsx_match_decode(p, len, 0, &match, &match_len, error);
 
     if (!retval && match_len != len) {
-        retval = nsx_decode_error(error, match_len, "more than a match");
+        retval = nsx_decode_error(error, NSX_OFPBMC_BAD_LEN, match_len,
+                                  "more than a match");
     }
     if (!retval) {
         nsx_match_format(buf, &match);

@@ -87,8 +87,8 @@ nsx_flow_rows(const void *msg_, size_t len, uint64_t origin,
     if (len < OFP_MULTIPART_LEN || nsx_get16(msg + 2) != len
         || msg[0] != OFP_VERSION || msg[1] != OFPT_MULTIPART_REPLY
         || nsx_get16(msg + OFP_HEADER_LEN) != OFPMP_FLOW_DESC) {
-        return nsx_decode_error(error, 0, "%zu bytes that are no "
-                                "OFPMP_FLOW_DESC reply", len);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 0, "%zu bytes that "
+                                "are no OFPMP_FLOW_DESC reply", len);
     }
     for (size_t at = OFP_MULTIPART_LEN; at < len;) {
         size_t n = len - at < 2 ? 0 : nsx_get16(msg + at);
@@ -97,8 +97,8 @@ nsx_flow_rows(const void *msg_, size_t len, uint64_t origin,
         if (n < FD_LEN || n > len - at
             || !read_flow(msg + at, n, origin + at, &row)) {
             rows->size = size;
-            return nsx_decode_error(error, at, "flow of %zu bytes that can't "
-                                    "be", n);
+            return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, at,
+                                    "flow of %zu bytes that can't be", n);
         }
         nsx_put(rows, &row, sizeof row);
         at += n;
@@ -133,7 +133,8 @@ nsx_flow_row_format(const void *data_, size_t len,
     if (row->match > len || row->match_len > len - row->match
         || row->instructions > len
         || row->instructions_len > len - row->instructions) {
-        return nsx_decode_error(error, len, "flow beyond its %zu bytes", len);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, len,
+                                "flow beyond its %zu bytes", len);
     }
     view.match = data + row->match;
     view.instructions = data + row->instructions;

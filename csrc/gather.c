@@ -11,14 +11,14 @@ add_sizes(const struct nsx_batch *batch, size_t index, size_t n_owners,
 
     for (size_t i = 0; i < batch->n; i++) {
         if (batch->owners[i] >= n_owners) {
-            nsx_decode_error(error, i, "batch %zu: piece %zu is owner %llu's, "
-                             "of %zu owners", index, i,
+            nsx_decode_error(error, NSX_NO_OFPERR, i, "batch %zu: piece %zu "
+                             "is owner %llu's, of %zu owners", index, i,
                              (unsigned long long) batch->owners[i], n_owners);
             return ERANGE;
         }
         if (batch->ends[i] < start) {
-            nsx_decode_error(error, i, "batch %zu: piece %zu ends before it "
-                             "starts", index, i);
+            nsx_decode_error(error, NSX_NO_OFPERR, i, "batch %zu: piece %zu "
+                             "ends before it starts", index, i);
             return EINVAL;
         }
         sizes[batch->owners[i]] += batch->ends[i] - start;

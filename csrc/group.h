@@ -69,6 +69,7 @@ void nsx_bucket_properties(const uint8_t *bucket, uint8_t type,
  * 16 bytes with zeros; its parameter, 64 bits; OXMs of the fields to hash,
  * with their masks for values. */
 #define NSX_NTR_VENDOR 0x0000154du
+#define NSX_NTR_COMPAT_VENDOR 0x00001540u       /* As some have sent it. */
 #define NSX_SELECTION_LEN 40
 #define NSX_SELECTION_METHOD 16         /* Offset of the name... */
 #define NSX_SELECTION_METHOD_LEN 16     /* ...and its length. */

@@ -107,8 +107,8 @@ nsx_group_format(const struct nsx_group_view *view, nsx_tables tables,
                  struct nsx_buf *buf, struct nsx_error *error)
 {
     if (view->type >= NSX_N_GROUP_TYPES) {
-        return nsx_decode_error(error, 0, "unknown type %u of a group",
-                                view->type);
+        return nsx_decode_error(error, NSX_OFPGMFC_BAD_TYPE, 0,
+                                "unknown type %u of a group", view->type);
     }
 
     /* The view may come from anywhere. */

@@ -8,7 +8,8 @@ enum {
     WRITE_ACTIONS = 3,                  /* Actions from 8. */
     APPLY_ACTIONS = 4,                  /* Actions from 8. */
     CLEAR_ACTIONS = 5,
-    N_INSTRUCTIONS
+    N_INSTRUCTIONS,
+    EXPERIMENTER = 0xffff,
 };
 
 /* Parsing.  (apply_actions, which has no word, is the action lists' affair.)
@@ -141,18 +142,15 @@ check_instruction(const struct nsx_action_check *check, const uint8_t *p,
     uint16_t type = nsx_get16(p);
 
     if (!type || type >= N_INSTRUCTIONS) {
-        return nsx_decode_error(check->error, position,
-                                "unknown instruction %u", type);
+        return nsx_decode_error(check->error, (type == EXPERIMENTER
+                                               ? NSX_OFPBIC_BAD_EXPERIMENTER
+                                               : NSX_OFPBIC_UNKNOWN_INST),
+                                position, "unknown instruction %u", type);
     } else if (n < lengths[type].min || n > lengths[type].max) {
-        return nsx_decode_error(check->error, position + 2,
+        return nsx_decode_error(check->error, NSX_OFPBIC_BAD_LEN, position + 2,
                                 "bad length of an instruction");
     }
 
-    size_t pad = type == GOTO_TABLE ? 5 : 4;
-    int error = nsx_check_zeros(check, p + pad, 8 - pad, position + pad);
-    if (error) {
-        return error;
-    }
     switch (type) {
     case WRITE_ACTIONS:
         return nsx_actions_check_nested(check, NSX_IN_WRITE_ACTIONS, p + 8,
@@ -175,7 +173,7 @@ nsx_instructions_check(const uint8_t *p, size_t n, size_t position,
         size_t len = n >= 8 ? nsx_get16(p + 2) : 0;
 
         if (len < 8 || len % 8 || len > n) {
-            return nsx_decode_error(error, position,
+            return nsx_decode_error(error, NSX_OFPBIC_BAD_LEN, position,
                                     "bad length of an instruction");
         }
 
@@ -183,7 +181,7 @@ nsx_instructions_check(const uint8_t *p, size_t n, size_t position,
         if (retval) {
             return retval;
         } else if (seen & 1u << nsx_get16(p)) {
-            return nsx_decode_error(error, position,
+            return nsx_decode_error(error, NSX_OFPBIC_DUP_INST, position,
                                     "duplicate instruction %u",
                                     nsx_get16(p));
         }

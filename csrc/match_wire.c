@@ -321,11 +321,12 @@ nsx_match_encode(const struct nsx_parser *parser,
 
 /* Decoding. */
 
-/* Returns what is wrong with the 'value' of a field, or NULL.  As
- * mf_is_value_valid() and what is before it in nx_pull_match_entry(). */
+/* Returns what is wrong with the 'value' of a field, or NULL, and then sets
+ * '*ofperr'.  As mf_is_value_valid() and what is before it in
+ * nx_pull_match_entry(). */
 static const char *
 check_value(const struct nsx_field *field, const uint8_t *value,
-            const uint8_t *mask)
+            const uint8_t *mask, enum nsx_ofperr *ofperr)
 {
     enum nsx_field_id id = field->id;
     size_t n = field->n_bytes;
@@ -333,13 +334,17 @@ check_value(const struct nsx_field *field, const uint8_t *value,
 
     for (size_t i = 0; i < n; i++) {
         if (value[i] & ~mask[i]) {
+            *ofperr = NSX_OFPBMC_BAD_WILDCARDS;
             return "its value has bits that its mask hasn't";
         }
     }
     if (!field->maskable && !nsx_is_all(mask, n, 0xff)
         && !nsx_is_all(mask, n, 0)) {
+        *ofperr = NSX_OFPBMC_BAD_MASK;
         return "it can't be masked";
-    } else if (field->format == NSX_FMT_PORT && n == 4
+    }
+    *ofperr = NSX_OFPBMC_BAD_VALUE;
+    if (field->format == NSX_FMT_PORT && n == 4
         && !nsx_port_is_valid(nsx_get32(value))) {
         return "there is no such port";
     } else if (id == NSX_F_NSH_MDTYPE && *value != 1 && *value != 2) {
@@ -362,7 +367,8 @@ check_value(const struct nsx_field *field, const uint8_t *value,
  * Sets '*needs' to what the match lacks for it. */
 static const char *
 pull_field(const uint8_t *p, size_t left, struct nsx_match *match,
-           const struct nsx_field **field, size_t *len, const char **needs)
+           const struct nsx_field **field, size_t *len, const char **needs,
+           enum nsx_ofperr *ofperr)
 {
     uint8_t value[NSX_FIELD_MAX], mask[NSX_FIELD_MAX];
     uint8_t old[NSX_FIELD_MAX], old_mask[NSX_FIELD_MAX];
@@ -370,16 +376,20 @@ pull_field(const uint8_t *p, size_t left, struct nsx_match *match,
 
     *field = nsx_oxm_pull(p, left, value, mask, &has_mask, len);
     if (!*field) {
+        *ofperr = nsx_oxm_fault(p, left, NSX_OFPBMC_BAD_FIELD,
+                                NSX_OFPBMC_BAD_LEN);
         return "unknown field, or of a wrong length";
     }
 
-    const char *problem = check_value(*field, value, mask);
+    const char *problem = check_value(*field, value, mask, ofperr);
     if (problem) {
         return problem;
     } else if (!nsx_match_allows(match, *field)) {
+        *ofperr = NSX_OFPBMC_BAD_PREREQ;
         *needs = nsx_prereq_text(*field);
         return "it needs ";
     }
+    *ofperr = NSX_OFPBMC_DUP_FIELD;
     if (nsx_is_tun_metadata((*field)->id)) {
         if (nsx_match_has(match, (*field)->id)) {
             return "it is there twice";
@@ -391,6 +401,7 @@ pull_field(const uint8_t *p, size_t left, struct nsx_match *match,
         }
     }
 
+    *ofperr = NSX_OFPBMC_BAD_MASK;
     problem = nsx_match_set(match, *field, value, mask);
     if (!problem && (*field)->prereq != NSX_PRE_NONE) {
         nsx_match_imply_ethernet(match);
@@ -419,16 +430,19 @@ nsx_match_decode(const uint8_t *p, size_t n, size_t position,
 {
     nsx_match_init(match);
     if (n < 4) {
-        return nsx_decode_error(error, position, "match is cut off");
+        return nsx_decode_error(error, NSX_OFPBMC_BAD_LEN, position,
+                                "match is cut off");
     }
 
     size_t match_len = nsx_get16(p + 2);
     size_t padded = NSX_ROUND_UP(match_len, 8);
     if (nsx_get16(p) != OFPMT_OXM) {
-        return nsx_decode_error(error, position, "match is of type %u",
-                                nsx_get16(p));
+        return nsx_decode_error(error, (nsx_get16(p)
+                                        ? NSX_OFPBMC_BAD_TYPE
+                                        : NSX_OFPBMC_BAD_LEN), position,
+                                "match is of type %u", nsx_get16(p));
     } else if (match_len < 4 || padded > n) {
-        return nsx_decode_error(error, position + 2,
+        return nsx_decode_error(error, NSX_OFPBMC_BAD_LEN, position + 2,
                                 "match of %zu bytes where there are %zu",
                                 match_len, n);
     }
@@ -436,11 +450,13 @@ nsx_match_decode(const uint8_t *p, size_t n, size_t position,
     const struct nsx_field *field;
     size_t field_len;
     for (size_t i = 4; i < match_len; i += field_len) {
+        enum nsx_ofperr ofperr;
         const char *needs = "";
         const char *problem = pull_field(p + i, match_len - i, match, &field,
-                                         &field_len, &needs);
+                                         &field_len, &needs, &ofperr);
         if (problem) {
-            return nsx_decode_error(error, position + i, "match: %s%s%s%s",
+            return nsx_decode_error(error, ofperr, position + i,
+                                    "match: %s%s%s%s",
                                     field ? field->name : "",
                                     field ? ": " : "", problem, needs);
         }

@@ -14,7 +14,7 @@ nsx_header_decode(const void *p_, size_t len, struct nsx_header *header,
     const uint8_t *p = p_;
 
     if (len < NSX_OFP_HEADER_LEN) {
-        return nsx_decode_error(error, len,
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, len,
                                 "message of %zu bytes: its header has %d",
                                 len, NSX_OFP_HEADER_LEN);
     }
@@ -23,7 +23,7 @@ nsx_header_decode(const void *p_, size_t len, struct nsx_header *header,
     header->length = nsx_get16(p + 2);
     header->xid = nsx_get32(p + 4);
     if (header->length < NSX_OFP_HEADER_LEN) {
-        return nsx_decode_error(error, 2,
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 2,
                                 "message says that its length is %u: "
                                 "a header alone has %d",
                                 header->length, NSX_OFP_HEADER_LEN);

@@ -13,6 +13,10 @@
 #define MULTIPART_MORE 1
 #define MULTIPART_EXPERIMENTER 0xffff
 
+#define MULTIPART_LEN 8
+#define EXPERIMENTER_LEN 8
+#define ONF 0x4f4e4600
+
 typedef int printer(struct nsx_print *);
 
 struct shape {
@@ -23,7 +27,27 @@ struct shape {
 };
 
 static int print_message(struct nsx_print *, const uint8_t *, size_t);
-static void print_multipart_flags(struct nsx_print *);
+
+/* Removes white space from the end, but for what is before 'start'. */
+static void
+chomp(struct nsx_buf *out, size_t start)
+{
+    while (out->size > start && strchr(" \n", out->data[out->size - 1])) {
+        out->size--;
+    }
+}
+
+/* Ends the line, without a space at its end. */
+static void
+end_line(struct nsx_buf *out)
+{
+    if (out->size && out->data[out->size - 1] == ' ') {
+        out->size--;
+    }
+    if (out->size && out->data[out->size - 1] != '\n') {
+        nsx_puts(out, "\n");
+    }
+}
 
 int
 nsx_message_format(const void *msg, size_t len, nsx_tables tables,
@@ -39,12 +63,25 @@ nsx_message_format(const void *msg, size_t len, nsx_tables tables,
 
     if (retval) {
         out->size = size;
-        return retval;
     }
-    while (out->size > size && strchr(" \n", out->data[out->size - 1])) {
-        out->size--;
-    }
-    return 0;
+    chomp(out, size);
+    return retval;
+}
+
+void
+nsx_message_print(const void *msg, size_t len, nsx_tables tables,
+                  struct nsx_buf *out)
+{
+    struct nsx_error error;
+    struct nsx_print p = {
+        .tables = tables,
+        .out = out,
+        .error = &error,
+    };
+    size_t size = out->size;
+
+    print_message(&p, msg, len);
+    chomp(out, size);
 }
 
 int
@@ -83,8 +120,15 @@ nsx_print_pull(struct nsx_print *p, size_t n)
     return data;
 }
 
+void
+nsx_print_keep(struct nsx_print *p)
+{
+    p->kept = p->out->size;
+}
+
 int
-nsx_print_fail(struct nsx_print *p, const char *format, ...)
+nsx_print_fail(struct nsx_print *p, enum nsx_ofperr ofperr,
+               const char *format, ...)
 {
     char why[NSX_ERROR_MAX / 2];
     va_list args;
@@ -92,22 +136,23 @@ nsx_print_fail(struct nsx_print *p, const char *format, ...)
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    return nsx_decode_error(p->error, (size_t) (p->p - p->msg), "%s", why);
+    return nsx_decode_error(p->error, ofperr, (size_t) (p->p - p->msg), "%s",
+                            why);
 }
 
 /* Copies the fields of the 'n' bytes at 'p' that nsxdp knows, as a match, to
- * 'match'. */
-static void
+ * 'match'.  Returns false if the last is cut off. */
+static bool
 known_fields(const uint8_t *p, size_t n, struct nsx_buf *match)
 {
     nsx_put32(match, 1 << 16);
-    while (n >= 4) {
+    while (n) {
         bool has_mask;
         size_t header_len;
-        size_t len = 4 + (size_t) p[3];
+        size_t len = 4 + (size_t) (n < 4 ? 0 : p[3]);
 
         if (len > n) {
-            break;
+            return false;
         }
         if (nsx_oxm_pull_header(p, n, &has_mask, &header_len)) {
             nsx_put(match, p, len);
@@ -117,6 +162,7 @@ known_fields(const uint8_t *p, size_t n, struct nsx_buf *match)
     }
     nsx_set16(match->data + 2, (uint16_t) match->size);
     nsx_pad(match, 0, 8);
+    return true;
 }
 
 int
@@ -131,11 +177,18 @@ nsx_print_match(struct nsx_print *p, bool loose, uint16_t priority)
         size_t bare = p->n >= 4 ? nsx_get16(p->p + 2) : 0;
 
         len = NSX_ROUND_UP(bare, 8);
-        if (bare < 4 || len > p->n) {
-            return nsx_print_fail(p, "match of %zu bytes where there are "
-                                   "%zu", bare, p->n);
+        if (p->n >= 4 && nsx_get16(p->p) != 1) {
+            return nsx_print_fail(p, NSX_OFPBMC_BAD_TYPE, "match of type %u",
+                                  nsx_get16(p->p));
+        } else if (bare < 4 || len > p->n) {
+            return nsx_print_fail(p, NSX_OFPBMC_BAD_LEN,
+                                  "match of %zu bytes where there are %zu",
+                                  bare, p->n);
         }
-        known_fields(p->p + 4, bare - 4, &known);
+        if (!known_fields(p->p + 4, bare - 4, &known)) {
+            nsx_buf_uninit(&known);
+            return nsx_print_fail(p, NSX_OFPBMC_BAD_LEN, "match is cut off");
+        }
         retval = nsx_match_decode(known.data, known.size,
                                   (size_t) (p->p - p->msg), &match,
                                   &(size_t) { 0 }, p->error);
@@ -192,12 +245,7 @@ nsx_print_inner(struct nsx_print *outer, const uint8_t *msg, size_t len)
         return;
     }
 
-    size_t size = p.out->size;
-    if (print_message(&p, msg, len)) {
-        p.out->size = size;
-        nsx_printf(p.out, "(%zu bytes that can't be decoded: %s)", len,
-                   error.message);
-    }
+    print_message(&p, msg, len);
 }
 
 /* The frame. */
@@ -274,7 +322,7 @@ static void
 print_header(struct nsx_print *p, const char *name)
 {
     static const char *const versions[] = {
-        [2] = " (OF1.1)", [3] = " (OF1.2)", [4] = " (OF1.3)",
+        [1] = "", [2] = " (OF1.1)", [3] = " (OF1.2)", [4] = " (OF1.3)",
         [5] = " (OF1.4)", [6] = " (OF1.5)",
     };
     uint8_t version = p->header->version;
@@ -282,117 +330,12 @@ print_header(struct nsx_print *p, const char *name)
     nsx_puts(p->out, name);
     if (version < NSX_ARRAY_SIZE(versions) && versions[version]) {
         nsx_puts(p->out, versions[version]);
-    } else if (version != 1) {
+    } else {
         nsx_printf(p->out, " (OF 0x%02x)", version);
     }
     nsx_puts(p->out, " (xid=");
     nsx_put_hex(p->out, p->header->xid, 1);
     nsx_puts(p->out, "):");
-}
-
-/* Prints the name and the header, and then what 'shape' prints, if the body
- * can be that. */
-static int
-print_shape(struct nsx_print *p, const struct shape *shape)
-{
-    uint8_t version = p->header->version;
-
-    print_header(p, shape->name);
-
-    /* Hello, error and echo, the first four, are the same in all versions. */
-    if (version != NSX_OFP_VERSION && p->header->type > 3) {
-        nsx_printf(p->out, " %zu bytes of another version", p->n);
-        return 0;
-    }
-    if (p->n < shape->body
-        || (shape->unit
-            ? (p->n - shape->body) % shape->unit : p->n != shape->body)) {
-        return nsx_print_fail(p, "%s: wrong length", shape->name);
-    }
-    if (p->header->type == NSX_OFPT_MULTIPART_REQUEST
-        || p->header->type == NSX_OFPT_MULTIPART_REPLY) {
-        print_multipart_flags(p);
-    }
-    return shape->print(p);
-}
-
-static int
-print_message(struct nsx_print *p, const uint8_t *msg, size_t len)
-{
-    struct nsx_header header;
-    const struct shape *shape;
-    struct shape unknown = { NULL, 0, 1, nsx_print_nothing };
-    char name[32];
-    int retval;
-
-    p->msg = p->p = msg;
-    retval = nsx_header_decode(msg, len, &header, p->error);
-    if (retval) {
-        return retval;
-    }
-    p->header = &header;
-    shape = message_shape(header.type);
-    if (!shape) {
-        snprintf(name, sizeof name, "OFPT_%u", header.type);
-        unknown.name = name;
-        shape = &unknown;
-    }
-
-    nsx_print_pull(p, NSX_OFP_HEADER_LEN);
-    p->n = header.length - NSX_OFP_HEADER_LEN;
-    if (header.length > len) {
-        /* An error may have no more than the first 64 bytes. */
-        if (!p->depth) {
-            p->p = msg + len;
-            return nsx_print_fail(p, "%s of %u bytes is cut off after %zu",
-                                   shape->name, header.length, len);
-        }
-        print_header(p, shape->name);
-        nsx_printf(p->out, "\n(***truncated to %zu bytes from %u***)\n", len,
-                   header.length);
-        nsx_print_hex_dump(p->out, msg, len);
-        return 0;
-    }
-    if (header.length < len && !p->depth) {
-        p->p = msg + header.length;
-        return nsx_print_fail(p, "%s of %u bytes is followed by %zu more",
-                               shape->name, header.length,
-                               len - header.length);
-    }
-    if (shape == &unknown) {
-        nsx_printf(p->out, "%s (xid=0x%x): %zu bytes", name, header.xid,
-                   p->n);
-        return 0;
-    }
-
-    /* Those two are named for what is in them. */
-    if (header.type == NSX_OFPT_EXPERIMENTER
-        || header.type == NSX_OFPT_MULTIPART_REQUEST
-        || header.type == NSX_OFPT_MULTIPART_REPLY) {
-        if (p->n < shape->body) {
-            return nsx_print_fail(p, "%s: wrong length", shape->name);
-        }
-        return shape->print(p);
-    }
-    return print_shape(p, shape);
-}
-
-int
-nsx_print_experimenter(struct nsx_print *p)
-{
-    uint32_t experimenter = nsx_get32(p->p);
-    uint32_t type = nsx_get32(p->p + 4);
-    const struct shape *shape;
-
-    shape = experimenter == NSX_NICIRA ? nicira_shape(type) : NULL;
-    if (!shape) {
-        nsx_printf(p->out, "OFPT_EXPERIMENTER (xid=0x%x): experimenter 0x%x "
-                   "type %u, %zu bytes", p->header->xid, experimenter, type,
-                   p->n - 8);
-        return 0;
-    }
-    nsx_print_pull(p, 8);
-    return print_shape(p, shape);
 }
 
 static void
@@ -412,27 +355,221 @@ print_multipart_flags(struct nsx_print *p)
     }
 }
 
-int
-nsx_print_multipart(struct nsx_print *p)
+/* Removes an experimenter's number and message type from the front, and finds
+ * whether those are Open vSwitch's. */
+static int
+pull_experimenter(struct nsx_print *p, uint32_t *type)
 {
-    uint16_t type = nsx_get16(p->p);
-    const struct shape *shape = multipart_shape(p->header->type, type);
+    uint32_t experimenter;
 
-    nsx_print_pull(p, 8);
-    if (type == MULTIPART_EXPERIMENTER && p->n >= 8
-        && nsx_get32(p->p) == NSX_NICIRA) {
-        shape = nicira_multipart_shape(p->header->type, nsx_get32(p->p + 4));
-        if (shape) {
-            nsx_print_pull(p, 8);
+    if (p->n < EXPERIMENTER_LEN) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                              "message of an experimenter is cut off");
+    }
+    experimenter = nsx_get32(p->p);
+    *type = nsx_get32(p->p + 4);
+    if (experimenter != NSX_NICIRA && experimenter != ONF) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_VENDOR,
+                              "unknown experimenter 0x%x", experimenter);
+    } else if (experimenter == ONF) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_SUBTYPE,
+                              "unknown type %u of experimenter 0x%x", *type,
+                              experimenter);
+    }
+    nsx_print_pull(p, EXPERIMENTER_LEN);
+    return 0;
+}
+
+/* Finds what a message is of which the header has been removed, and removes
+ * what else of the front says so. */
+static int
+pull_shape(struct nsx_print *p, const struct shape **shape)
+{
+    uint8_t type = p->header->type;
+    uint8_t version = p->header->version;
+    uint16_t multipart = 0;
+    uint32_t subtype = 0;
+    int retval;
+
+    *shape = message_shape(type);
+
+    /* Hello, error and echo, the first four, are the same in all versions. */
+    if (version != NSX_OFP_VERSION && type > NSX_OFPT_ECHO_REPLY) {
+        bool known = version && version < NSX_OFP_VERSION;
+
+        p->p = p->msg;
+        return nsx_print_fail(p, (known ? NSX_OFPBRC_BAD_VERSION
+                                  : NSX_OFPBRC_BAD_TYPE),
+                              "message of OpenFlow version %u, not %u (1.5)",
+                              version, NSX_OFP_VERSION);
+    } else if (type == NSX_OFPT_MULTIPART_REQUEST
+               || type == NSX_OFPT_MULTIPART_REPLY) {
+        if (p->n < MULTIPART_LEN) {
+            return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                  "%s is cut off", (*shape)->name);
+        }
+        multipart = nsx_get16(nsx_print_pull(p, MULTIPART_LEN));
+        *shape = multipart_shape(type, multipart);
+    }
+
+    if (type == NSX_OFPT_EXPERIMENTER || multipart == MULTIPART_EXPERIMENTER) {
+        retval = pull_experimenter(p, &subtype);
+        if (retval) {
+            return retval;
+        }
+        *shape = (multipart ? nicira_multipart_shape(type, subtype)
+                  : nicira_shape(subtype));
+        if (!*shape) {
+            return nsx_print_fail(p, NSX_OFPBRC_BAD_SUBTYPE,
+                                  "unknown message %u of Open vSwitch's",
+                                  subtype);
         }
     }
-    if (!shape) {
-        nsx_printf(p->out, "%s (xid=0x%x): type %u, %zu bytes",
-                   message_shape(p->header->type)->name, p->header->xid, type,
-                   p->n);
-        return 0;
+    if (!*shape) {
+        return (type == NSX_OFPT_MULTIPART_REQUEST
+                || type == NSX_OFPT_MULTIPART_REPLY
+                ? nsx_print_fail(p, NSX_OFPBRC_BAD_STAT,
+                                 "unknown multipart %u", multipart)
+                : nsx_print_fail(p, NSX_OFPBRC_BAD_TYPE,
+                                 "unknown message type %u", type));
     }
-    return print_shape(p, shape);
+    return 0;
+}
+
+/* True if the body has a length that 'shape' may have. */
+static bool
+is_whole(const struct nsx_print *p, const struct shape *shape)
+{
+    return (p->n >= shape->body
+            && !(shape->unit ? (p->n - shape->body) % shape->unit
+                 : p->n - shape->body));
+}
+
+/* Prints the message that 'p' has all of. */
+static int
+print_whole(struct nsx_print *p)
+{
+    const struct shape *shape;
+    int retval = pull_shape(p, &shape);
+
+    if (!retval && !is_whole(p, shape)) {
+        retval = nsx_print_fail(p, NSX_OFPBRC_BAD_LEN, "%s: wrong length",
+                                shape->name);
+    }
+    if (!retval) {
+        print_header(p, shape->name);
+        size_t header = p->out->size;
+        if (p->header->type == NSX_OFPT_MULTIPART_REQUEST
+            || p->header->type == NSX_OFPT_MULTIPART_REPLY) {
+            print_multipart_flags(p);
+        }
+        nsx_print_keep(p);
+        retval = shape->print(p);
+        if (retval) {
+            p->out->size = p->kept;
+            if (p->kept == header) {
+                nsx_puts(p->out, " ");
+            } else {
+                end_line(p->out);
+            }
+        }
+    }
+    return retval;
+}
+
+bool
+nsx_print_is_bundlable(struct nsx_print *outer, const uint8_t *msg, size_t len)
+{
+    struct nsx_print p = *outer;
+    struct nsx_header header;
+    struct nsx_error ignored;
+    const struct shape *shape;
+
+    p.error = &ignored;
+    p.header = &header;
+    p.msg = p.p = msg;
+    if (nsx_header_decode(msg, len, &header, &ignored)) {
+        return false;
+    }
+    nsx_print_pull(&p, NSX_OFP_HEADER_LEN);
+    p.n = len - NSX_OFP_HEADER_LEN;
+    return (!pull_shape(&p, &shape) && is_whole(&p, shape)
+            && (header.type == NSX_OFPT_FLOW_MOD
+                || header.type == NSX_OFPT_GROUP_MOD
+                || header.type == NSX_OFPT_PORT_MOD
+                || header.type == NSX_OFPT_PACKET_OUT));
+}
+
+/* Prints the start of a message, which is all there is. */
+static void
+print_start(struct nsx_print *p, size_t len)
+{
+    struct nsx_error ignored;
+    struct nsx_print start = *p;
+    const struct shape *shape;
+
+    start.error = &ignored;
+    if (!pull_shape(&start, &shape)) {
+        print_header(p, shape->name);
+        nsx_puts(p->out, "\n");
+    }
+    nsx_printf(p->out, "(***truncated to %zu bytes from %u***)\n", len,
+               p->header->length);
+}
+
+/* Prints the 'len' bytes at 'msg', whatever they are.  If they aren't one
+ * whole message, that is printed, and then is the error. */
+static int
+print_message(struct nsx_print *p, const uint8_t *msg, size_t len)
+{
+    struct nsx_header header = { 0 };
+    int retval;
+
+    p->msg = p->p = msg;
+    p->n = 0;
+    p->header = &header;
+    if (len < NSX_OFP_HEADER_LEN) {
+        nsx_header_decode(msg, len, &header, p->error);
+        if (!len) {
+            nsx_puts(p->out, "OpenFlow message is empty\n");
+        } else {
+            nsx_printf(p->out,
+                       "OpenFlow packet too short (only %zu bytes):\n", len);
+        }
+        nsx_print_hex_dump(p->out, msg, len);
+        return EPROTO;
+    }
+
+    retval = nsx_header_decode(msg, len, &header, p->error);
+    nsx_print_pull(p, NSX_OFP_HEADER_LEN);
+    if (header.length > len) {
+        p->n = len - NSX_OFP_HEADER_LEN;
+        print_start(p, len);
+        p->p = msg + len;
+        retval = nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                "message of %u bytes is cut off after %zu",
+                                header.length, len);
+    } else if (header.length < len) {
+        nsx_printf(p->out, "(***only uses %u bytes out of %zu***)\n",
+                   header.length, len);
+        if (!retval) {
+            p->p = msg + header.length;
+            retval = nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                    "message of %u bytes is followed by %zu "
+                                    "more", header.length,
+                                    len - header.length);
+        }
+    } else {
+        p->n = len - NSX_OFP_HEADER_LEN;
+        retval = print_whole(p);
+        if (!retval) {
+            end_line(p->out);
+            return 0;
+        }
+        nsx_printf(p->out, "***decode error: %s***\n", p->error->name);
+    }
+    nsx_print_hex_dump(p->out, msg, len);
+    return retval;
 }
 
 int

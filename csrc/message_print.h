@@ -14,15 +14,19 @@ struct nsx_print {
     unsigned int depth;         /* Messages that this one is in. */
     bool quiet;                 /* One of these is an error. */
     struct nsx_buf *out;
+    size_t kept;                /* Of the output, should the rest fail. */
     struct nsx_error *error;
 };
 
 /* Removes the 'n' bytes at the front, which the caller knows are there. */
 const uint8_t *nsx_print_pull(struct nsx_print *, size_t n);
 
+/* Keeps what has been printed so far, whatever becomes of the rest. */
+void nsx_print_keep(struct nsx_print *);
+
 /* Blames what is at the front; returns EPROTO. */
-int nsx_print_fail(struct nsx_print *, const char *format, ...)
-    NSX_PRINTF(2, 3);
+int nsx_print_fail(struct nsx_print *, enum nsx_ofperr, const char *format,
+                   ...) NSX_PRINTF(3, 4);
 
 /* Removes a match from the front, prints it, and where it has 'priority' that
  * isn't the default, puts this before it.  'loose': fields that we don't know
@@ -31,6 +35,10 @@ int nsx_print_match(struct nsx_print *, bool loose, uint16_t priority);
 
 /* Prints a message that is in another. */
 void nsx_print_inner(struct nsx_print *, const uint8_t *, size_t);
+
+/* True if the 'len' bytes at 'msg' may be a message in a bundle. */
+bool nsx_print_is_bundlable(struct nsx_print *, const uint8_t *msg,
+                            size_t len);
 
 /* Prints the names of the 'bits', which 'names' has from bit 0 on, and what
  * has no name as a number. */
@@ -52,19 +60,31 @@ int nsx_print_fields(struct nsx_print *p, const uint8_t *, size_t n,
 int nsx_print_entry(struct nsx_print *, size_t length_at, size_t min,
                     struct nsx_print *entry);
 
-/* Properties: type, length, value; padded to 8 bytes. */
+/* Properties: type, length, value; padded to 8 bytes.  Those of type
+ * NSX_EXPERIMENTER_PROPERTY have two numbers at the front of their value: an
+ * experimenter's, and one of its types. */
+enum { NSX_EXPERIMENTER_PROPERTY = 0xffff };
+
 struct nsx_property {
     uint16_t type;
     const uint8_t *value;
     size_t n;
 };
 
-/* Removes a property from the front of the '*n' bytes at '*p'.  Returns false
- * where there is none that ends within them. */
-bool nsx_property_pull(const uint8_t **p, size_t *n, struct nsx_property *);
+/* Removes a property from the front. */
+int nsx_print_property(struct nsx_print *, struct nsx_property *);
 
-/* Blames the property at 'at'; returns EPROTO. */
-int nsx_property_fail(struct nsx_print *, const uint8_t *at);
+/* Fails where the value of the property isn't of 'n' bytes, or, if 'or_more',
+ * is of less. */
+int nsx_property_check(struct nsx_print *, const struct nsx_property *,
+                       size_t n, bool or_more);
+
+/* Blames the property. */
+int nsx_property_fail(struct nsx_print *, const struct nsx_property *,
+                      enum nsx_ofperr, const char *why);
+
+/* Blames a property for its type. */
+int nsx_property_unknown(struct nsx_print *, const struct nsx_property *);
 
 /* Statistics (struct ofp_oxs_stat); all ones where the switch gave none. */
 struct nsx_oxs {
@@ -83,6 +103,10 @@ void nsx_print_mac(struct nsx_buf *, const uint8_t *);
 void nsx_print_text(struct nsx_buf *, const uint8_t *, size_t);
 void nsx_print_hex_dump(struct nsx_buf *, const uint8_t *, size_t);
 
+/* Bytes as one number: "0x0", "0x1f"; and as bytes: "00.1f". */
+void nsx_print_hex(struct nsx_buf *, const uint8_t *, size_t);
+void nsx_print_dotted(struct nsx_buf *, const uint8_t *, size_t);
+
 /* The names of a bitmap of OFPAT_*, "<none>" for none; and those of its bits
  * that have one. */
 void nsx_print_action_names(struct nsx_buf *, uint32_t bits);
@@ -98,6 +122,14 @@ void nsx_print_packet_source(struct nsx_print *, uint8_t table,
                              uint64_t cookie, size_t total_len);
 void nsx_print_packet_data(struct nsx_print *, uint32_t buffer_id,
                            size_t total_len, uint8_t reason);
+void nsx_print_packet_sizes(struct nsx_buf *, uint32_t buffer_id,
+                            size_t total_len, size_t data_len,
+                            uint8_t reason);
+
+/* Checks the 'n' bytes of fields, all of which are there, of a packet-out,
+ * 'position' bytes into it: they may only say what a packet can't. */
+int nsx_packet_out_check(const uint8_t *fields, size_t n, size_t position,
+                         struct nsx_error *);
 
 /* Prints what an Ethernet frame is, as a flow, and its checksum. */
 void nsx_print_packet(struct nsx_buf *, const uint8_t *, size_t);

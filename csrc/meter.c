@@ -287,22 +287,26 @@ check_meter_mod(const uint8_t *msg, size_t len, struct nsx_error *error)
 
     if (len < METER_MOD_LEN || msg[0] != 6 || msg[1] != OFPT_METER_MOD
         || nsx_get16(msg + 2) != len) {
-        return nsx_decode_error(error, 0, "not an OpenFlow 1.5 meter_mod of "
-                                "%zu bytes", len);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 0, "not an "
+                                "OpenFlow 1.5 meter_mod of %zu bytes", len);
     } else if (nsx_get16(msg + 8) > NSX_METER_DELETE) {
-        return nsx_decode_error(error, 8, "unknown command %u of a meter_mod",
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 8,
+                                "unknown command %u of a meter_mod",
                                 nsx_get16(msg + 8));
     } else if (nsx_get16(msg + 8) == NSX_METER_DELETE) {
         return 0;
     } else if ((nsx_get16(msg + 10) & both) == both) {
-        return nsx_decode_error(error, 10, "a meter of both kbps and pktps");
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 10,
+                                "a meter of both kbps and pktps");
     }
     for (size_t i = METER_MOD_LEN; i < len; i += BAND_LEN) {
         if (len - i < BAND_LEN || nsx_get16(msg + i + 2) != BAND_LEN) {
-            return nsx_decode_error(error, i, "bad length of a band");
+            return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, i,
+                                    "bad length of a band");
         } else if (nsx_get16(msg + i) != BAND_DROP
                    && nsx_get16(msg + i) != BAND_DSCP_REMARK) {
-            return nsx_decode_error(error, i, "unknown type %u of a band",
+            return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, i,
+                                    "unknown type %u of a band",
                                     nsx_get16(msg + i));
         }
     }

@@ -41,9 +41,11 @@ print_meter(struct nsx_print *p, uint32_t meter, uint16_t flags)
         uint16_t type = p->n < BAND_LEN ? 0 : nsx_get16(band);
 
         if (p->n < BAND_LEN || nsx_get16(band + 2) != BAND_LEN) {
-            return nsx_print_fail(p, "meter band of a wrong length");
+            return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                  "meter band of a wrong length");
         } else if (type != BAND_DROP && type != BAND_DSCP_REMARK) {
-            return nsx_print_fail(p, "meter band of unknown type %u", type);
+            return nsx_print_fail(p, NSX_OFPMMFC_BAD_BAND,
+                                  "meter band of unknown type %u", type);
         }
         nsx_printf(p->out, "\ntype=%s rate=%u",
                    type == BAND_DROP ? "drop" : "dscp_remark",
@@ -71,14 +73,16 @@ nsx_print_meter_mod(struct nsx_print *p)
 
     if (command >= NSX_ARRAY_SIZE(commands)) {
         p->p = mod;
-        return nsx_print_fail(p, "unknown meter command %u", command);
+        return nsx_print_fail(p, NSX_OFPMMFC_BAD_COMMAND,
+                              "unknown meter command %u", command);
     }
     if (command == DELETE) {
         flags = 0;
         p->n = 0;
     } else if (flags & KBPS && flags & PKTPS) {
         p->p = mod + 2;
-        return nsx_print_fail(p, "a meter of both kbps and pktps");
+        return nsx_print_fail(p, NSX_OFPMMFC_BAD_FLAGS,
+                              "a meter of both kbps and pktps");
     }
     nsx_puts(p->out, commands[command]);
     return print_meter(p, nsx_get32(mod + 4), flags);
@@ -109,6 +113,7 @@ nsx_print_meter_config_reply(struct nsx_print *p)
         if (retval) {
             return retval;
         }
+        nsx_print_keep(p);
     }
     return 0;
 }
@@ -126,7 +131,8 @@ nsx_print_meter_stats_reply(struct nsx_print *p)
 
         const uint8_t *stats = nsx_print_pull(&entry, STATS_LEN);
         if (entry.n % BAND_STATS_LEN) {
-            return nsx_print_fail(&entry, "meter's statistics are cut off");
+            return nsx_print_fail(&entry, NSX_OFPBRC_BAD_LEN,
+                                  "meter's statistics are cut off");
         }
         nsx_puts(p->out, "\n");
         print_meter_id(p->out, nsx_get32(stats), ':');
@@ -144,6 +150,7 @@ nsx_print_meter_stats_reply(struct nsx_print *p)
                        (unsigned long long) nsx_get64(band),
                        (unsigned long long) nsx_get64(band + 8));
         }
+        nsx_print_keep(p);
     }
     return 0;
 }

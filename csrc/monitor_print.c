@@ -84,15 +84,20 @@ nsx_print_nx_flow_removed(struct nsx_print *p)
 {
     const uint8_t *fr = nsx_print_pull(p, 40);
     size_t match_len = nsx_get16(fr + 22);
+    size_t padded = NSX_ROUND_UP(match_len, 8);
     int retval;
 
-    if (NSX_ROUND_UP(match_len, 8) != p->n) {
-        return nsx_print_fail(p, "match of %zu bytes where there are %zu",
+    if (padded > p->n) {
+        return nsx_print_fail(p, NSX_OFPBMC_BAD_LEN,
+                              "match of %zu bytes where there are %zu",
                               match_len, p->n);
     }
     nsx_puts(p->out, " ");
-    retval = nsx_print_fields(p, p->p, match_len, false,
-                              nsx_get16(fr + 8));
+    retval = nsx_print_fields(p, p->p, match_len, false, nsx_get16(fr + 8));
+    if (!retval && padded != p->n) {
+        retval = nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                "%zu bytes after the match", p->n - padded);
+    }
     if (!retval) {
         print_removal(p->out, fr[10]);
         print_removed(p, &(struct removed) {
@@ -122,7 +127,8 @@ nsx_print_monitor_request(struct nsx_print *p)
 
     while (p->n) {
         if (p->n < MONITOR_LEN) {
-            return nsx_print_fail(p, "flow monitor request is cut off");
+            return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                  "flow monitor request is cut off");
         }
 
         const uint8_t *m = nsx_print_pull(p, MONITOR_LEN);
@@ -136,7 +142,12 @@ nsx_print_monitor_request(struct nsx_print *p)
             nsx_puts(p->out, " command=delete");
         } else if (!(bits & MONITOR_EVENTS) || bits & ~MONITOR_ALL_FLAGS) {
             p->p = m + 12;
-            return nsx_print_fail(p, "flow monitor's flags are 0x%x", bits);
+            return nsx_print_fail(p, NSX_OFPMOFC_BAD_FLAGS,
+                                  "flow monitor's flags are 0x%x", bits);
+        } else if (!nsx_port_is_valid(nsx_get32(m + 4))) {
+            p->p = m + 4;
+            return nsx_print_fail(p, NSX_OFPBAC_BAD_OUT_PORT,
+                                  "there is no port 0x%x", nsx_get32(m + 4));
         } else {
             nsx_puts(p->out, " flags=");
             nsx_print_bits_by(p->out, bits, flags, NSX_ARRAY_SIZE(flags),
@@ -165,6 +176,7 @@ nsx_print_monitor_request(struct nsx_print *p)
         } else if (p->out->size == start) {
             p->out->size--;             /* No match, no space before it. */
         }
+        nsx_print_keep(p);
     }
     return 0;
 }
@@ -219,17 +231,24 @@ nsx_print_monitor_reply(struct nsx_print *p)
     };
 
     while (p->n) {
-        struct nsx_print entry;
-        int retval = nsx_print_entry(p, 0, 8, &entry);
-        uint16_t event = retval ? N_EVENTS : nsx_get16(entry.p + 2);
+        size_t len = p->n < 4 ? SIZE_MAX : nsx_get16(p->p);
+        struct nsx_print entry = *p;
+        uint16_t event;
+        int retval = 0;
 
-        if (retval) {
-            return retval;
-        } else if (event >= N_EVENTS
-                   || (event <= EVENT_MODIFIED
-                       ? entry.n < 24 : entry.n != 8)) {
-            return nsx_print_fail(&entry, "flow update of event %u and %zu "
-                                  "bytes", event, entry.n);
+        if (len > p->n || len % 8) {
+            return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                                  "flow update of %zu bytes", p->n);
+        }
+        entry.n = len;
+        event = nsx_get16(nsx_print_pull(p, len) + 2);
+        if (event >= N_EVENTS) {
+            return nsx_print_fail(&entry, NSX_NXBRC_FM_BAD_EVENT,
+                                  "flow update of event %u", event);
+        } else if (event <= EVENT_MODIFIED ? entry.n < 24 : entry.n != 8) {
+            return nsx_print_fail(&entry, NSX_OFPBRC_BAD_LEN,
+                                  "flow update of event %u and %zu bytes",
+                                  event, entry.n);
         }
         nsx_printf(p->out, "\n event=%s", events[event]);
         if (event == EVENT_ABBREV) {
@@ -240,6 +259,7 @@ nsx_print_monitor_reply(struct nsx_print *p)
         if (retval) {
             return retval;
         }
+        nsx_print_keep(p);
     }
     return 0;
 }
@@ -254,15 +274,23 @@ nsx_print_requestforward(struct nsx_print *p)
     int retval;
 
     retval = nsx_header_decode(p->p, p->n, &header, p->error);
-    if (retval) {
-        return retval;
+    if (retval || header.length > p->n) {
+        return nsx_print_fail(p, NSX_OFPBFC_MSG_BAD_LEN,
+                              "forwarded message is cut off");
+    } else if (header.version != NSX_OFP_VERSION) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_VERSION,
+                              "forwarded message of version %u",
+                              header.version);
     }
     group = header.type == NSX_OFPT_GROUP_MOD;
-    if (header.length > p->n || header.version != NSX_OFP_VERSION
-        || (!group && header.type != NSX_OFPT_METER_MOD)
-        || header.length < (group ? 24 : 16)) {
-        return nsx_print_fail(p, "requestforward of neither a group_mod nor "
-                              "a meter_mod");
+    if (!group && header.type != NSX_OFPT_METER_MOD) {
+        return nsx_print_fail(p, NSX_OFPBFC_MSG_UNSUP,
+                              "forwarded message of type %u", header.type);
+    } else if (header.length < (group ? 24 : 16)
+               || (group && header.length % 8)) {
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN,
+                              "forwarded message of %u bytes",
+                              header.length);
     }
     inner.header = &header;
     inner.msg = p->p;

@@ -15,83 +15,10 @@ nsx_print_packet_in_format(struct nsx_print *p)
 
     if (format < NSX_ARRAY_SIZE(formats)) {
         nsx_printf(p->out, " format=%s", formats[format]);
-    } else {
-        nsx_printf(p->out, " format=%u", format);
+        return 0;
     }
-    return 0;
-}
-
-/* NXT_PACKET_IN2. */
-
-enum {
-    PIN_PACKET, PIN_FULL_LEN, PIN_BUFFER_ID, PIN_TABLE_ID, PIN_COOKIE,
-    PIN_REASON, PIN_METADATA, PIN_USERDATA,
-    PIN_N
-};
-
-int
-nsx_print_packet_in2(struct nsx_print *p)
-{
-    /* A 64-bit value is aligned: four zeros are before it. */
-    static const uint8_t min_len[PIN_N] = {
-        [PIN_FULL_LEN] = 4, [PIN_BUFFER_ID] = 4, [PIN_TABLE_ID] = 1,
-        [PIN_COOKIE] = 12, [PIN_REASON] = 1,
-    };
-    const uint8_t *at[PIN_N] = { NULL };
-    size_t n[PIN_N] = { 0 };
-    struct nsx_property property;
-
-    while (p->n) {
-        const uint8_t *start = p->p;
-
-        if (!nsx_property_pull(&p->p, &p->n, &property)) {
-            return nsx_property_fail(p, start);
-        }
-        if (property.type < PIN_N) {
-            if (property.n < min_len[property.type]) {
-                return nsx_property_fail(p, start);
-            }
-            at[property.type] = property.value;
-            n[property.type] = property.n;
-        }
-    }
-
-    uint8_t table = at[PIN_TABLE_ID] ? *at[PIN_TABLE_ID] : 0;
-    if (table || (p->tables && p->tables[0])) {
-        nsx_puts(p->out, " table_id=");
-        nsx_format_table(p->out, p->tables, table);
-    }
-    if (at[PIN_COOKIE]) {
-        nsx_printf(p->out, " cookie=0x%llx",
-                   (unsigned long long) nsx_get64(at[PIN_COOKIE] + 4));
-    }
-    nsx_printf(p->out, " total_len=%zu ",
-               at[PIN_FULL_LEN] ? nsx_get32(at[PIN_FULL_LEN]) : n[PIN_PACKET]);
-    if (at[PIN_METADATA]) {
-        int retval = nsx_print_fields(p, at[PIN_METADATA], n[PIN_METADATA],
-                                      true, NSX_DEFAULT_PRIORITY);
-
-        if (retval) {
-            return retval;
-        }
-    }
-    nsx_print_reason(p->out, at[PIN_REASON] ? *at[PIN_REASON] : 0);
-    nsx_printf(p->out, " data_len=%zu", n[PIN_PACKET]);
-    if (at[PIN_BUFFER_ID]) {
-        nsx_printf(p->out, " buffer=0x%08x", nsx_get32(at[PIN_BUFFER_ID]));
-    } else {
-        nsx_puts(p->out, " (unbuffered)");
-    }
-    nsx_puts(p->out, "\n");
-    if (n[PIN_USERDATA]) {
-        nsx_puts(p->out, " userdata=");
-        for (size_t i = 0; i < n[PIN_USERDATA]; i++) {
-            nsx_printf(p->out, i ? ".%02x" : "%02x", at[PIN_USERDATA][i]);
-        }
-        nsx_puts(p->out, "\n");
-    }
-    nsx_print_packet(p->out, at[PIN_PACKET], n[PIN_PACKET]);
-    return 0;
+    return nsx_print_fail(p, NSX_OFPBRC_EPERM,
+                          "there is no format %u of packet-ins", format);
 }
 
 /* NXT_PACKET_IN. */
@@ -104,11 +31,12 @@ nsx_print_nx_packet_in(struct nsx_print *p)
     int retval;
 
     if (padded > p->n) {
-        return nsx_print_fail(p, "packet-in is cut off before the packet");
+        return nsx_print_fail(p, (padded - 2 > p->n ? NSX_OFPBMC_BAD_LEN
+                                  : NSX_OFPBRC_BAD_LEN),
+                              "packet-in is cut off before the packet");
     }
     nsx_print_packet_source(p, pi[7], nsx_get64(pi + 8), nsx_get16(pi + 4));
-    retval = nsx_print_fields(p, p->p, match_len, true,
-                              NSX_DEFAULT_PRIORITY);
+    retval = nsx_print_fields(p, p->p, match_len, true, NSX_DEFAULT_PRIORITY);
     if (!retval) {
         nsx_print_pull(p, padded);
         nsx_print_packet_data(p, nsx_get32(pi), nsx_get16(pi + 4), pi[6]);
@@ -145,7 +73,10 @@ check_mappings(struct nsx_print *p, unsigned int n_fields,
     for (const uint8_t *m = p->p; m < p->p + p->n; m += 8) {
         if (m[3] % 4 || m[3] > MAX_TLV_LEN || nsx_get16(m + 4) >= n_fields) {
             p->p = m;
-            return nsx_print_fail(p, "tunnel option of %u bytes for "
+            return nsx_print_fail(p, (m[3] % 4 || m[3] > MAX_TLV_LEN
+                                      ? NSX_NXTTMFC_BAD_OPT_LEN
+                                      : NSX_NXTTMFC_BAD_FIELD_IDX),
+                                  "tunnel option of %u bytes for "
                                   "tun_metadata%u", m[3], nsx_get16(m + 4));
         }
         *allocated += m[3];
@@ -177,7 +108,8 @@ nsx_print_tlv_table_mod(struct nsx_print *p)
     int retval;
 
     if (command >= NSX_ARRAY_SIZE(commands)) {
-        return nsx_print_fail(p, "unknown command %u", command);
+        return nsx_print_fail(p, NSX_NXTTMFC_BAD_COMMAND, "unknown command %u",
+                              command);
     }
     nsx_print_pull(p, 8);
     retval = check_mappings(p, N_TUN_METADATA, &allocated);
@@ -209,7 +141,8 @@ nsx_print_tlv_table_reply(struct nsx_print *p)
 
 /* NXT_CT_FLUSH and NXT_CT_FLUSH_ZONE. */
 
-enum { CT_ORIG_TUPLE, CT_REPLY_TUPLE, CT_ZONE_ID };
+enum { CT_ORIG_TUPLE, CT_REPLY_TUPLE, CT_ZONE_ID, CT_MARK, CT_MARK_MASK,
+       CT_LABELS, CT_LABELS_MASK };
 enum {
     TUPLE_SRC, TUPLE_DST, TUPLE_SRC_PORT, TUPLE_DST_PORT, TUPLE_ICMP_ID,
     TUPLE_ICMP_TYPE, TUPLE_ICMP_CODE,
@@ -236,36 +169,63 @@ nsx_print_ct_flush_zone(struct nsx_print *p)
     return 0;
 }
 
-/* Reads the properties of 'outer', after its own header and padding. */
-static bool
-tuple_decode(const struct nsx_property *outer, struct tuple *tuple)
+/* The family of an address: 4, 6, or 0 where it is all zeros. */
+static unsigned int
+family(const uint8_t address[16])
+{
+    static const uint8_t zeros[16] = { 0 };
+
+    return !memcmp(address, zeros, 16) ? 0 : is_mapped(address) ? 4 : 6;
+}
+
+/* Reads a property of the tuple.  '*ip' is the family of the address before
+ * it, with which that of this has to agree. */
+static int
+pull_tuple_property(struct nsx_print *p, struct tuple *tuple, unsigned int *ip)
 {
     static const uint8_t lengths[TUPLE_N] = { 16, 16, 2, 2, 2, 1, 1 };
-    const uint8_t *p = outer->value + 4;
     struct nsx_property property;
-    size_t n;
+    int retval = nsx_print_property(p, &property);
 
-    if (outer->n < 4) {
-        return false;
+    if (!retval && property.type < TUPLE_N) {
+        retval = nsx_property_check(p, &property, lengths[property.type],
+                                    true);
     }
-    n = outer->n - 4;
-    while (n) {
-        if (!nsx_property_pull(&p, &n, &property)
-            || (property.type < TUPLE_N
-                && property.n < lengths[property.type])) {
-            return false;
+    if (retval || property.type >= TUPLE_N) {
+        return retval;
+    } else if (property.type <= TUPLE_DST) {
+        unsigned int other = family(property.value);
+
+        memcpy(tuple->address[property.type], property.value, 16);
+        if (*ip && other && *ip != other) {
+            return nsx_property_fail(p, &property, NSX_OFPBPC_BAD_VALUE,
+                                     "another IP version");
         }
-        if (property.type >= TUPLE_N) {
-            continue;
-        } else if (property.type <= TUPLE_DST) {
-            memcpy(tuple->address[property.type], property.value, 16);
-        } else {
-            tuple->number[property.type]
-                = (lengths[property.type] == 2
-                   ? nsx_get16(property.value) : *property.value);
-        }
+        *ip = other;
+    } else {
+        tuple->number[property.type] = (lengths[property.type] == 2
+                                        ? nsx_get16(property.value)
+                                        : *property.value);
     }
-    return true;
+    return 0;
+}
+
+/* Reads the properties in 'outer', which follow its header, padded. */
+static int
+pull_tuple(struct nsx_print *p, const struct nsx_property *outer,
+           struct tuple *tuple, unsigned int *ip)
+{
+    struct nsx_print inner = *p;
+    int retval = nsx_property_check(p, outer, 4, true);
+
+    if (!retval) {
+        inner.p = outer->value + 4;
+        inner.n = outer->n - 4;
+    }
+    while (!retval && inner.n) {
+        retval = pull_tuple_property(&inner, tuple, ip);
+    }
+    return retval;
 }
 
 static void
@@ -301,37 +261,110 @@ tuple_print(struct nsx_buf *out, const struct tuple *tuple, uint8_t protocol,
     }
 }
 
+/* Of a connection's mark or labels: the value and the bits of it that are
+ * compared. */
+struct masked {
+    uint8_t value[16], mask[16];
+    bool has_value, has_mask;
+};
+
+static int
+pull_masked(struct nsx_print *p, const struct nsx_property *property,
+            size_t n, bool mask, struct masked *masked)
+{
+    int retval = nsx_property_check(p, property, n, false);
+
+    if (!retval && mask) {
+        memcpy(masked->mask, property->value, n);
+        masked->has_mask = true;
+    } else if (!retval) {
+        memcpy(masked->value, property->value, n);
+        masked->has_value = true;
+    }
+    return retval;
+}
+
+static void
+print_masked(struct nsx_buf *out, const char *name, struct masked *m, size_t n)
+{
+    bool any = false, all = true;
+
+    if (m->has_value && !m->has_mask) {
+        memset(m->mask, 0xff, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        any |= m->mask[i] != 0;
+        all &= m->mask[i] == 0xff;
+    }
+    if (any) {
+        nsx_printf(out, "%s=", name);
+        nsx_print_hex(out, m->value, n);
+        if (!all) {
+            nsx_puts(out, "/");
+            nsx_print_hex(out, m->mask, n);
+        }
+        nsx_puts(out, " ");
+    }
+}
+
 int
 nsx_print_ct_flush(struct nsx_print *p)
 {
+    static const uint8_t zeros[7] = { 0 };
+    const uint8_t *flush = nsx_print_pull(p, 8);
+    struct masked mark = { .has_value = false };
+    struct masked labels = { .has_value = false };
     struct tuple tuples[2] = { 0 };
-    uint8_t protocol = *nsx_print_pull(p, 8);
+    unsigned int ip = 0;
     uint16_t zone = 0;
-    struct nsx_property property;
 
+    if (memcmp(flush + 1, zeros, sizeof zeros)) {
+        return nsx_print_fail(p, NSX_NXBRC_MUST_BE_ZERO,
+                              "padding that isn't zero");
+    }
     while (p->n) {
-        const uint8_t *start = p->p;
+        struct nsx_property property;
+        int retval = nsx_print_property(p, &property);
 
-        if (!nsx_property_pull(&p->p, &p->n, &property)
-            || (property.type <= CT_REPLY_TUPLE
-                && !tuple_decode(&property, &tuples[property.type]))
-            || (property.type == CT_ZONE_ID && property.n < 2)) {
-            return nsx_property_fail(p, start);
+        if (retval) {
+            return retval;
         }
-        if (property.type == CT_ZONE_ID) {
-            zone = nsx_get16(property.value);
+        switch (property.type) {
+        case CT_ORIG_TUPLE:
+        case CT_REPLY_TUPLE:
+            retval = pull_tuple(p, &property, &tuples[property.type], &ip);
+            break;
+        case CT_ZONE_ID:
+            retval = nsx_property_check(p, &property, 2, true);
+            if (!retval) {
+                zone = nsx_get16(property.value);
+            }
+            break;
+        case CT_MARK:
+        case CT_MARK_MASK:
+            retval = pull_masked(p, &property, 4,
+                                 property.type == CT_MARK_MASK, &mark);
+            break;
+        case CT_LABELS:
+        case CT_LABELS_MASK:
+            retval = pull_masked(p, &property, 16,
+                                 property.type == CT_LABELS_MASK, &labels);
+            break;
+        default:
+            break;
+        }
+        if (retval) {
+            return retval;
         }
     }
 
-    bool ipv4 = false;
-    for (size_t i = 0; i < 2; i++) {
-        ipv4 |= (is_mapped(tuples[i].address[TUPLE_SRC])
-                 || is_mapped(tuples[i].address[TUPLE_DST]));
-    }
-    nsx_printf(p->out, " zone=%u '", zone);
-    tuple_print(p->out, &tuples[0], protocol, ipv4);
-    nsx_printf(p->out, ",ct_nw_proto=%u' '", protocol);
-    tuple_print(p->out, &tuples[1], protocol, ipv4);
+    nsx_printf(p->out, " zone=%u ", zone);
+    print_masked(p->out, "mark", &mark, 4);
+    print_masked(p->out, "labels", &labels, 16);
+    nsx_puts(p->out, "'");
+    tuple_print(p->out, &tuples[0], *flush, ip == 4);
+    nsx_printf(p->out, ",ct_nw_proto=%u' '", *flush);
+    tuple_print(p->out, &tuples[1], *flush, ip == 4);
     nsx_puts(p->out, "'");
     return 0;
 }

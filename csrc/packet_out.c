@@ -1,6 +1,7 @@
 /* packet_out.c: packet-outs as ovs-ofctl packet-out takes them. */
 
 #include "action_verbs.h"
+#include "message_print.h"
 
 /* OFPT_PACKET_OUT: after the header the buffer's id at 8, the length of the
  * actions at 12, from 16 on the match, the actions and the packet. */
@@ -34,6 +35,34 @@ is_pipeline_field(const struct nsx_field *field)
             || (nsx_slice_starts_with(slice, "tun_")
                 && !nsx_slice_equals(slice, "tun_ttl")
                 && !nsx_slice_equals(slice, "tun_tos")));
+}
+
+int
+nsx_packet_out_check(const uint8_t *fields, size_t n, size_t position,
+                     struct nsx_error *error)
+{
+    uint32_t in_port = PORT_MAX;        /* Which it may not be. */
+
+    for (size_t i = 0; n - i >= 4; i += 4u + fields[i + 3]) {
+        size_t header_len;
+        bool has_mask;
+        const struct nsx_field *field
+            = nsx_oxm_pull_header(fields + i, n - i, &has_mask, &header_len);
+
+        if (field && !is_pipeline_field(field)) {
+            return nsx_decode_error(error, NSX_OFPBRC_PIPELINE_FIELDS_ONLY,
+                                    position + i, "a packet-out has no %s",
+                                    nsx_field_name(field));
+        } else if (field && nsx_field_id(field) == NSX_F_IN_PORT_OXM) {
+            in_port = nsx_get32(fields + i + header_len);
+        } else if (field && nsx_field_id(field) == NSX_F_IN_PORT) {
+            in_port = nsx_get16(fields + i + header_len);
+        }
+    }
+    return (in_port < PORT_MAX || in_port == PORT_LOCAL || in_port == PORT_NONE
+            || in_port == PORT_CONTROLLER ? 0
+            : nsx_decode_error(error, NSX_OFPBRC_BAD_PORT, position,
+                               "no packet comes from port 0x%x", in_port));
 }
 
 static void
@@ -190,10 +219,11 @@ nsx_packet_out_format(const void *msg_, size_t len, nsx_tables tables,
 
     if (len < PACKET_OUT_LEN || msg[0] != 6 || msg[1] != OFPT_PACKET_OUT
         || nsx_get16(msg + 2) != len) {
-        return nsx_decode_error(error, 0, "not an OpenFlow 1.5 packet_out of "
-                                "%zu bytes", len);
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 0, "not an "
+                                "OpenFlow 1.5 packet_out of %zu bytes", len);
     } else if (nsx_get32(msg + 8) != NO_BUFFER) {
-        return nsx_decode_error(error, 8, "a packet_out without its packet");
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 8,
+                                "a packet_out without its packet");
     }
 
     int retval = nsx_match_decode(msg + PACKET_OUT_LEN, len - PACKET_OUT_LEN,
@@ -205,7 +235,8 @@ nsx_packet_out_format(const void *msg_, size_t len, nsx_tables tables,
     size_t at = PACKET_OUT_LEN + match_len;
     size_t actions_len = nsx_get16(msg + 12);
     if (actions_len > len - at) {
-        return nsx_decode_error(error, 12, "bad length of actions");
+        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, 12,
+                                "bad length of actions");
     }
     retval = nsx_actions_check(msg + at, actions_len, at, NSX_IN_PACKET_OUT,
                                error);

@@ -4,6 +4,7 @@
 #define OFPQ_ALL 0xffffffff
 #define INTEL 0x0000aa01
 #define RATE_UNKNOWN 0xffff
+enum { MIN_RATE = 1, MAX_RATE = 2 };            /* Properties of a queue. */
 
 enum { PORT_LEN = 40, PORT_STATS_LEN = 80, QUEUE_STATS_LEN = 48,
        QUEUE_DESC_LEN = 16 };
@@ -31,7 +32,8 @@ check_port(struct nsx_print *p, const uint8_t *port)
         return 0;
     }
     p->p = port;
-    return nsx_print_fail(p, "there is no port 0x%x", nsx_get32(port));
+    return nsx_print_fail(p, NSX_OFPBAC_BAD_OUT_PORT, "there is no port 0x%x",
+                          nsx_get32(port));
 }
 
 /* A list is printed in the order of its ports, as OpenFlow 1.0 numbered
@@ -83,14 +85,14 @@ ethernet_property(const struct nsx_print *entry, const uint8_t **ethernet)
     *ethernet = NULL;
     nsx_print_pull(&p, PORT_LEN);
     while (p.n) {
-        const uint8_t *start = p.p;
+        int retval = nsx_print_property(&p, &property);
 
-        if (!nsx_property_pull(&p.p, &p.n, &property)
-            || (!property.type && property.n != 28)) {
-            return nsx_property_fail(&p, start);
-        }
-        if (!property.type) {
+        if (!retval && !property.type) {
+            retval = nsx_property_check(&p, &property, 28, false);
             *ethernet = property.value + 4;
+        }
+        if (retval) {
+            return retval;
         }
     }
     return 0;
@@ -169,12 +171,16 @@ nsx_print_port_desc_reply(struct nsx_print *p)
             insert_sorted(&ports, port, port_key);
         }
     }
-    for (size_t i = 0; !retval && i < ports.size / sizeof p->p; i++) {
+    struct nsx_error ignored;
+    entry = *p;
+    entry.error = &ignored;
+    for (size_t i = 0; i < ports.size / sizeof p->p; i++) {
         memcpy(&entry.p, ports.data + i * sizeof p->p, sizeof p->p);
         entry.n = nsx_get16(entry.p + 4);
         ethernet_property(&entry, &ethernet);
         print_port(p, entry.p, ethernet);
     }
+    nsx_print_keep(p);
     nsx_buf_uninit(&ports);
     return retval;
 }
@@ -196,10 +202,13 @@ nsx_print_port_status(struct nsx_print *p)
     struct nsx_print entry;
     int retval;
 
+    if (reason >= NSX_ARRAY_SIZE(reasons)) {
+        return nsx_print_fail(p, NSX_NXBRC_BAD_REASON,
+                              "port status for reason %u", reason);
+    }
     retval = pull_port(p, &entry, &ethernet);
     if (!retval) {
-        nsx_puts(p->out, reason < NSX_ARRAY_SIZE(reasons) ? reasons[reason]
-                 : "");
+        nsx_puts(p->out, reasons[reason]);
         print_port(p, entry.p, ethernet);
     }
     return retval;
@@ -217,13 +226,13 @@ nsx_print_port_mod(struct nsx_print *p)
         return retval;
     }
     while (p->n) {
-        const uint8_t *start = p->p;
-
-        if (!nsx_property_pull(&p->p, &p->n, &property)
-            || (!property.type && property.n != 4)) {
-            return nsx_property_fail(p, start);
+        retval = nsx_print_property(p, &property);
+        if (!retval && !property.type) {
+            retval = nsx_property_check(p, &property, 4, false);
         }
-        if (!property.type) {
+        if (retval) {
+            return retval;
+        } else if (!property.type) {
             advertise = nsx_get32(property.value) & ALL_FEATURES;
         }
     }
@@ -256,7 +265,7 @@ nsx_print_port_stats_request(struct nsx_print *p)
     return check_port(p, p->p);
 }
 
-enum { STATS_ETHERNET, STATS_EXPERIMENTER = 0xffff };
+enum { STATS_ETHERNET };
 enum { INTEL_RFC2819 = 1, INTEL_CUSTOM = 2 };
 
 /* The counters of INTEL_RFC2819, in their order: to which side each belongs,
@@ -287,6 +296,9 @@ static const struct {
     { 'r', "rx_fragmented_errors=" },
     { 'r', "rx_jabber_errors=" },
 };
+
+/* Bytes of the property's value: of whom it is, padding, counters. */
+#define RFC2819_LEN (12 + 8 * NSX_ARRAY_SIZE(rfc2819))
 
 static void
 print_rfc2819(struct nsx_buf *out, const uint8_t *counters, char side)
@@ -366,34 +378,35 @@ pull_port_stats(struct nsx_print *p, struct port_stats *stats)
         return retval;
     }
     nsx_print_pull(&entry, PORT_STATS_LEN);
-    while (entry.n) {
-        const uint8_t *start = entry.p;
+    while (!retval && entry.n) {
+        uint32_t type = 0;
 
-        if (!nsx_property_pull(&entry.p, &entry.n, &property)
-            || (property.type == STATS_ETHERNET && property.n != 36)
-            || (property.type == STATS_EXPERIMENTER && property.n < 8)) {
-            return nsx_property_fail(&entry, start);
-        }
-        if (property.type == STATS_ETHERNET) {
+        retval = nsx_print_property(&entry, &property);
+        if (retval) {
+            return retval;
+        } else if (property.type == STATS_ETHERNET) {
+            retval = nsx_property_check(&entry, &property, 36, false);
             stats->ethernet = property.value + 4;
-        } else if (property.type == STATS_EXPERIMENTER
+        } else if (property.type == NSX_EXPERIMENTER_PROPERTY
                    && nsx_get32(property.value) == INTEL) {
-            uint32_t type = nsx_get32(property.value + 4);
+            type = nsx_get32(property.value + 4);
+        }
 
-            if (type == INTEL_RFC2819) {
-                if (property.n != 12 + 8 * NSX_ARRAY_SIZE(rfc2819)) {
-                    return nsx_property_fail(&entry, start);
-                }
-                stats->rfc2819 = property.value + 12;
-            } else if (type == INTEL_CUSTOM) {
-                if (property.n < 12 || !print_custom(NULL, &property)) {
-                    return nsx_property_fail(&entry, start);
-                }
-                stats->custom = property;
+        if (type == INTEL_RFC2819) {
+            retval = nsx_property_check(&entry, &property, RFC2819_LEN,
+                                        false);
+            stats->rfc2819 = property.value + 12;
+        } else if (type == INTEL_CUSTOM) {
+            retval = nsx_property_check(&entry, &property, 12, true);
+            if (!retval && !print_custom(NULL, &property)) {
+                retval = nsx_property_fail(&entry, &property,
+                                           NSX_OFPBPC_BAD_LEN,
+                                           "counters that are cut off");
             }
+            stats->custom = property;
         }
     }
-    return 0;
+    return retval;
 }
 
 static void
@@ -456,16 +469,18 @@ nsx_print_port_stats_reply(struct nsx_print *p)
     struct port_stats stats;
     size_t n = 0;
 
-    for (; counted.n; n++) {
-        int retval = pull_port_stats(&counted, &stats);
+    while (counted.n && !pull_port_stats(&counted, &stats)) {
+        n++;
+    }
+    nsx_printf(p->out, " %zu ports\n", n);
+    nsx_print_keep(p);
+    while (p->n) {
+        int retval = pull_port_stats(p, &stats);
         if (retval) {
             return retval;
         }
-    }
-    nsx_printf(p->out, " %zu ports\n", n);
-    while (p->n) {
-        pull_port_stats(p, &stats);
         print_port_stats(p, &stats);
+        nsx_print_keep(p);
     }
     return 0;
 }
@@ -505,6 +520,14 @@ nsx_print_queue_desc_request(struct nsx_print *p)
     return check_port(p, p->p);
 }
 
+static int
+pull_queue_stats(struct nsx_print *p, struct nsx_print *entry)
+{
+    int retval = nsx_print_entry(p, 0, QUEUE_STATS_LEN, entry);
+
+    return retval ? retval : check_port(entry, entry->p + 8);
+}
+
 int
 nsx_print_queue_stats_reply(struct nsx_print *p)
 {
@@ -512,18 +535,16 @@ nsx_print_queue_stats_reply(struct nsx_print *p)
     struct nsx_print entry;
     size_t n = 0;
 
-    for (; counted.n; n++) {
-        int retval = nsx_print_entry(&counted, 0, QUEUE_STATS_LEN, &entry);
-        if (!retval) {
-            retval = check_port(&entry, entry.p + 8);
-        }
+    while (counted.n && !pull_queue_stats(&counted, &entry)) {
+        n++;
+    }
+    nsx_printf(p->out, " %zu queues\n", n);
+    nsx_print_keep(p);
+    while (p->n) {
+        int retval = pull_queue_stats(p, &entry);
         if (retval) {
             return retval;
         }
-    }
-    nsx_printf(p->out, " %zu queues\n", n);
-    while (p->n) {
-        nsx_print_entry(p, 0, QUEUE_STATS_LEN, &entry);
 
         const uint8_t *q = entry.p;
         nsx_puts(p->out, "  port ");
@@ -540,6 +561,7 @@ nsx_print_queue_stats_reply(struct nsx_print *p)
             nsx_print_duration(p->out, nsx_get32(q + 40), nsx_get32(q + 44));
         }
         nsx_puts(p->out, "\n");
+        nsx_print_keep(p);
     }
     return 0;
 }
@@ -561,16 +583,16 @@ queue_rates(struct nsx_print *entry, uint16_t rates[2])
     rates[0] = rates[1] = RATE_UNKNOWN;
     nsx_print_pull(entry, QUEUE_DESC_LEN);
     while (entry->n) {
-        const uint8_t *start = entry->p;
+        int retval = nsx_print_property(entry, &property);
+        bool rate = property.type == MIN_RATE || property.type == MAX_RATE;
 
-        if (!nsx_property_pull(&entry->p, &entry->n, &property)) {
-            return nsx_property_fail(entry, start);
+        if (!retval && rate) {
+            retval = nsx_property_check(entry, &property, 2, true);
         }
-        if (property.type == 1 || property.type == 2) {
-            if (property.n < 2) {
-                return nsx_property_fail(entry, start);
-            }
-            rates[property.type - 1] = nsx_get16(property.value);
+        if (retval) {
+            return retval;
+        } else if (rate) {
+            rates[property.type - MIN_RATE] = nsx_get16(property.value);
         }
     }
     return 0;
@@ -597,9 +619,15 @@ nsx_print_queue_desc_reply(struct nsx_print *p)
     while (p->n && !retval) {
         const uint8_t *queue = p->p;
 
-        retval = nsx_print_entry(p, 8, QUEUE_DESC_LEN, &entry);
+        if (p->n >= QUEUE_DESC_LEN) {
+            retval = check_port(p, queue);
+        }
         if (!retval) {
-            retval = check_port(&entry, queue);
+            retval = nsx_print_entry(p, 8, QUEUE_DESC_LEN, &entry);
+        }
+        if (!retval && entry.n % 8) {
+            retval = nsx_print_fail(&entry, NSX_OFPBRC_BAD_LEN,
+                                    "queue of %zu bytes", entry.n);
         }
         if (!retval) {
             retval = queue_rates(&entry, rates);
@@ -609,9 +637,13 @@ nsx_print_queue_desc_reply(struct nsx_print *p)
         }
     }
 
+    struct nsx_error ignored;
     uint32_t port = 0;
-    nsx_puts(p->out, " ");
-    for (size_t i = 0; !retval && i < queues.size / sizeof p->p; i++) {
+
+    entry = *p;
+    entry.error = &ignored;
+    nsx_puts(p->out, queues.size ? " " : "");
+    for (size_t i = 0; i < queues.size / sizeof p->p; i++) {
         const uint8_t *queue;
 
         memcpy(&queue, queues.data + i * sizeof queue, sizeof queue);
@@ -629,6 +661,7 @@ nsx_print_queue_desc_reply(struct nsx_print *p)
         print_rate(p->out, "max_rate", rates[1]);
         nsx_puts(p->out, "\n");
     }
+    nsx_print_keep(p);
     nsx_buf_uninit(&queues);
     return retval;
 }

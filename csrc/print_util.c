@@ -1,29 +1,62 @@
 /* print_util.c: the pieces of which printers of messages are made. */
 #include "message_print.h"
 
-bool
-nsx_property_pull(const uint8_t **p, size_t *n, struct nsx_property *property)
-{
-    if (*n < 4) {
-        return false;
-    }
+enum { PROPERTY_LEN = 4, EXPERIMENTER_LEN = 8 };
 
-    size_t len = nsx_get16(*p + 2);
+int
+nsx_print_property(struct nsx_print *p, struct nsx_property *property)
+{
+    size_t len = p->n < PROPERTY_LEN ? 0 : nsx_get16(p->p + 2);
     size_t padded = NSX_ROUND_UP(len, 8);
-    if (len < 4 || len > *n) {
-        return false;
+
+    if (len < PROPERTY_LEN || padded > p->n) {
+        return nsx_print_fail(p, NSX_OFPBPC_BAD_LEN,
+                              "property of %zu bytes where there are %zu",
+                              len, p->n);
     }
-    *property = (struct nsx_property) { nsx_get16(*p), *p + 4, len - 4 };
-    *p += padded < *n ? padded : *n;
-    *n -= padded < *n ? padded : *n;
-    return true;
+    *property = (struct nsx_property) {
+        nsx_get16(p->p), p->p + PROPERTY_LEN, len - PROPERTY_LEN,
+    };
+    if (property->type == NSX_EXPERIMENTER_PROPERTY) {
+        if (property->n < EXPERIMENTER_LEN) {
+            return nsx_property_fail(p, property, NSX_OFPBPC_BAD_LEN,
+                                     "a wrong length");
+        } else if (!nsx_get32(property->value)) {
+            return nsx_property_fail(p, property, NSX_OFPBPC_BAD_EXPERIMENTER,
+                                     "experimenter 0");
+        }
+    }
+    nsx_print_pull(p, padded);
+    return 0;
 }
 
 int
-nsx_property_fail(struct nsx_print *p, const uint8_t *at)
+nsx_property_check(struct nsx_print *p, const struct nsx_property *property,
+                   size_t n, bool or_more)
 {
-    p->p = at;
-    return nsx_print_fail(p, "property with a wrong length");
+    return ((or_more ? property->n >= n : property->n == n) ? 0
+            : nsx_property_fail(p, property, NSX_OFPBPC_BAD_LEN,
+                                "a wrong length"));
+}
+
+int
+nsx_property_fail(struct nsx_print *p, const struct nsx_property *property,
+                  enum nsx_ofperr ofperr, const char *why)
+{
+    p->p = property->value - PROPERTY_LEN;
+    return nsx_print_fail(p, ofperr, "property %u has %s", property->type,
+                          why);
+}
+
+int
+nsx_property_unknown(struct nsx_print *p, const struct nsx_property *property)
+{
+    bool experimenter = property->type == NSX_EXPERIMENTER_PROPERTY;
+
+    return nsx_property_fail(p, property, (experimenter
+                                           ? NSX_OFPBPC_BAD_EXP_TYPE
+                                           : NSX_OFPBPC_BAD_TYPE),
+                             "an unknown type");
 }
 
 int
@@ -33,8 +66,8 @@ nsx_print_entry(struct nsx_print *p, size_t length_at, size_t min,
     size_t len = (p->n < length_at + 2 ? 0 : nsx_get16(p->p + length_at));
 
     if (len < min || len > p->n) {
-        return nsx_print_fail(p, "entry of %zu bytes where there are %zu",
-                              len, p->n);
+        return nsx_print_fail(p, NSX_OFPBRC_BAD_LEN, "entry of %zu bytes "
+                              "where there are %zu", len, p->n);
     }
     *entry = *p;
     entry->p = nsx_print_pull(p, len);
@@ -119,6 +152,26 @@ nsx_print_text(struct nsx_buf *out, const uint8_t *p, size_t n)
 }
 
 void
+nsx_print_hex(struct nsx_buf *out, const uint8_t *p, size_t n)
+{
+    while (n > 1 && !*p) {
+        p++;
+        n--;
+    }
+    for (size_t i = 0; i < n; i++) {
+        nsx_printf(out, i ? "%02x" : "0x%x", p[i]);
+    }
+}
+
+void
+nsx_print_dotted(struct nsx_buf *out, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        nsx_printf(out, i ? ".%02x" : "%02x", p[i]);
+    }
+}
+
+void
 nsx_print_hex_dump(struct nsx_buf *out, const uint8_t *p, size_t n)
 {
     enum { PER_LINE = 16 };
@@ -156,8 +209,9 @@ nsx_print_oxs(struct nsx_print *p, struct nsx_oxs *oxs)
     size_t padded = NSX_ROUND_UP(len, 8);
 
     if (len < 4 || padded > p->n) {
-        return nsx_print_fail(p, "statistics of %zu bytes where there are "
-                              "%zu", len, p->n);
+        return nsx_print_fail(p, NSX_OFPBMC_BAD_LEN,
+                              "statistics of %zu bytes where there are %zu",
+                              len, p->n);
     }
 
     const uint8_t *field = p->p + 4;
@@ -173,7 +227,8 @@ nsx_print_oxs(struct nsx_print *p, struct nsx_oxs *oxs)
 
         if (left < 4 + n) {
             p->p = field;
-            return nsx_print_fail(p, "statistics are cut off");
+            return nsx_print_fail(p, NSX_OFPBMC_BAD_LEN,
+                                  "statistics are cut off");
         }
 
         uint8_t number = field[2] >> 1;

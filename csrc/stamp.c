@@ -58,8 +58,8 @@ nsx_template_stamp(const struct nsx_template *t, size_t n,
     struct stamp stamp;
 
     if (t->is_group) {
-        nsx_decode_error(error, 0, "a group's template stamps groups, not "
-                         "flows");
+        nsx_decode_error(error, NSX_NO_OFPERR, 0, "a group's template stamps "
+                         "groups, not flows");
         return EINVAL;
     }
     int retval = stamp_init(&stamp, t, columns, error);
@@ -198,16 +198,17 @@ nsx_template_stamp_groups(const struct nsx_template *t, size_t n,
     struct stamp stamp;
 
     if (!t->is_group) {
-        nsx_decode_error(error, 0, "a flow's template stamps flows, not "
-                         "groups");
+        nsx_decode_error(error, NSX_NO_OFPERR, 0, "a flow's template stamps "
+                         "flows, not groups");
         return EINVAL;
     }
     size_t size = b->size, total = 0;
     for (size_t i = 0; i < n; i++) {
         if (offsets[i + 1] < offsets[i] || offsets[i + 1] > UINT32_MAX) {
-            nsx_decode_error(error, i, "group %zu has the bucket rows "
-                             "%"PRIu64" to %"PRIu64, i, offsets[i],
-                             offsets[i + 1]);
+            nsx_decode_error(error, NSX_NO_OFPERR, i,
+                             "group %zu has the bucket rows %"PRIu64
+                              " to %"PRIu64,
+                             i, offsets[i], offsets[i + 1]);
             return EINVAL;
         }
         total += group_size(t, offsets[i + 1] - offsets[i]);
@@ -377,7 +378,7 @@ bind(struct stamp *stamp, const struct nsx_patch *patch,
                       : patch->width == 16 ? put_16_bytes
                       : put_any_bytes);
     } else {
-        nsx_decode_error(stamp->error, patch->hole,
+        nsx_decode_error(stamp->error, NSX_NO_OFPERR, patch->hole,
                          "hole %s: values of %zu bytes do not fit a field of "
                          "%zu bytes and %u bits", hole->name, column->width,
                          patch->width, patch->n_bits);
@@ -474,7 +475,7 @@ put_column(const struct stamp *stamp, const struct bound *bound, uint8_t *dst,
         src += bound->stride;
         row++;
     }
-    nsx_decode_error(stamp->error, row,
+    nsx_decode_error(stamp->error, NSX_NO_OFPERR, row,
                      "hole %s, row %zu: %"PRIu64" has more than %zu bits",
                      hole->name, row, read_number(src, bound->width),
                      hole->n_bits);

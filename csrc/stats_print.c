@@ -39,6 +39,15 @@ nsx_print_aggregate_reply(struct nsx_print *p)
 
 /* Groups. */
 
+/* What Open vSwitch prints after the statistics that it could read. */
+static int
+end_group_stats(struct nsx_print *p, int error)
+{
+    nsx_puts(p->out, " ***parse error***");
+    nsx_print_keep(p);
+    return error;
+}
+
 int
 nsx_print_group_stats_reply(struct nsx_print *p)
 {
@@ -47,13 +56,10 @@ nsx_print_group_stats_reply(struct nsx_print *p)
         int retval = nsx_print_entry(p, 0, GROUP_STATS_LEN, &entry);
 
         if (retval) {
-            return retval;
+            return end_group_stats(p, retval);
         }
 
         const uint8_t *g = nsx_print_pull(&entry, GROUP_STATS_LEN);
-        if (entry.n % BUCKET_STATS_LEN) {
-            return nsx_print_fail(&entry, "group's statistics are cut off");
-        }
         nsx_printf(p->out, "\n group_id=%u,", nsx_get32(g + 4));
         if (nsx_get32(g + 32) != UINT32_MAX) {
             nsx_puts(p->out, "duration=");
@@ -63,7 +69,7 @@ nsx_print_group_stats_reply(struct nsx_print *p)
         nsx_printf(p->out, "ref_count=%u,packet_count=%llu,byte_count=%llu",
                    nsx_get32(g + 8), (unsigned long long) nsx_get64(g + 16),
                    (unsigned long long) nsx_get64(g + 24));
-        for (unsigned int i = 0; entry.n; i++) {
+        for (unsigned int i = 0; entry.n >= BUCKET_STATS_LEN; i++) {
             const uint8_t *b = nsx_print_pull(&entry, BUCKET_STATS_LEN);
 
             if (nsx_get64(b) != UINT64_MAX) {
@@ -73,6 +79,12 @@ nsx_print_group_stats_reply(struct nsx_print *p)
                            (unsigned long long) nsx_get64(b + 8));
             }
         }
+        if (entry.n) {
+            retval = nsx_print_fail(&entry, NSX_OFPBRC_BAD_LEN,
+                                    "group's statistics are cut off");
+            return end_group_stats(p, retval);
+        }
+        nsx_print_keep(p);
     }
     return 0;
 }

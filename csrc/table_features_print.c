@@ -16,8 +16,7 @@ enum { CAN_EVICT = 1 << 2, CAN_TELL_VACANCY = 1 << 3 };
  * for packets that match no flow. */
 enum { P_INSTRUCTIONS = 0, P_NEXT_TABLES = 2, P_WRITE_ACTIONS = 4,
        P_APPLY_ACTIONS = 6, P_MATCH = 8, P_WILDCARDS = 10,
-       P_WRITE_SETFIELD = 12, P_APPLY_SETFIELD = 14, N_PROPERTIES = 16 };
-#define KNOWN 0xf5ff
+       P_WRITE_SETFIELD = 12, P_APPLY_SETFIELD = 14 };
 #define REQUIRED 0x5555
 
 struct fields {
@@ -60,28 +59,30 @@ pull_id(struct nsx_property *p, uint16_t *type)
     return true;
 }
 
-static bool
+static enum nsx_ofperr
 read_ids(struct nsx_property p, uint32_t *bits)
 {
     uint16_t type;
 
     while (p.n) {
         if (!pull_id(&p, &type)) {
-            return false;
+            return NSX_OFPBPC_BAD_LEN;
         }
         if (type < 32) {
             *bits |= UINT32_C(1) << type;
         }
     }
-    return true;
+    return NSX_NO_OFPERR;
 }
 
 /* Reads headers of fields.  Those with a mask go to 'masked'; where that is
  * NULL there can't be any. */
-static bool
+static enum nsx_ofperr
 read_fields(struct nsx_property p, struct fields *exact,
             struct fields *masked)
 {
+    bool mask_error = false;
+
     while (p.n) {
         /* The length in these headers is that of a value, which isn't
          * there. */
@@ -90,26 +91,26 @@ read_fields(struct nsx_property p, struct fields *exact,
         bool has_mask = false;
 
         if (p.n < 4) {
-            return false;
+            return NSX_OFPBMC_BAD_LEN;
         }
         field = nsx_oxm_pull_header(p.value, p.n, &has_mask, &header_len);
         if (field && has_mask && !masked) {
-            return false;
+            mask_error = true;
         } else if (field) {
             (has_mask ? masked : exact)->has[nsx_field_id(field)] = true;
         } else if (nsx_get16(p.value) == 0xffff) {
             header_len = 8;
         }
         if (p.n < header_len) {
-            return false;
+            return NSX_OFPBMC_BAD_LEN;
         }
         p.value += header_len;
         p.n -= header_len;
     }
-    return true;
+    return mask_error ? NSX_OFPBMC_BAD_MASK : NSX_NO_OFPERR;
 }
 
-static bool
+static enum nsx_ofperr
 read_property(struct features *f, const struct nsx_property *p)
 {
     struct does *does = &f->does[p->type & 1];
@@ -120,23 +121,27 @@ read_property(struct features *f, const struct nsx_property *p)
     case P_NEXT_TABLES:
         for (size_t i = 0; i < p->n; i++) {
             if (p->value[i] >= N_TABLES) {
-                return false;
+                return NSX_OFPBPC_BAD_VALUE;
             }
             does->next[p->value[i]] = true;
         }
-        return true;
+        return NSX_NO_OFPERR;
     case P_WRITE_ACTIONS:
         return read_ids(*p, &does->write.actions);
     case P_APPLY_ACTIONS:
         return read_ids(*p, &does->apply.actions);
     case P_MATCH:
-        return read_fields(*p, &f->match, &f->mask);
+        return (p->type == P_MATCH ? read_fields(*p, &f->match, &f->mask)
+                : NSX_NO_OFPERR);
     case P_WILDCARDS:
-        return read_fields(*p, &f->wildcard, NULL);
+        return (p->type == P_WILDCARDS ? read_fields(*p, &f->wildcard, NULL)
+                : NSX_NO_OFPERR);
     case P_WRITE_SETFIELD:
         return read_fields(*p, &does->write.set, NULL);
-    default:
+    case P_APPLY_SETFIELD:
         return read_fields(*p, &does->apply.set, NULL);
+    default:
+        return NSX_NO_OFPERR;
     }
 }
 
@@ -186,36 +191,50 @@ pull_features(struct nsx_print *p, struct features *f)
 {
     struct nsx_print entry;
     struct nsx_property property;
-    unsigned int seen = 0;
-    int retval = nsx_print_entry(p, 0, FEATURES_LEN, &entry);
+    uint32_t seen = 0;
+    size_t len = p->n < FEATURES_LEN ? 0 : nsx_get16(p->p);
 
-    if (retval) {
-        return retval;
+    if (len < FEATURES_LEN || len % 8 || len > p->n) {
+        return nsx_print_fail(p, NSX_OFPBPC_BAD_LEN,
+                              "features of %zu bytes where there are %zu",
+                              len, p->n);
     }
+    entry = *p;
+    entry.n = len;
+    nsx_print_pull(p, len);
     memset(f, 0, sizeof *f);
     f->fixed = nsx_print_pull(&entry, FEATURES_LEN);
-    if (f->fixed[2] == 255 || f->fixed[3] > 3) {
-        return nsx_print_fail(&entry, "features of table %u, command %u",
-                              f->fixed[2], f->fixed[3]);
+    if (f->fixed[3] > 3) {
+        return nsx_print_fail(&entry, NSX_OFPTFFC_BAD_COMMAND,
+                              "unknown command %u of features", f->fixed[3]);
+    } else if (f->fixed[2] == 255) {
+        return nsx_print_fail(&entry, NSX_OFPTFFC_BAD_TABLE,
+                              "features of table 255");
     }
+
     bool any = entry.n;
     while (entry.n) {
-        const uint8_t *start = entry.p;
+        enum nsx_ofperr ofperr;
+        int retval = nsx_print_property(&entry, &property);
 
-        if (!nsx_property_pull(&entry.p, &entry.n, &property)) {
-            return nsx_property_fail(&entry, start);
+        if (retval) {
+            return retval;
+        } else if (property.type < 32 && seen & UINT32_C(1) << property.type) {
+            return nsx_property_fail(&entry, &property,
+                                     NSX_OFPTFFC_BAD_FEATURES,
+                                     "one like it before it");
+        } else if (property.type < 32) {
+            seen |= UINT32_C(1) << property.type;
         }
-        if (property.type < N_PROPERTIES && KNOWN & 1u << property.type) {
-            if (seen & 1u << property.type || !read_property(f, &property)) {
-                entry.p = start;
-                return nsx_print_fail(&entry, "table's property %u is wrong",
-                                      property.type);
-            }
-            seen |= 1u << property.type;
+        ofperr = read_property(f, &property);
+        if (ofperr) {
+            return nsx_property_fail(&entry, &property, ofperr,
+                                     "a wrong value");
         }
     }
     if (any && (seen & REQUIRED) != REQUIRED) {
-        return nsx_print_fail(&entry, "table's features lack a property");
+        return nsx_print_fail(&entry, NSX_OFPTFFC_BAD_FEATURES,
+                              "table's features lack a property");
     }
     complete(f, seen);
     return 0;
@@ -593,6 +612,8 @@ nsx_print_table_features(struct nsx_print *p)
         int retval = pull_features(p, f);
 
         if (retval) {
+            nsx_print_ditto(p->out, first, last);
+            nsx_print_keep(p);
             return retval;
         }
 

@@ -17,20 +17,27 @@ pull_settings(struct nsx_print *p, bool strict, struct settings *settings)
 
     *settings = (struct settings) { NULL, NULL };
     while (p->n) {
-        const uint8_t *start = p->p;
-        bool known;
+        int retval = nsx_print_property(p, &property);
 
-        if (!nsx_property_pull(&p->p, &p->n, &property)) {
-            return nsx_property_fail(p, start);
+        if (!retval && (property.type == PROP_EVICTION
+                        || property.type == PROP_VACANCY)) {
+            retval = nsx_property_check(p, &property, 4, false);
+        } else if (!retval && strict) {
+            retval = nsx_property_fail(p, &property, NSX_OFPBRC_BAD_TYPE,
+                                       "an unknown type");
         }
-        known = (property.type == PROP_EVICTION
-                 || property.type == PROP_VACANCY);
-        if (known ? property.n != 4 : strict) {
-            return nsx_property_fail(p, start);
+        if (retval) {
+            return retval;
         } else if (property.type == PROP_EVICTION) {
             settings->eviction = property.value;
         } else if (property.type == PROP_VACANCY) {
-            settings->vacancy = property.value;
+            const uint8_t *v = property.value;
+
+            if (strict && (v[0] > v[1] || v[1] > 100 || v[2])) {
+                return nsx_property_fail(p, &property, NSX_OFPBPC_BAD_VALUE,
+                                         "wrong percentages");
+            }
+            settings->vacancy = v;
         }
     }
     return 0;
@@ -83,6 +90,9 @@ nsx_print_table_desc_reply(struct nsx_print *p)
 
     while (p->n && !retval) {
         retval = print_desc(p);
+        if (!retval) {
+            nsx_print_keep(p);
+        }
     }
     return retval;
 }
@@ -94,7 +104,8 @@ nsx_print_table_status(struct nsx_print *p)
     uint8_t reason = *p->p;
 
     if (reason != VACANCY_DOWN && reason != VACANCY_UP) {
-        return nsx_print_fail(p, "table status for reason %u", reason);
+        return nsx_print_fail(p, NSX_OFPBPC_BAD_VALUE,
+                              "table status for reason %u", reason);
     }
     nsx_print_pull(p, 8);
     nsx_printf(p->out, " reason=VACANCY_%s\ntable_desc:-",

@@ -43,6 +43,7 @@ write_error(struct nsx_error *error, size_t position, struct nsx_slice at,
         return;
     }
     error->position = position;
+    error->name = NULL;
 
     int n = vsnprintf(error->message, sizeof error->message, format, args);
     size_t used = n < 0 ? 0 : (size_t) n;
@@ -79,14 +80,22 @@ nsx_parse_error(const struct nsx_parser *parser, struct nsx_slice at,
 }
 
 int
-nsx_decode_error(struct nsx_error *error, size_t position,
-                 const char *format, ...)
+nsx_decode_error(struct nsx_error *error, enum nsx_ofperr ofperr,
+                 size_t position, const char *format, ...)
 {
+    static const char *const names[] = {
+#define NSX_ERROR(EXPERIMENTER, TYPE, CODE, NAME) [NSX_##NAME] = #NAME,
+#include "errors.def"
+#undef NSX_ERROR
+    };
     va_list args;
 
     va_start(args, format);
     write_error(error, position, (struct nsx_slice) { "", 0 }, format, args);
     va_end(args);
+    if (error) {
+        error->name = names[ofperr];
+    }
     return EPROTO;
 }
 

@@ -13,6 +13,8 @@ import griffe
 
 from pages import header
 from pages.markdown import WIDTH, WRITTEN, code, escaped, item, slug, wrapped
+from pages.records import default, is_record
+from pages.records import fields as record_fields
 from pages.reference import Entry, Module, Page, docstring, pages
 
 __all__ = ["index", "page", "page_names", "unresolved"]
@@ -21,6 +23,9 @@ _LONGEST: Final = 25
 """Lines of a constant that are shown."""
 
 _Kind = griffe.DocstringSectionKind
+
+_SHOWN_BASES: Final = ("Protocol", "Enum", "IntEnum", "IntFlag", "Code", "Bits")
+"""Bases that say what a class is for, where one doesn't make objects of it by its fields."""
 
 _ASKED: Final = {
     _Kind.parameters: "Parameters",
@@ -110,7 +115,7 @@ def _fields(entry: Entry) -> Iterator[griffe.Attribute]:
     thing = entry.object
     made = thing.members.get("__init__")
     given = {p.name for p in made.parameters} if isinstance(made, griffe.Function) else set()
-    if isinstance(thing, griffe.Class) and _is_record(thing):
+    if isinstance(thing, griffe.Class) and (_is_struct(thing) or is_record(thing)):
         given = {field.name for field in entry.fields}
     for field in entry.fields:
         if field.name not in told and (field.docstring is not None or field.name not in given):
@@ -136,11 +141,14 @@ def _signature(entry: Entry) -> list[str]:
 
 def _class_signature(entry: Entry, thing: griffe.Class) -> list[str]:
     bases = [str(base) for base in thing.bases]
-    if any(base.split("[")[0] in ("Protocol", "Enum", "IntEnum", "IntFlag") for base in bases):
+    if any(base.split("[")[0] in _SHOWN_BASES for base in bases):
         return [f"class {entry.path}({', '.join(bases)})"]
     if _is_built_by_others(entry):
         return [f"class {entry.path}"]
-    if _is_record(thing):
+    if is_record(thing):
+        placed, named = (list(map(_field, some)) for some in record_fields(thing))
+        return _lines(f"class {entry.path}", [*placed, *(["*"] if named else []), *named], "")
+    if _is_struct(thing):
         return _lines(f"class {entry.path}", [_field(field) for field in entry.fields], "")
     made = next((c for c in (thing, *_mro(thing)) if "__init__" in c.members), None)
     if made is None:
@@ -161,7 +169,7 @@ def _bases(entry: Entry, page: str) -> Iterator[str]:
         yield from (f"A kind of {' and '.join(links)}.", "")
 
 
-def _is_record(thing: griffe.Class) -> bool:
+def _is_struct(thing: griffe.Class) -> bool:
     """Whether its fields are what one makes it from, without a function that says so."""
     return any(str(base).split("[")[0] in ("NamedTuple", "Struct") for base in thing.bases)
 
@@ -236,7 +244,7 @@ def _typed(attribute: griffe.Attribute) -> str:
 
 
 def _valued(attribute: griffe.Attribute) -> str:
-    value = str(attribute.value or "")
+    value = default(attribute)
     if not value or "\n" in value or len(value) > WIDTH // 2 or value.startswith("field("):
         return ""
     return f" = {value}"

@@ -30,7 +30,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
         *("switch", "stats", "changes", "monitor", "trace", "connection", "session", "commit"),
         "errors",
     ),
-    "openflow-messages": ("nsxdp.openflow", "messages", "requests", "codec", "fake"),
+    "openflow-messages": ("nsxdp.openflow", "messages", "record", "requests", "codec", "fake"),
     "ovsdb": (
         "nsxdp.ovsdb",
         *("client", "replica", "store", "feed", "transaction", "condition", "lock"),
@@ -59,13 +59,16 @@ that the package has.
 """
 
 WHOLE: Final = {
-    *(f"nsxdp.openflow.{name}" for name in ("messages", "requests", "codec", "fake", "stats")),
+    *(f"nsxdp.openflow.{name}" for name in ("messages", "record", "requests", "codec", "fake")),
+    "nsxdp.openflow.stats",
     *(f"nsxdp.openflow.{name}" for name in ("changes", "monitor", "trace", "template", "desired")),
     *(f"nsxdp.openflow.{name}" for name in ("switch", "connection", "session")),
     *(f"nsxdp.ovsdb.{name}" for name in ("condition", "schema", "text")),
     "nsxdp.lab.fixtures",
 }
-"""Modules of which all public names are for everybody, whatever their package exports."""
+"""Modules, and packages with theirs, of which all public names are for everybody, whatever their
+package exports.
+"""
 
 
 @dataclass
@@ -159,7 +162,7 @@ def pages() -> tuple[Page, ...]:
             listed = [package_name, *(path for path in listed if path != package_name)]
             seen.add(package_name)
         modules = [Module(known[path], _entries(known[path], package)) for path in listed]
-        found.append(Page(name, [m for m in modules if m.entries or m.path == package_name]))
+        found.append(Page(name, [m for m in modules if m.entries or m is modules[0]]))
     return tuple(found)
 
 
@@ -190,7 +193,7 @@ def _is_in(path: str, stem: str) -> bool:
 
 def _modules(package: griffe.Module) -> Iterator[griffe.Module]:
     yield package
-    for module in package.modules.values():
+    for _, module in sorted(package.modules.items()):
         if isinstance(module, griffe.Module) and not module.name.startswith("_"):
             yield from _modules(module)
 
@@ -198,14 +201,18 @@ def _modules(package: griffe.Module) -> Iterator[griffe.Module]:
 def _entries(module: griffe.Module, package: griffe.Module) -> list[Entry]:
     """The public names of a module; those that its package exports are known by that path."""
     exported = _homes(package)
+    is_whole = not package.exports or any(_is_in(module.path, stem) for stem in WHOLE)
+    # A package in the package says itself what its modules have.
+    outer = module.parent
+    home = module if module is package or outer is package or outer is None else outer
     found = []
     for name in _names(module):
         path = f"{module.path}.{name}"
         if path in exported:
             known = exported[path]
             found.append(_entry(known.rpartition(".")[2], known, module[name]))
-        elif not package.exports or module.path in WHOLE:
-            found.append(_entry(name, path, module[name]))
+        elif is_whole:
+            found.append(_entry(name, f"{home.path}.{name}", module[name]))
     return _gathered(found)
 
 

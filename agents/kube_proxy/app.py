@@ -22,10 +22,11 @@ from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import service_proxy_wants
 from nsxdp.k8s.source import Source
 from nsxdp.openflow import (
+    Band,
     Connection,
     DesiredSet,
+    Meter,
     MeterCommand,
-    MeterMod,
     OpenFlowError,
     RequestError,
     Session,
@@ -216,10 +217,11 @@ async def _make_meter(session: Session) -> None:
     A datapath may have no meters: then those Services' flows are refused, and no others. Mostly
     it is there already, and the switch logs every refusal: so the first try is to modify it.
     """
+    band = Band(Band.DROP, _REJECTS_PER_SECOND, _REJECTS_BURST)
+    meter = Meter(REJECT_METER, Meter.PKTPS | Meter.BURST, (band,))
     for command in (MeterCommand.MODIFY, MeterCommand.ADD):
-        meter = MeterMod(command, REJECT_METER, _REJECTS_PER_SECOND, _REJECTS_BURST)
         try:
-            await session.perform(meter)
+            await session.perform(meter.mod(command))
         except RequestError as error:
             if command is MeterCommand.ADD or error.name != "OFPMMFC_UNKNOWN_METER":
                 log.error("the switch refused", error=error.name, refused=error.request)

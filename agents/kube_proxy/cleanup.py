@@ -13,6 +13,7 @@ from nsxdp.openflow import (
     codec,
     delete_flows,
 )
+from nsxdp.openflow.messages import MeterFlags
 from nsxdp.pipeline.registers import (
     COOKIE_FAMILY,
     COOKIE_FAMILY_MASK,
@@ -41,5 +42,5 @@ async def clean_up(session: Session) -> None:
             if GROUP_FIRST <= group.group_id <= GROUP_LAST
         )
     await session.commit(b"".join(messages))
-    session.send(MeterMod(MeterCommand.DELETE, REJECT_METER))
+    session.send(MeterMod(MeterCommand.DELETE, MeterFlags(0), REJECT_METER))
     await session.barrier()

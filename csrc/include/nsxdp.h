@@ -54,6 +54,9 @@ NSX_API void nsx_buf_uninit(struct nsx_buf *);
 struct nsx_error {
     char message[NSX_ERROR_MAX];  /* One line, without a final newline. */
     size_t position;              /* Byte offset in the text or message. */
+    const char *name;             /* Of the OpenFlow error that Open vSwitch
+                                   * answers such a message with
+                                   * ("OFPBRC_BAD_LEN"); NULL: none. */
 };
 
 /* Table names: 256 pointers, each a name or NULL.  Where a parameter of this
@@ -276,8 +279,8 @@ NSX_API int nsx_instructions_text_format(const void *instructions, size_t len,
 
 /* Messages. */
 
-/* Appends any OpenFlow 1.5 message that nsxdp knows as ovs-ofctl ofp-print
- * does, on one line where that is one line. */
+/* Appends any OpenFlow 1.5 message as ovs-ofctl ofp-print does, on one line
+ * where that is one line. */
 NSX_API int nsx_message_format(const void *msg, size_t len, nsx_tables,
                                struct nsx_buf *, struct nsx_error *);
 
@@ -285,6 +288,11 @@ NSX_API int nsx_message_format(const void *msg, size_t len, nsx_tables,
  * newline after it. */
 NSX_API int nsx_messages_format(const void *msgs, size_t len, nsx_tables,
                                 struct nsx_buf *, struct nsx_error *);
+
+/* As nsx_message_format(), any bytes: what can't be read is shown with the
+ * name of its error, and as bytes. */
+NSX_API void nsx_message_print(const void *msg, size_t len, nsx_tables,
+                               struct nsx_buf *);
 
 /* Counts the whole messages at the front of the 'len' bytes at 'stream' and
  * sets '*used' to the bytes that they take.  Fails on a header that no message

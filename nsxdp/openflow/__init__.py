@@ -19,11 +19,12 @@ _NAMES = {
     "errors": "CommitError ConnectionLost DecodeError OpenFlowError ParseError ProtocolError "
     "ReplyTimeoutError RequestError VersionError",
     "flow": "Flow FlowStats Group",
-    "messages": "Message MeterCommand MeterMod PacketIn PacketOut decode",
-    "meter": "Band Meter",
-    "monitor": "Event FlowUpdate MonitorFlags",
+    "messages": "Band CtTuple FlowMonitorFlags FlowUpdateEvent Message MeterCommand MeterMod "
+    "PacketIn PacketIn2 PacketOut decode",
+    "meter": "Meter",
+    "monitor": "FlowUpdate",
     "parts": "Actions Match",
-    "requests": "CtTuple ct_flush delete_flows",
+    "requests": "ct_flush delete_flows",
     "session": "Session SessionOptions",
     "stats": "FlowTable",
     "switch": "Switch",

@@ -17,11 +17,23 @@ from nsxdp.openflow.errors import (
     VersionError,
 )
 from nsxdp.openflow.flow import Flow, FlowStats, Group
-from nsxdp.openflow.messages import Message, MeterCommand, MeterMod, PacketIn, PacketOut, decode
-from nsxdp.openflow.meter import Band, Meter
-from nsxdp.openflow.monitor import Event, FlowUpdate, MonitorFlags
+from nsxdp.openflow.messages import (
+    Band,
+    CtTuple,
+    FlowMonitorFlags,
+    FlowUpdateEvent,
+    Message,
+    MeterCommand,
+    MeterMod,
+    PacketIn,
+    PacketIn2,
+    PacketOut,
+    decode,
+)
+from nsxdp.openflow.meter import Meter
+from nsxdp.openflow.monitor import FlowUpdate
 from nsxdp.openflow.parts import Actions, Match
-from nsxdp.openflow.requests import CtTuple, ct_flush, delete_flows
+from nsxdp.openflow.requests import ct_flush, delete_flows
 from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.openflow.stats import FlowTable
 from nsxdp.openflow.switch import Switch
@@ -41,11 +53,12 @@ __all__ = [
     "Delta",
     "DesiredSet",
     "Diff",
-    "Event",
     "Flow",
+    "FlowMonitorFlags",
     "FlowStats",
     "FlowTable",
     "FlowUpdate",
+    "FlowUpdateEvent",
     "Group",
     "Hole",
     "Match",
@@ -53,9 +66,9 @@ __all__ = [
     "Meter",
     "MeterCommand",
     "MeterMod",
-    "MonitorFlags",
     "OpenFlowError",
     "PacketIn",
+    "PacketIn2",
     "PacketOut",
     "ParseError",
     "Phase",

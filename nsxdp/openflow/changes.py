@@ -202,17 +202,3 @@ def _delete_strict(flow_mod: bytes) -> bytes:
     length = len(head) + len(match)
     head[2:4] = length.to_bytes(2, "big")
     return bytes(head) + match
-
-
-def flow_desc_body(filter_: str, tables: Tables | None = None) -> bytes:
-    """The body of an OFPMP_FLOW_DESC request for the flows that a text selects.
-
-    Raises
-    ------
-    ParseError
-    """
-    mod = codec.flow_parse(filter_, codec.FLOW_DELETE, tables)
-    _, (table, _, match, *_) = codec.flow_mod_decode(mod)
-    out = mod[36:44]
-    cookie = mod[8:24]
-    return bytes((table, 0, 0, 0)) + out + bytes(4) + cookie + match

@@ -14,6 +14,7 @@ cdef extern from "nsxdp.h" nogil:
     struct nsx_error:
         char message[256]
         size_t position
+        const char *name
 
     ctypedef const char *const *nsx_tables
 

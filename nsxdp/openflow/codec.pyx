@@ -85,6 +85,7 @@ cdef extern from "nsxdp.h" nogil:
 
     int nsx_message_format(const void *, size_t, nsx_tables, nsx_buf *, nsx_error *)
     int nsx_messages_format(const void *, size_t, nsx_tables, nsx_buf *, nsx_error *)
+    void nsx_message_print(const void *, size_t, nsx_tables, nsx_buf *)
     int nsx_stream_split(const void *, size_t, size_t *, size_t *, nsx_error *)
     int nsx_bundle_wrap(const void *, size_t, uint32_t, uint16_t, uint32_t, nsx_buf *, nsx_error *)
     const char *nsx_error_name(uint16_t, uint16_t, uint32_t)
@@ -150,7 +151,8 @@ cdef object raise_parse_error(nsx_error *error, str text):
 
 
 cdef object raise_decode_error(nsx_error *error):
-    raise DecodeError(reason(error), error.position)
+    raise DecodeError(reason(error), error.position,
+                      "" if error.name is NULL else error.name.decode())
 
 
 cdef str reason(nsx_error *error):
@@ -623,6 +625,17 @@ def messages_format(stream not None, Tables tables=None):
     cdef call c
     begin(&c, stream)
     return printed(&c, nsx_messages_format(c.p, c.n, tables_pointer(tables), &c.out, &c.error))
+
+
+def message_print(message not None, Tables tables=None):
+    """Print any bytes as ``ovs-ofctl ofp-print`` does, without the line of a packet in it.
+
+    What can't be read is printed with the name of its error, and as bytes.
+    """
+    cdef call c
+    begin(&c, message)
+    nsx_message_print(c.p, c.n, tables_pointer(tables), &c.out)
+    return printed(&c, 0)
 
 
 def split(stream not None):

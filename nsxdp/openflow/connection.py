@@ -23,7 +23,7 @@ from nsxdp.openflow import requests
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult
 from nsxdp.openflow.errors import ConnectionLost, DecodeError, OpenFlowError, VersionError
-from nsxdp.openflow.messages import Message, PacketIn, decode
+from nsxdp.openflow.messages import Message, PacketIn, PacketIn2, decode
 from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.transport import Remote, RemoteError, Tls
 
@@ -328,7 +328,7 @@ class Connection:
         self._packets.append(message)
         self._packet.set()
 
-    async def packet_ins(self) -> AsyncIterator[PacketIn]:
+    async def packet_ins(self) -> AsyncIterator[PacketIn | PacketIn2]:
         """The packets that the switch sends; it does with ``SessionOptions.receive_packets``.
 
         They go on from one session to the next, and end when the connection is closed.
@@ -343,7 +343,7 @@ class Connection:
             except DecodeError as error:
                 log.warning("%s: %s", self.remote, error)
                 continue
-            if isinstance(message, PacketIn):
+            if isinstance(message, PacketIn | PacketIn2):
                 yield message
 
     async def _either(self, event: asyncio.Event) -> None:

@@ -76,18 +76,21 @@ class DecodeError(ValueError):
         What is wrong, on one line.
     position
         Where: bytes from the start of the message.
+    name
+        Of the error that Open vSwitch would answer with, such as ``OFPBRC_BAD_LEN``.
     """
 
-    def __init__(self, reason: str, position: int = 0) -> None:
+    def __init__(self, reason: str, position: int = 0, name: str = "OFPBRC_BAD_LEN") -> None:
         super().__init__(reason)
         self.reason = reason
         self.position = position
+        self.name = name
 
     def __str__(self) -> str:
         return f"{self.reason} (at byte {self.position})"
 
-    def __reduce__(self) -> tuple[type[DecodeError], tuple[str, int]]:
-        return type(self), (self.reason, self.position)
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[str, int, str]]:
+        return type(self), (self.reason, self.position, self.name)
 
 
 class VersionError(OpenFlowError):

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from nsxdp.openflow import codec
 from nsxdp.openflow.errors import DecodeError
-from nsxdp.openflow.messages import HEADER, MeterMod, frame
+from nsxdp.openflow.messages import (
+    HEADER,
+    Band,
+    MeterCommand,
+    MeterDescReply,
+    MeterFlags,
+    MeterMod,
+    decode,
+)
 
-__all__ = ["Band", "Meter"]
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """What is done with packets above a rate (OpenFlow 1.5, 7.3.4.4).
-
-    Attributes
-    ----------
-    DROP, DSCP_REMARK
-        The types: drop the packet, or raise the drop precedence in its IP header.
-    rate
-        Kilobits or packets a second, as the meter's flags say.
-    burst_size
-        Kilobits or packets.
-    prec_level
-        Of DSCP_REMARK: by how much the drop precedence rises.
-    """
-
-    DROP: ClassVar = 1
-    DSCP_REMARK: ClassVar = 2
-
-    type: int
-    rate: int
-    burst_size: int = 0
-    prec_level: int = 0
-
-    _LAYOUT: ClassVar = struct.Struct("!HHIIB3x")
-
-    def encode(self) -> bytes:
-        """The ``struct ofp_meter_band_header``, with what its type adds."""
-        return self._LAYOUT.pack(
-            self.type, self._LAYOUT.size, self.rate, self.burst_size, self.prec_level
-        )
+__all__ = ["Meter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +40,20 @@ class Meter:
     >>> from nsxdp.openflow import Meter
     >>> meter = Meter.parse("meter=1,pktps,band=type=drop,rate=100")
     >>> meter.flags == Meter.PKTPS, meter.bands
-    (True, (Band(type=1, rate=100, burst_size=0, prec_level=0),))
+    (True, (Band(type=<BandType.DROP: 1>, rate=100, burst_size=0, prec_level=0),))
     >>> print(meter)
     meter=1 pktps bands=
     type=drop rate=100
     """
 
-    KBPS: ClassVar = 1
-    PKTPS: ClassVar = 2
-    BURST: ClassVar = 4
-    STATS: ClassVar = 8
+    KBPS: ClassVar = MeterFlags.KBPS
+    PKTPS: ClassVar = MeterFlags.PKTPS
+    BURST: ClassVar = MeterFlags.BURST
+    STATS: ClassVar = MeterFlags.STATS
 
     meter_id: int
     flags: int
     bands: tuple[Band, ...]
-
-    _HEAD: ClassVar = struct.Struct("!HHI")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -92,7 +64,8 @@ class Meter:
         ParseError
             The text isn't one; says where.
         """
-        return cls._read(codec.meter_parse(text))
+        mod = MeterMod.parse(text)
+        return cls(mod.meter_id, mod.flags, mod.bands)
 
     @classmethod
     def decode(cls, message: bytes) -> Self:
@@ -104,26 +77,35 @@ class Meter:
             These bytes aren't one, or it deletes and so has no meter.
         """
         codec.meter_format(message)
-        return cls._read(message)
+        mod = decode(message)
+        if not isinstance(mod, MeterMod) or mod.command == MeterCommand.DELETE:
+            raise DecodeError("a meter_mod that deletes has no meter", HEADER.size)
+        return cls(mod.meter_id, mod.flags, mod.bands)
 
     @classmethod
-    def _read(cls, message: bytes) -> Self:
-        start = HEADER.size + cls._HEAD.size
-        command, flags, meter_id = cls._HEAD.unpack_from(message, HEADER.size)
-        if command == codec.METER_DELETE:
-            raise DecodeError("a meter_mod that deletes has no meter", HEADER.size)
-        bands = []
-        for at in range(start, len(message), Band._LAYOUT.size):
-            kind, _, rate, burst, level = Band._LAYOUT.unpack_from(message, at)
-            bands.append(Band(kind, rate, burst, level))
-        return cls(meter_id, flags, tuple(bands))
+    def decode_reply(cls, reply: bytes) -> list[Self]:
+        """Read the meters of an OFPMP_METER_DESC reply.
 
-    def encode(self, command: int = codec.METER_ADD, xid: int = 0) -> bytes:
-        """The OFPT_METER_MOD that does ``command`` with it: `codec.METER_ADD`, say."""
-        if command == codec.METER_DELETE:
-            return frame(MeterMod.type, xid, self._HEAD.pack(command, 0, self.meter_id))
-        head = self._HEAD.pack(command, self.flags, self.meter_id)
-        return frame(MeterMod.type, xid, head + b"".join(band.encode() for band in self.bands))
+        Raises
+        ------
+        DecodeError
+            The reply is none, or a part of it is wrong.
+        """
+        message = decode(reply)
+        if not isinstance(message, MeterDescReply):
+            raise DecodeError(f"{type(message).__name__} has no meters")
+        return [cls(meter.meter_id, meter.flags, meter.bands) for meter in message.meters]
+
+    def mod(self, command: int = MeterCommand.ADD, xid: int = 0) -> MeterMod:
+        """The message that does ``command`` with it."""
+        if command == MeterCommand.DELETE:
+            return MeterMod(MeterCommand.DELETE, MeterFlags(0), self.meter_id, xid=xid)
+        flags = MeterFlags(self.flags)
+        return MeterMod(MeterCommand(command), flags, self.meter_id, self.bands, xid=xid)
+
+    def encode(self, command: int = MeterCommand.ADD, xid: int = 0) -> bytes:
+        """The OFPT_METER_MOD that does ``command`` with it: `MeterCommand.ADD`, say."""
+        return self.mod(command, xid).encode()
 
     def __str__(self) -> str:
         """The meter as ``ovs-ofctl dump-meters`` prints it: a line, and one for each band."""

@@ -34,6 +34,17 @@ class Match(bytes):
         """
         return cls(codec.match_parse(text))
 
+    @classmethod
+    def of(cls, fields: bytes) -> Self:
+        """A match of OXM fields, one after the other."""
+        size = 4 + len(fields)
+        return cls(b"\0\1" + size.to_bytes(2, "big") + fields + bytes(-size % 8))
+
+    @property
+    def fields(self) -> bytes:
+        """Its OXM fields, one after the other."""
+        return bytes(self[4 : int.from_bytes(self[2:4], "big")])
+
     def __str__(self) -> str:
         return codec.match_format(self)
 

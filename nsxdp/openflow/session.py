@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Self
@@ -27,21 +26,23 @@ from nsxdp.openflow.errors import (
 from nsxdp.openflow.messages import (
     HEADER,
     MORE,
-    NICIRA,
-    PACKET_IN2,
     VERSION,
     BarrierRequest,
     BundleControl,
+    Capabilities,
     EchoReply,
     EchoRequest,
     Error,
     Experimenter,
     FeaturesReply,
     FeaturesRequest,
+    GroupDescRequest,
     Hello,
     Message,
     PacketIn,
+    PacketIn2,
     SetConfig,
+    SetPacketInFormat,
     decode,
     frame,
 )
@@ -52,7 +53,7 @@ __all__ = ["Session", "SessionOptions"]
 
 log = logging.getLogger(__name__)
 
-_PACKET_IN2_HEAD = struct.pack("!II", NICIRA, PACKET_IN2)
+_PACKET_IN2 = PacketIn2().head()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Session:
         self.remote = remote
         self.tables = tables
         self.options = options
-        self.features = FeaturesReply(0, 0, 0, 0, 0)
+        self.features = FeaturesReply(0, 0, 0, 0, Capabilities(0))
         self._wire = Wire(str(remote), self._received)
         self._commits = Commits(self._wire, tables)
         self._on_packet = on_packet
@@ -167,7 +168,7 @@ class Session:
         assert isinstance(features, FeaturesReply)
         self.features = features
         if self.options.receive_packets:
-            self.send(requests.set_packet_in_format(), SetConfig())
+            self.send(SetPacketInFormat(), SetConfig())
         await self.barrier()
 
     def close(self) -> None:
@@ -205,7 +206,7 @@ class Session:
         if kind == Error.type:
             self._received_error(xid, message)
         elif kind == PacketIn.type or (
-            kind == Experimenter.type and message.startswith(_PACKET_IN2_HEAD, HEADER.size)
+            kind == PacketIn2.type and message.startswith(_PACKET_IN2, HEADER.size)
         ):
             if self._on_packet is not None:
                 self._on_packet(message)
@@ -223,7 +224,9 @@ class Session:
             self._hello.set_result(hello)
 
     def _received_error(self, xid: int, message: bytes) -> None:
-        error = Error.from_body(message[HEADER.size :], xid)
+        error = decode(message)
+        if not isinstance(error, Error):
+            return
         if error.kind == 0:
             self._wire.fail(VersionError(_version_advice(self.remote)))
             return
@@ -358,7 +361,7 @@ class Session:
         RequestError, ConnectionLost
             As `dump_flows`.
         """
-        return self._dump(requests.group_desc_request(group_id))
+        return self._dump(GroupDescRequest(group_id))
 
     async def multipart(self, message: Message) -> AsyncIterator[bytes]:
         """The raw replies to an OFPT_MULTIPART_REQUEST.

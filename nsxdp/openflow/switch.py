@@ -18,28 +18,35 @@ from typing import Any, Final, Generic, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nsxdp.openflow import codec, requests, stats
-from nsxdp.openflow.changes import Changes, FlowLike, compare, flow_desc_body, flow_mods
+from nsxdp.openflow import codec, stats
+from nsxdp.openflow.changes import Changes, FlowLike, compare, flow_mods
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult
 from nsxdp.openflow.errors import ConnectionLost, DecodeError, OpenFlowError
 from nsxdp.openflow.flow import Group
 from nsxdp.openflow.messages import (
+    ALL_GROUPS,
+    ALL_METERS,
+    ANY_PORT,
     HEADER,
+    LOCAL,
+    FlowDescRequest,
+    FlowMonitorFlags,
+    FlowMonitorReply,
+    FlowMonitorRequest,
+    GroupStatsRequest,
+    MeterStatsRequest,
     MultipartReply,
     MultipartRequest,
     PacketIn,
+    PacketIn2,
     PacketOut,
+    PortStatsRequest,
+    QueueStatsRequest,
+    TableStatsRequest,
     decode,
 )
-from nsxdp.openflow.monitor import (
-    FLOW_MONITOR,
-    FlowUpdate,
-    MonitorFlags,
-    cancel_request,
-    monitor_request,
-    read_updates,
-)
+from nsxdp.openflow.monitor import FlowUpdate, read_updates
 from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.openflow.stats import FlowTable, read_stats
 from nsxdp.openflow.trace import Trace, read_trace
@@ -54,9 +61,6 @@ _T = TypeVar("_T")
 
 QUEUE_BOUND: Final = 4096
 """Packets, or parts of a monitor's news, that wait for their reader; of more, the oldest go."""
-_ANY: Final = 0xFFFFFFFF
-_FLOW_DESC: Final = 1
-_TABLE_STATS, _PORT_STATS, _QUEUE_STATS, _GROUP_STATS, _METER_STATS = 3, 4, 5, 6, 9
 
 
 def run_directory() -> Path:
@@ -323,8 +327,7 @@ class Switch:
         ConnectionLost
             The answer didn't come, or not in time.
         """
-        body = flow_desc_body(filter_, self.tables)
-        request = MultipartRequest(_FLOW_DESC, 0, body)
+        request = FlowDescRequest.parse(filter_, self.tables)
         replies = [part async for part in self.session.multipart(request)]
         with self._trusting():
             return FlowTable.read(replies, self.tables)
@@ -367,43 +370,39 @@ class Switch:
 
     # Statistics.
 
-    async def _stats(self, kind: int, body: bytes, entry: np.dtype[Any]) -> npt.NDArray[Any]:
-        request = MultipartRequest(kind, 0, body)
+    async def _stats(self, request: MultipartRequest, entry: np.dtype[Any]) -> npt.NDArray[Any]:
         replies = [part async for part in self.session.multipart(request)]
         with self._trusting():
             return read_stats(replies, entry)
 
     async def table_stats(self) -> npt.NDArray[Any]:
         """All tables' statistics: rows of `nsxdp.openflow.stats.TABLE_STATS`, one a table."""
-        return await self._stats(_TABLE_STATS, b"", stats.TABLE_STATS)
+        return await self._stats(TableStatsRequest(), stats.TABLE_STATS)
 
-    async def port_stats(self, port: int = _ANY) -> npt.NDArray[Any]:
+    async def port_stats(self, port: int = ANY_PORT) -> npt.NDArray[Any]:
         """Ports' statistics: rows of `nsxdp.openflow.stats.PORT_STATS`, of one port or of all."""
-        return await self._stats(_PORT_STATS, port.to_bytes(4, "big") + bytes(4), stats.PORT_STATS)
+        return await self._stats(PortStatsRequest(port), stats.PORT_STATS)
 
-    async def queue_stats(self, port: int = _ANY) -> npt.NDArray[Any]:
+    async def queue_stats(self, port: int = ANY_PORT) -> npt.NDArray[Any]:
         """Queues' statistics: rows of `nsxdp.openflow.stats.QUEUE_STATS`, of one port or all."""
-        body = port.to_bytes(4, "big") + _ANY.to_bytes(4, "big")
-        return await self._stats(_QUEUE_STATS, body, stats.QUEUE_STATS)
+        return await self._stats(QueueStatsRequest(port), stats.QUEUE_STATS)
 
-    async def group_stats(self, group: int = requests.ALL_GROUPS) -> npt.NDArray[Any]:
+    async def group_stats(self, group: int = ALL_GROUPS) -> npt.NDArray[Any]:
         """Groups' statistics: rows of `nsxdp.openflow.stats.GROUP_STATS`, of one or of all."""
-        body = group.to_bytes(4, "big") + bytes(4)
-        return await self._stats(_GROUP_STATS, body, stats.GROUP_STATS)
+        return await self._stats(GroupStatsRequest(group), stats.GROUP_STATS)
 
-    async def meter_stats(self, meter: int = _ANY) -> npt.NDArray[Any]:
+    async def meter_stats(self, meter: int = ALL_METERS) -> npt.NDArray[Any]:
         """Meters' statistics: rows of `nsxdp.openflow.stats.METER_STATS`, of one or of all."""
-        body = meter.to_bytes(4, "big") + bytes(4)
-        return await self._stats(_METER_STATS, body, stats.METER_STATS)
+        return await self._stats(MeterStatsRequest(meter), stats.METER_STATS)
 
     # What happens.
 
     async def monitor(
-        self, filter_: str = "", flags: int = MonitorFlags.EVERYTHING
+        self, filter_: str = "", flags: int = FlowMonitorFlags.EVERYTHING
     ) -> AsyncGenerator[FlowUpdate, None]:
         """Each change of the flows that a text selects; first, those that are there.
 
-        Where one reads too slowly, the switch says `Event.PAUSED`. It ends with
+        Where one reads too slowly, the switch says `FlowUpdateEvent.PAUSED`. It ends with
         ``contextlib.aclosing``, which also ends the switch's part.
 
         Parameters
@@ -411,7 +410,7 @@ class Switch:
         filter_
             As of `delete`.
         flags
-            What to tell of: of `MonitorFlags`.
+            What to tell of: of `FlowMonitorFlags`.
 
         Raises
         ------
@@ -420,7 +419,7 @@ class Switch:
         """
         self._monitors += 1
         monitor = self._monitors
-        request = monitor_request(monitor, filter_, flags, self.tables)
+        request = FlowMonitorRequest.parse(monitor, filter_, flags, self.tables)
         news: _Queue[bytes] = _Queue()
         self._news.append(news.put)
         try:
@@ -435,7 +434,7 @@ class Switch:
         finally:
             self._news.remove(news.put)
             with suppress(ConnectionLost):
-                self.session.send(cancel_request(monitor))
+                self.session.send(FlowMonitorRequest.cancel(monitor))
 
     def _updates(self, reply: bytes) -> list[FlowUpdate]:
         with self._trusting():
@@ -449,7 +448,7 @@ class Switch:
         except DecodeError as error:
             raise self.session.distrust(error) from error
 
-    async def packet_ins(self) -> AsyncIterator[PacketIn]:
+    async def packet_ins(self) -> AsyncIterator[PacketIn | PacketIn2]:
         """The packets that flows send to the controller; needs ``packets=True``.
 
         Of packets that come faster than they are read, the oldest are dropped.
@@ -466,12 +465,10 @@ class Switch:
             except DecodeError as error:
                 log.warning("%s: %s", self.remote, error)
                 continue
-            if isinstance(message, PacketIn):
+            if isinstance(message, PacketIn | PacketIn2):
                 yield message
 
-    def send_packet(
-        self, data: bytes, actions: str = "resubmit(,0)", in_port: int = 0xFFFFFFFE
-    ) -> None:
+    def send_packet(self, data: bytes, actions: str = "resubmit(,0)", in_port: int = LOCAL) -> None:
         """Have the switch treat a packet (OFPT_PACKET_OUT); a refusal is logged.
 
         Parameters
@@ -521,5 +518,5 @@ def _is_monitor(message: bytes) -> bool:
     return (
         message[1] == MultipartReply.type
         and len(message) >= HEADER.size + 8
-        and int.from_bytes(message[8:10], "big") == FLOW_MONITOR
+        and int.from_bytes(message[8:10], "big") == FlowMonitorReply.kind
     )

@@ -70,8 +70,7 @@ def samples(core: Core) -> list[bytes]:
         header(20, b""),
         header(29, struct.pack("!HHIHHII4x", 0, 6, 5, 1, 16, 100, 10)),
         header(33, struct.pack("!IHH", 1, 4, 3)),
-        header(34, struct.pack("!IHH", 1, 0, 3) + flow),
-        header(99, b"?"),
+        header(34, struct.pack("!IHH", 1, 0, 3) + flow[:4] + struct.pack("!I", 1) + flow[8:]),
     ]
 
 

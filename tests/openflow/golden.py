@@ -200,34 +200,34 @@ REFUSED = {
     "port statistics' custom": (
         f"19 0004 0000 00000000 0068 {PORT_STATS}"
         f" ffff 0015 {INTEL} 00000002 0000 0001 0461626364 000000",
-        "property with a wrong length",
+        "property 65535 has counters that are cut off",
         96,
     ),
     "port statistics' RFC 2819": (
         f"19 0004 0000 00000000 0060 {PORT_STATS} ffff 0010 {INTEL} 00000001 00000000",
-        "property with a wrong length",
+        "property 65535 has a wrong length",
         96,
     ),
     "port statistics' Ethernet": (
         f"19 0004 0000 00000000 0058 {PORT_STATS} 0000 0008 00000000",
-        "property with a wrong length",
+        "property 0 has a wrong length",
         96,
     ),
     "queue's port": ("18 0005 0000 00000000 0000ff01 00000005", "no port 0xff01", 16),
     "queue's rate": (
         "19 000f 0000 00000000 00000002 00000005 0018 000000000000 0001 0004 00000000",
-        "property with a wrong length",
+        "property 1 has a wrong length",
         32,
     ),
     "queue's property": (
         "19 000f 0000 00000000 00000002 00000005 0018 000000000000 0001 0003 00000000",
-        "property with a wrong length",
+        "property of 3 bytes where there are 8",
         32,
     ),
-    "asynchronous messages": ("28 0000 0007 00000001", "property with a wrong length", 8),
-    "what is forwarded": ("32 0602 0010 00000009 0003 0001 00000001", "neither a group_mod", 8),
+    "asynchronous messages": ("28 0000 0007 00000001", "property 0 has a wrong length", 8),
+    "what is forwarded": ("32 0602 0010 00000009 0003 0001 00000001", "message of type 2", 8),
     "forwarded group_mod": (
-        "32 060f 0018 00000009 0000 0500 00000001 0000 0000 00000000",
+        "32 060f 0018 00000009 0000 0500 00000001 0000 0000 ffffffff",
         "unknown type 5",
         18,
     ),
@@ -254,7 +254,7 @@ REFUSED = {
     ),
     "NXT_CT_FLUSH": (
         "04 00002320 00000020 0000000000000000 0000 0006 0000 0000",
-        "property with a wrong length",
+        "property 0 has a wrong length",
         24,
     ),
 }

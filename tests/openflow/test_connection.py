@@ -21,14 +21,16 @@ from nsxdp.openflow.errors import CommitError, ConnectionLost, RequestError, Ver
 from nsxdp.openflow.flow import Flow, Group
 from nsxdp.openflow.messages import (
     MeterCommand,
-    MeterMod,
-    MultipartReply,
-    MultipartRequest,
+    OtherRequest,
     PacketOut,
+    TableStatsReply,
+    TableStatsRequest,
 )
+from nsxdp.openflow.meter import Meter
 from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.transport import Remote, Tls, parse_remote
 
+METER = "meter=5,pktps,burst,band=type=drop,rate=100,burst_size=10"
 TABLES = codec.Tables({"Classifier": 0, "ServiceLB": 1, "EndpointDNAT": 2})
 
 
@@ -188,7 +190,7 @@ async def test_a_refused_lone_message(bridge: Remote) -> None:
 
 
 async def test_what_no_bundle_takes(bridge: Remote) -> None:
-    meter = MeterMod(MeterCommand.ADD, 1, 10, 10).encode()
+    meter = codec.meter_parse(METER)
     async with open_session(bridge) as session:
         with pytest.raises(CommitError, match="OFPBFC_MSG_UNSUP: message 1: OFPT_METER_MOD"):
             await session.commit(flow("actions=drop") + meter)
@@ -276,28 +278,29 @@ async def test_a_dump_that_nobody_finishes(bridge: Remote) -> None:
 
 async def test_meters(bridge: Remote, ovs: OVS) -> None:
     async with open_session(bridge) as session:
-        session.send(MeterMod(MeterCommand.ADD, 5, 100, 10))
+        session.send(Meter.parse(METER).mod())
         await session.barrier()
         assert "type=drop rate=100 burst_size=10" in ovs.ofctl("dump-meters", ovs.mgmt("br0"))
-        session.send(MeterMod(MeterCommand.DELETE, 5))
+        session.send(Meter.parse(METER).mod(MeterCommand.DELETE))
         await session.barrier()
         assert "meter=5" not in ovs.ofctl("dump-meters", ovs.mgmt("br0"))
 
 
 async def test_a_refused_request(bridge: Remote) -> None:
     async with open_session(bridge) as session:
-        with pytest.raises(RequestError, match="OFPBRC_BAD_STAT: OFPT_MULTIPART_REQUEST"):
-            await session.request(MultipartRequest(99, 0))
-        reply = await session.request(requests.group_desc_request())
-        assert isinstance(reply, MultipartReply)
+        with pytest.raises(RequestError, match=r"OFPBRC_BAD_STAT: .*unknown multipart 99"):
+            await session.request(OtherRequest(99))
+        reply = await session.request(TableStatsRequest())
+        assert isinstance(reply, TableStatsReply)
 
 
 async def test_what_is_only_answered_if_refused(bridge: Remote) -> None:
     async with open_session(bridge) as session:
-        await session.perform(MeterMod(MeterCommand.ADD, 5, 100, 10))
+        meter = Meter.parse(METER)
+        await session.perform(meter.mod())
         with pytest.raises(RequestError, match="OFPMMFC_METER_EXISTS: OFPT_METER_MOD"):
-            await session.perform(MeterMod(MeterCommand.ADD, 5, 100, 10))
-        await session.perform(MeterMod(MeterCommand.MODIFY, 5, 200, 10))
+            await session.perform(meter.mod())
+        await session.perform(meter.mod(MeterCommand.MODIFY))
 
 
 async def test_an_error_that_nobody_waits_for_is_logged(
@@ -361,7 +364,7 @@ async def test_packets_come_with_userdata(bridge: Remote) -> None:
             packet = await anext(connection.packet_ins())
         assert packet.data == UDP
         assert packet.total_len == len(UDP)
-        assert (packet.table, packet.cookie, packet.userdata) == (1, 0x99, b"\x01\x02")
+        assert (packet.table_id, packet.cookie, packet.userdata) == (1, 0x99, b"\x01\x02")
         assert packet.in_port == 0xFFFFFFFE
         assert "table_id=ServiceLB cookie=0x99" in codec.message_format(packet.encode(), TABLES)
         assert "reg0=0x7" in str(packet)

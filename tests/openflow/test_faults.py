@@ -240,7 +240,7 @@ async def test_packets_that_can_t_be_read_are_skipped(switch: FakeSwitch) -> Non
         switch.writers[-1].write(frame(10, 0, bytes(8)) + good)
         async with asyncio.timeout(5):
             packet = await anext(connection.packet_ins())
-        assert (packet.table, packet.cookie) == (2, 3)
+        assert (packet.table_id, packet.cookie) == (2, 3)
 
 
 async def test_a_silent_switch_is_given_up(switch: FakeSwitch) -> None:

@@ -106,7 +106,7 @@ def control(kind: BundleKind) -> Callable[[bytes], bytes]:
         (33, control(BundleKind.OPEN_REPLY), "answered a bundle's close with kind 1"),
         (33, control(BundleKind.OPEN_REQUEST), "answered a bundle's open with kind 0"),
         (33, lambda m: frame(21, 0)[:4] + xid_of(m), "type 21, where 33 was due"),
-        (33, lambda m: frame(33, 0, b"")[:4] + xid_of(m), "BundleControl with a body of 0 bytes"),
+        (33, lambda m: frame(33, 0, b"")[:4] + xid_of(m), "0 bytes where there are 4"),
         (20, lambda m: frame(3, 0)[:4] + xid_of(m), "type 3, where 21 was due"),
     ],
 )
@@ -188,15 +188,21 @@ async def test_statistics_that_can_t_be(
 
 
 @pytest.mark.parametrize(
-    "update",
-    ["0000 0004 00000000", "0007 0004 00000000", "0010 0004 00000000", "0017 0001" + "00" * 20],
+    ("update", "reason"),
+    [
+        ("0000 0004 00000000", "FlowUpdateAbbrev of 0 bytes"),
+        ("0007 0004 00000000", "3 bytes where there are 4"),
+        ("0010 0004 00000000", "FlowUpdateAbbrev of 16 bytes"),
+        ("0017 0001" + "00" * 20, "7 bytes where there are 8"),
+        ("0008 0009 00000000", "no event 9"),
+    ],
 )
-async def test_news_that_can_t_be(switch: FakeSwitch, update: str) -> None:
+async def test_news_that_can_t_be(switch: FakeSwitch, update: str, reason: str) -> None:
     async with switch.listen(), Switch(f"unix:{switch.remote.path}", options=PATIENT) as opened:
         news = statistics(16, update)(frame(18, 0))
         answer_with(switch, MultipartRequest.type, lambda m: good_answer(m) + news)
         async with asyncio.timeout(5):
-            with pytest.raises(ProtocolError, match="flow update of"):
+            with pytest.raises(ProtocolError, match=reason):
                 await anext(opened.monitor())
 
 
@@ -209,7 +215,7 @@ async def test_packets_that_can_t_be_read_are_skipped(switch: FakeSwitch) -> Non
         switch.writers[-1].write(frame(10, 0, bytes(8)) + good)
         async with asyncio.timeout(5):
             packet = await anext(opened.packet_ins())
-        assert (packet.table, packet.cookie) == (2, 3)
+        assert (packet.table_id, packet.cookie) == (2, 3)
 
 
 # Pieces.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,34 +12,59 @@ from nsxdp.lab import OVS
 from nsxdp.openflow import Session
 from nsxdp.openflow.codec import message_format
 from nsxdp.openflow.errors import DecodeError
-from nsxdp.openflow.messages import HEADER, MORE, Message, MultipartRequest, Other, decode
+from nsxdp.openflow.messages import (
+    HEADER,
+    MORE,
+    AggregateStatsRequest,
+    DescRequest,
+    FlowDescRequest,
+    FlowMonitorRequest,
+    GetAsyncRequest,
+    GetConfigRequest,
+    GroupDescRequest,
+    GroupFeaturesRequest,
+    GroupStatsRequest,
+    Message,
+    MeterDescRequest,
+    MeterFeaturesRequest,
+    MeterStatsRequest,
+    NiciraRole,
+    NiciraRoleRequest,
+    Other,
+    OtherReply,
+    PortDescRequest,
+    PortStatsRequest,
+    QueueDescRequest,
+    QueueStatsRequest,
+    Role,
+    RoleRequest,
+    TableDescRequest,
+    TableFeaturesRequest,
+    TableStatsRequest,
+    TlvTableRequest,
+    decode,
+)
 from nsxdp.transport import parse_remote
 
-ANY = 0xFFFFFFFF
-ALL_METERS = 0xFFFFFFFF
-ALL_GROUPS = 0xFFFFFFFC
-NO_MATCH = bytes.fromhex("0001000400000000")
-FLOWS = struct.pack("!B3xII4xQQ", 0xFF, ANY, ANY, 0, 0) + NO_MATCH
-
-REQUESTS = {
-    "desc": (0, b""),
-    "flow": (1, FLOWS),
-    "aggregate": (2, FLOWS),
-    "table": (3, b""),
-    "port": (4, struct.pack("!I4x", ANY)),
-    "queue": (5, struct.pack("!II", ANY, ANY)),
-    "group": (6, struct.pack("!I4x", ALL_GROUPS)),
-    "group_desc": (7, struct.pack("!I4x", ALL_GROUPS)),
-    "group_features": (8, b""),
-    "meter": (9, struct.pack("!I4x", ALL_METERS)),
-    "meter_config": (10, struct.pack("!I4x", ALL_METERS)),
-    "meter_features": (11, b""),
-    "table_features": (12, b""),
-    "port_desc": (13, struct.pack("!I4x", ANY)),
-    "table_desc": (14, b""),
-    "queue_desc": (15, struct.pack("!II", ANY, ANY)),
-    "monitor": (16, struct.pack("!IIIHBB", 7, ANY, ANY, 0x0F | 0x10, 0xFF, 0) + NO_MATCH),
-}
+REQUESTS: list[Message] = [
+    DescRequest(),
+    FlowDescRequest(),
+    AggregateStatsRequest(),
+    TableStatsRequest(),
+    PortStatsRequest(),
+    QueueStatsRequest(),
+    GroupStatsRequest(),
+    GroupDescRequest(),
+    GroupFeaturesRequest(),
+    MeterStatsRequest(),
+    MeterDescRequest(),
+    MeterFeaturesRequest(),
+    TableFeaturesRequest(),
+    PortDescRequest(),
+    TableDescRequest(),
+    QueueDescRequest(),
+    FlowMonitorRequest.parse(7),
+]
 
 
 def printed(oracle: Oracle, message: bytes) -> str:
@@ -67,21 +91,29 @@ async def replies(session: Session, request: Message) -> list[bytes]:
     return [part async for part in session.multipart(request)]
 
 
-@pytest.mark.parametrize("name", REQUESTS)
-async def test_what_a_switch_answers(name: str, session: Session, oracle: Oracle) -> None:
-    kind, data = REQUESTS[name]
-    request = MultipartRequest(kind, 0, data)
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
+async def test_what_a_switch_answers(request_: Message, session: Session, oracle: Oracle) -> None:
+    request = request_
     assert str(request) == printed(oracle, request.encode())
     parts = await replies(session, request)
     for part in parts[:4]:
         assert message_format(part) == printed(oracle, part)
-        assert decode(part).encode() == part
+        message = decode(part)
+        assert not isinstance(message, OtherReply)
+        assert message.encode() == part
     assert not parts[-1][HEADER.size + 3] & MORE
 
 
 async def test_settings(session: Session, oracle: Oracle) -> None:
-    for kind, body in ((7, b""), (24, bytes(16)), (26, b"")):
-        reply = await session.request(Other(kind, body))
+    for request in (
+        GetConfigRequest(),
+        RoleRequest(Role.NOCHANGE),
+        NiciraRoleRequest(NiciraRole.OTHER),
+        GetAsyncRequest(),
+        TlvTableRequest(),
+    ):
+        reply = await session.request(request)
+        assert not isinstance(reply, Other)
         assert str(reply) == printed(oracle, reply.encode())
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from nsxdp.lab import OVS
 from nsxdp.openflow import CommitError, DecodeError, Flow, FlowTable, ParseError, Tables
-from nsxdp.openflow.monitor import Event
+from nsxdp.openflow.messages import FlowUpdateEvent as Event
 from nsxdp.openflow.switch import Switch, bridge_remote
 from nsxdp.openflow.trace import read_trace
 from nsxdp.transport import RemoteError

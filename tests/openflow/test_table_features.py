@@ -11,7 +11,7 @@ from oracle import Oracle, pad
 
 from nsxdp.openflow.codec import message_format
 from nsxdp.openflow.errors import DecodeError
-from nsxdp.openflow.messages import MultipartReply, MultipartRequest
+from nsxdp.openflow.messages import OtherReply, OtherRequest
 
 TABLE_FEATURES = 12
 
@@ -76,7 +76,7 @@ def table(
 
 
 def reply(*tables: bytes) -> bytes:
-    return MultipartReply(TABLE_FEATURES, 0, b"".join(tables)).encode()
+    return OtherReply(TABLE_FEATURES, b"".join(tables)).encode()
 
 
 def random_fields(rng: random.Random) -> bytes:
@@ -145,7 +145,7 @@ def test_prints_as_ofp_print(seed: int, oracle: Oracle) -> None:
 def test_a_request_that_sets_features(oracle: Oracle) -> None:
     for command in range(4):
         wanted = table(3, REQUIRED, name=b"Classifier", command=command)
-        message = MultipartRequest(TABLE_FEATURES, 0, wanted).encode()
+        message = OtherRequest(TABLE_FEATURES, wanted).encode()
         assert message_format(message) == oracle.print(message).rstrip()
 
 
@@ -158,19 +158,31 @@ def test_what_nobody_knows_is_left_out(oracle: Oracle) -> None:
 
 
 WRONG = [
-    ("property 0 is wrong", table(1, {**REQUIRED, INSTRUCTIONS: bytes.fromhex("0001 0003")})),
-    ("property 0 is wrong", table(1, {**REQUIRED, INSTRUCTIONS: bytes.fromhex("0001 0005")})),
-    ("property 2 is wrong", table(1, {**REQUIRED, NEXT_TABLES: b"\xff"})),
-    ("property 4 is wrong", table(1, {**REQUIRED, WRITE_ACTIONS: b"\0\0"})),
-    ("property 8 is wrong", table(1, {**REQUIRED, MATCH: b"\x80\0\x0a"})),
-    ("property 8 is wrong", table(1, {**REQUIRED, MATCH: bytes.fromhex("ffff0008")})),
-    ("property 10 is wrong", table(1, {**REQUIRED, WILDCARDS: headers(masked(FIELDS[1]))})),
-    ("property 12 is wrong", table(1, {**REQUIRED, WRITE_SETFIELD: headers(masked(FIELDS[1]))})),
-    ("property 14 is wrong", table(1, REQUIRED, more=prop(APPLY_SETFIELD))),
+    (
+        "property 0 has a wrong value",
+        table(1, {**REQUIRED, INSTRUCTIONS: bytes.fromhex("0001 0003")}),
+    ),
+    (
+        "property 0 has a wrong value",
+        table(1, {**REQUIRED, INSTRUCTIONS: bytes.fromhex("0001 0005")}),
+    ),
+    ("property 2 has a wrong value", table(1, {**REQUIRED, NEXT_TABLES: b"\xff"})),
+    ("property 4 has a wrong value", table(1, {**REQUIRED, WRITE_ACTIONS: b"\0\0"})),
+    ("property 8 has a wrong value", table(1, {**REQUIRED, MATCH: b"\x80\0\x0a"})),
+    ("property 8 has a wrong value", table(1, {**REQUIRED, MATCH: bytes.fromhex("ffff0008")})),
+    (
+        "property 10 has a wrong value",
+        table(1, {**REQUIRED, WILDCARDS: headers(masked(FIELDS[1]))}),
+    ),
+    (
+        "property 12 has a wrong value",
+        table(1, {**REQUIRED, WRITE_SETFIELD: headers(masked(FIELDS[1]))}),
+    ),
+    ("property 14 has one like it before it", table(1, REQUIRED, more=prop(APPLY_SETFIELD))),
     ("lack a property", table(1, {INSTRUCTIONS: b""})),
-    ("property with a wrong length", table(1, REQUIRED, more=struct.pack("!HHI", 20, 9, 0))),
-    ("features of table 255, command 0", table(255, {})),
-    ("features of table 0, command 4", table(0, {}, command=4)),
+    ("property of 9 bytes", table(1, REQUIRED, more=struct.pack("!HHI", 20, 9, 0))),
+    ("features of table 255", table(255, {})),
+    ("unknown command 4 of features", table(0, {}, command=4)),
     ("56 bytes", struct.pack("!H", 56) + table(0, {})[2:]),
     ("72 bytes", struct.pack("!H", 72) + table(0, {})[2:]),
 ]
