@@ -229,6 +229,19 @@ view_stats(const uint8_t *msg, size_t position, size_t n,
     return 0;
 }
 
+/* The error of a flow_desc of which there are only 'n' bytes: the instructions'
+ * where these have begun. */
+static enum nsx_ofperr
+cut_flow_desc(const uint8_t *p, size_t n)
+{
+    size_t match_len = n < FD_LEN + 4 ? n : nsx_get16(p + FD_LEN + 2);
+    size_t stats = FD_LEN + NSX_ROUND_UP(match_len, 8);
+
+    return (stats + 4 <= n
+            && stats + nsx_get16(p + stats + 2) <= n
+            ? NSX_OFPBIC_BAD_LEN : NSX_OFPBRC_BAD_LEN);
+}
+
 /* Reads the struct ofp15_flow_desc at '*offset', and moves that behind it. */
 static int
 view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
@@ -241,8 +254,8 @@ view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
     int retval;
 
     if (n < FD_LEN || n > len - *offset) {
-        return nsx_decode_error(error, NSX_OFPBRC_BAD_LEN, *offset,
-                                "flow of %zu bytes where there are %zu", n,
+        return nsx_decode_error(error, cut_flow_desc(p, len - *offset),
+                                *offset, "flow of %zu bytes where there are %zu", n,
                                 len - *offset);
     }
     *view = (struct nsx_flow_view) {

@@ -139,10 +139,7 @@ nsx_selection_field_pull(const uint8_t *p, size_t n,
 static bool
 is_method(const uint8_t *p, const char *name)
 {
-    char padded[NSX_SELECTION_METHOD_LEN] = { 0 };
-
-    memcpy(padded, name, strlen(name));
-    return !memcmp(p + NSX_SELECTION_METHOD, padded, sizeof padded);
+    return !memcmp(p + NSX_SELECTION_METHOD, name, strlen(name) + 1);
 }
 
 /* The error of the selection method's field at 'p'. */

@@ -509,7 +509,13 @@ print_start(struct nsx_print *p, size_t len)
     const struct shape *shape;
 
     start.error = &ignored;
-    if (!pull_shape(&start, &shape)) {
+    if (p->header->version && p->header->version < NSX_OFP_VERSION
+        && p->header->type <= NSX_OFPT_FLOW_MOD
+        && p->header->type != NSX_OFPT_EXPERIMENTER) {
+        /* These have the same names in all versions. */
+        print_header(p, message_shape(p->header->type)->name);
+        nsx_puts(p->out, "\n");
+    } else if (!pull_shape(&start, &shape)) {
         print_header(p, shape->name);
         nsx_puts(p->out, "\n");
     }

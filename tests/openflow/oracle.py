@@ -12,6 +12,9 @@ from collections.abc import Sequence
 TIMEOUT = 60
 """Seconds for one run of ovs-ofctl."""
 
+_MARK = 0x5EB00000
+"""The first xid of what is put between messages."""
+
 
 ARGUMENT = 50_000
 """Bytes of a message that still fit on a command line."""
@@ -30,6 +33,7 @@ class Oracle:
             [self._program, "-O", "OpenFlow15", *arguments],
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             check=check,
             timeout=TIMEOUT,
         )
@@ -58,6 +62,27 @@ class Oracle:
             file.write(message)
             file.flush()
             return self.run("ofp-parse", file.name).stdout
+
+    def print_all(self, messages: Sequence[bytes]) -> list[str]:
+        """Each of 'messages' as ofp-print prints it, undecodable ones too; their lengths are right.
+
+        One run prints thousands: an echo request behind each tells its text from the next one's.
+        """
+        texts: list[str] = []
+        for start in range(0, len(messages), 4000):
+            part = messages[start : start + 4000]
+            with tempfile.NamedTemporaryFile() as file:
+                for i, message in enumerate(part):
+                    file.write(message + struct.pack("!BBHI", 6, 2, 8, _MARK + i))
+                file.flush()
+                done = self.run("ofp-parse", file.name, check=False)
+            rest = done.stdout
+            for i in range(len(part)):
+                mark = f"OFPT_ECHO_REQUEST (OF1.5) (xid=0x{_MARK + i:x}): 0 bytes of payload\n"
+                text, found, rest = rest.partition(mark)
+                assert found, f"ofp-parse stopped at {part[i].hex()}: {done.stderr}"
+                texts.append(text.rstrip(" \n"))
+        return texts
 
     def print_flows(self, flow_mods: Sequence[bytes]) -> list[str]:
         """The flows of 'flow_mods' as a dump with statistics (all zero) has them."""

@@ -1,4 +1,4 @@
-"""The flows in Open vSwitch's own test suite, through ovs-ofctl and through the codec.
+"""The flows and messages in Open vSwitch's own test suite, through ovs-ofctl and through the codec.
 
 The texts stay where they are: ``NSXDP_OVS_TESTS`` names the ``tests`` directory of a source tree of
 Open vSwitch. ``python tests/openflow/ovs_suite.py`` prints what differs.
@@ -18,6 +18,7 @@ from verdicts import flow_mods
 from nsxdp.openflow import DecodeError, ParseError, codec
 
 _QUOTED = re.compile(r'"([^"\n]*)"|\'([^\'\n]*)\'')
+_PRINTED = re.compile(r"ovs-ofctl(?: -[^\s]+| '[^']*')* ofp-print ['\"]?([\\\n0-9a-fA-F .-]+)")
 _COMMENT = re.compile(r"^\s*(dnl\b|#|//)")
 _QUADRIGRAPHS = {"@<:@": "[", "@:>@": "]", "@S|@": "$", "@%:@": "#", "@&t@": ""}
 
@@ -88,6 +89,34 @@ def _text_differences(oracle: Oracle, text: str, message: bytes) -> Iterator[str
         yield f"text: {text}: {ours}, not {theirs}"
 
 
+def messages(directory: Path) -> list[bytes]:
+    """The messages that the suite has ofp-print print, those of older versions as OpenFlow 1.5's.
+
+    Hellos, errors and echoes of older versions are there as they are, too.
+    """
+    found = []
+    for path in sorted(directory.glob("*.at")):
+        for text in _PRINTED.findall(path.read_text(errors="replace")):
+            digits = re.sub(r"[^0-9a-fA-F]", "", text)
+            message = bytes.fromhex(digits[: len(digits) // 2 * 2])
+            if len(message) >= 8 and 1 <= message[0] <= 6:
+                found.append(b"\x06" + message[1:])
+                if message[1] <= 3:
+                    found.append(message)
+    return list(dict.fromkeys(found))
+
+
+def message_differences(oracle: Oracle, texts: list[bytes]) -> list[str]:
+    """The messages that ovs-ofctl prints otherwise."""
+    found = []
+    for message in texts:
+        theirs = oracle.print(message).rstrip(" \n")
+        ours = codec.message_print(message)
+        if ours != theirs:
+            found.append(f"printed: {message.hex()}:\n{ours}\nnot\n{theirs}")
+    return found
+
+
 def main() -> int:
     """Compare, and print what differs and how much agrees."""
     directory = os.environ.get("NSXDP_OVS_TESTS")
@@ -98,7 +127,11 @@ def main() -> int:
     n, found = differences(Oracle(), texts)
     print(*found, sep="\n")
     print(f"{len(texts)} texts, of which ovs-ofctl accepts {n}: {len(found)} differences")
-    return 1 if found else 0
+    printed = messages(Path(directory))
+    different = message_differences(Oracle(), printed)
+    print(*different, sep="\n")
+    print(f"{len(printed)} messages: {len(different)} differences")
+    return 1 if found or different else 0
 
 
 if __name__ == "__main__":
