@@ -229,8 +229,8 @@ view_stats(const uint8_t *msg, size_t position, size_t n,
     return 0;
 }
 
-/* The error of a flow_desc of which there are only 'n' bytes: the instructions'
- * where these have begun. */
+/* The error of a flow_desc of which there are only 'n' bytes: that of the
+ * instructions where these have begun. */
 static enum nsx_ofperr
 cut_flow_desc(const uint8_t *p, size_t n)
 {
@@ -255,8 +255,8 @@ view_flow_desc(const uint8_t *msg, size_t len, size_t *offset,
 
     if (n < FD_LEN || n > len - *offset) {
         return nsx_decode_error(error, cut_flow_desc(p, len - *offset),
-                                *offset, "flow of %zu bytes where there are %zu", n,
-                                len - *offset);
+                                *offset, "flow of %zu bytes where there are "
+                                "%zu", n, len - *offset);
     }
     *view = (struct nsx_flow_view) {
         .cookie = nsx_get64(p + FD_COOKIE),

@@ -147,11 +147,11 @@ find_register(enum nsx_field_id id, enum nsx_field_id *xreg, size_t *offset)
 {
     size_t byte;
 
-    if (id >= NSX_F_REG0 && id <= NSX_F_REG15) {
+    if (id >= NSX_F_REG0 && id <= NSX_F_REG31) {
         byte = (id - NSX_F_REG0) * 4u;
-    } else if (id >= NSX_F_XREG0 && id <= NSX_F_XREG7) {
+    } else if (id >= NSX_F_XREG0 && id <= NSX_F_XREG15) {
         byte = (id - NSX_F_XREG0) * 8u;
-    } else if (id >= NSX_F_XXREG0 && id <= NSX_F_XXREG3) {
+    } else if (id >= NSX_F_XXREG0 && id <= NSX_F_XXREG7) {
         byte = (id - NSX_F_XXREG0) * 16u;
     } else {
         return false;

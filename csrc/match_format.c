@@ -272,7 +272,7 @@ format_protocol(struct nsx_buf *buf, const struct nsx_match *match,
 static void
 format_registers(struct nsx_buf *buf, const struct nsx_match *match)
 {
-    for (size_t i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 32; i++) {
         enum nsx_field_id xreg = (enum nsx_field_id) (NSX_F_XREG0 + i / 2);
         const uint8_t *value = match->fields[xreg].value + i % 2 * 4;
         const uint8_t *mask = match->fields[xreg].mask + i % 2 * 4;

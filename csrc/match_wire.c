@@ -35,7 +35,7 @@ put_holes(struct writer *w, enum nsx_field_id slot,
         }
         if (slot == NSX_F_VLAN_TCI) {
             bit_offset = 0;
-        } else if (slot >= NSX_F_XREG0 && slot <= NSX_F_XREG7
+        } else if (slot >= NSX_F_XREG0 && slot <= NSX_F_XREG15
                    && bit_offset / 32 == (bit_offset + n_bits - 1) / 32) {
             /* It is in one of the two registers. */
             at += bit_offset < 32 ? 4 : 0;
@@ -249,10 +249,11 @@ put_fields(struct writer *w)
     };
     static const uint8_t after[] = {
         NSX_F_XREG0, NSX_F_XREG1, NSX_F_XREG2, NSX_F_XREG3, NSX_F_XREG4,
-        NSX_F_XREG5, NSX_F_XREG6, NSX_F_XREG7, NSX_F_PKT_MARK,
-        NSX_F_CT_STATE, NSX_F_CT_ZONE, NSX_F_CT_MARK, NSX_F_CT_LABEL,
-        NSX_F_CT_NW_SRC, NSX_F_CT_IPV6_SRC, NSX_F_CT_NW_DST,
-        NSX_F_CT_IPV6_DST,
+        NSX_F_XREG5, NSX_F_XREG6, NSX_F_XREG7, NSX_F_XREG8, NSX_F_XREG9,
+        NSX_F_XREG10, NSX_F_XREG11, NSX_F_XREG12, NSX_F_XREG13, NSX_F_XREG14,
+        NSX_F_XREG15, NSX_F_PKT_MARK, NSX_F_CT_STATE, NSX_F_CT_ZONE,
+        NSX_F_CT_MARK, NSX_F_CT_LABEL, NSX_F_CT_NW_SRC, NSX_F_CT_IPV6_SRC,
+        NSX_F_CT_NW_DST, NSX_F_CT_IPV6_DST,
     };
     uint16_t type = nsx_match_eth_type(w->match);
 

@@ -232,7 +232,7 @@ REJECTED = [
     ("reg0=foo", "foo", "reg0 is not a number"),
     ("reg0=0x100000000", "0x100000000", "reg0 has only 32 bits"),
     ("ct_label=0x112233445566778899aabbccddeeff0011", "0x11", "ct_label has only 128 bits"),
-    ("reg16=1", "reg16", "unknown key"),
+    ("reg32=1", "reg32", "unknown key"),
     ("NXM_NX_REG0=1", "NXM_NX_REG0", "unknown key"),
     ("foo", "foo", "unknown key"),
     ("tcp,tp_dst=65536", "65536", "tcp_dst has only 16 bits"),
