@@ -35,6 +35,8 @@ from nsxdp.openflow.messages import (
     FlowCommand,
     FlowDescRequest,
     FlowMod,
+    FlowMonitorFlags,
+    FlowMonitorRequest,
     GetConfigRequest,
     GroupCommand,
     GroupDescRequest,
@@ -52,6 +54,7 @@ from nsxdp.openflow.messages import (
     MeterStatsRequest,
     Other,
     OtherRequest,
+    PacketInFormat,
     PacketOut,
     PortConfig,
     PortDescRequest,
@@ -60,6 +63,7 @@ from nsxdp.openflow.messages import (
     QueueDescRequest,
     QueueStatsRequest,
     SetConfig,
+    SetPacketInFormat,
     TableConfig,
     TableDescRequest,
     TableFeaturesRequest,
@@ -193,6 +197,27 @@ COMMANDS: list[tuple[str, list[Message | AnyVersion | bytes]]] = [
         "ct-flush zone=5 ct_nw_proto=6,ct_nw_src=10.0.0.1,ct_tp_dst=80",
         [CtFlush(6, CtTuple(src=ip_address("10.0.0.1"), dst_port=80), zone_id=5)],
     ),
+    ("--timeout=1 monitor", [SetPacketInFormat(PacketInFormat.NXT_PACKET_IN2)]),
+    (
+        "--timeout=1 --packet-in-format=standard monitor 32",
+        [
+            GetConfigRequest(),
+            SetConfig(miss_send_len=32),
+            SetPacketInFormat(PacketInFormat.STANDARD),
+        ],
+    ),
+    (
+        "--timeout=1 monitor watch:table=1,tcp,!initial",
+        [
+            FlowMonitorRequest.parse(
+                0,
+                "table=1,tcp",
+                (FlowMonitorFlags.EVERYTHING & ~FlowMonitorFlags.INITIAL)
+                | FlowMonitorFlags.ONLY_OWN,
+            ),
+            SetPacketInFormat(PacketInFormat.NXT_PACKET_IN2),
+        ],
+    ),
     ("dump-ipfix-bridge", [IpfixBridgeRequest()]),
     ("dump-ipfix-flow", [IpfixFlowRequest()]),
     (
@@ -222,7 +247,7 @@ def words(command: str, directory: Path) -> list[str]:
     files = {"FLOWS": str(directory / "flows"), "BUNDLE": str(directory / "bundle")}
 
     first, *more = command.split(" ")
-    if first.startswith("--"):
+    if first in {"--strict", "--may-create"}:
         return [first, more[0], " ".join(more[1:])]
     if first in {"add-flow", "mod-flows"}:
         return [first, " ".join(more)]
