@@ -1,5 +1,7 @@
 """One switch, at hand: its flows, groups, statistics, packets, and what becomes of a packet.
 
+What is neither a flow nor of a flow is in `nsxdp.openflow.verbs`.
+
 A `Switch` is one connection: when it breaks, calls fail with `ConnectionLost`.  One that lasts is a
 `nsxdp.openflow.Connection`.
 """
@@ -35,6 +37,7 @@ from nsxdp.openflow.messages import (
     FlowMonitorReply,
     FlowMonitorRequest,
     GroupStatsRequest,
+    Message,
     MeterStatsRequest,
     MultipartReply,
     MultipartRequest,
@@ -50,6 +53,7 @@ from nsxdp.openflow.monitor import FlowUpdate, read_updates
 from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.openflow.stats import FlowTable, read_stats
 from nsxdp.openflow.trace import Trace, read_trace
+from nsxdp.openflow.verbs import Verbs
 from nsxdp.transport import Remote, Tls, parse_remote
 from nsxdp.unixctl import call, control_socket
 
@@ -104,7 +108,7 @@ class _Queue(Generic[_T]):
         return item
 
 
-class Switch:
+class Switch(Verbs):
     """A bridge, for as long as an ``async with`` lasts.
 
     Parameters
@@ -447,6 +451,24 @@ class Switch:
             yield
         except DecodeError as error:
             raise self.session.distrust(error) from error
+
+    async def news(self) -> AsyncGenerator[Message, None]:
+        """What the switch says unasked, but packets: ports' and flows' ends, changes of roles.
+
+        A switch tells that of connections to its management socket only with ``packets=True``;
+        `set_async` chooses.
+
+        Raises
+        ------
+        ConnectionLost
+        """
+        news: _Queue[bytes] = _Queue()
+        self._news.append(news.put)
+        try:
+            while True:
+                yield decode(await news.get())
+        finally:
+            self._news.remove(news.put)
 
     async def packet_ins(self) -> AsyncIterator[PacketIn | PacketIn2]:
         """The packets that flows send to the controller; needs ``packets=True``.
