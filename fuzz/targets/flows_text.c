@@ -17,7 +17,8 @@ check_messages(const struct nsx_buf *msgs, nsx_tables tables)
         fuzz_check_error(&error, msgs->size);
         FUZZ_ASSERT(!text.size);
     } else {
-        for (size_t i = 0; i < msgs->size; i += nsx_get16(msgs->data + i + 2)) {
+        for (size_t i = 0; i < msgs->size;
+             i += nsx_get16(msgs->data + i + 2)) {
             FUZZ_ASSERT(!nsx_message_format(msgs->data + i,
                                             nsx_get16(msgs->data + i + 2),
                                             tables, &one, &error));

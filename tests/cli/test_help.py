@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from nsxdp import cli
+from nsxdp.cli._app import app
 from nsxdp.lab import Node, tools
 from pages import nsxdp as manuals
 from pages.commands import examples
@@ -34,9 +35,7 @@ DIFFERENT = 2
 def invoke(line: str, **environment: str) -> tuple[int, str]:
     """Run a command up to where its output goes; its exit status, and what it prints."""
     words = shlex.split(re.split(r" [|>] ", line)[0])
-    done = CliRunner().invoke(
-        cli.app, words[1:], env={"COLUMNS": "200", "TERM": "dumb", **environment}
-    )
+    done = CliRunner().invoke(app, words[1:], env={"COLUMNS": "200", "TERM": "dumb", **environment})
     return done.exit_code, done.output
 
 
@@ -177,4 +176,4 @@ def test_completion_knows_no_more_than_it_needs() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
-    assert isinstance(cli.app, typer.Typer)
+    assert isinstance(app, typer.Typer)
