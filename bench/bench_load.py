@@ -26,7 +26,7 @@ from nsxdp.transport import parse_remote
 
 FLOWS = 100_000
 GROUPS = 10_000
-ROUNDS = 11
+ROUNDS = 15
 
 _FLOWS_AT_ONCE = f"{FLOWS:,} flows, in one bundle"
 _GROUPS_AT_ONCE = f"{GROUPS:,} groups of ten buckets with ct and nat, in one bundle"

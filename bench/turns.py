@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from random import Random
 
 from bench.conftest import Record
 
@@ -32,10 +33,13 @@ def take_turns(
     items: int = 1,
     unit: str = "",
 ) -> None:
-    """Measure in turns; those whose name doesn't begin with nsxdp are peers."""
+    """Measure in turns; those whose name doesn't begin with nsxdp are peers.
+
+    Each round has an order of its own: what one leaves behind, the next one finds.
+    """
     seconds: dict[str, list[float]] = {who: [] for who in works}
-    for _ in range(rounds):
-        for who, work in works.items():
-            seconds[who].append(work())
+    for number in range(rounds):
+        for who in Random(number).sample(list(works), len(works)):
+            seconds[who].append(works[who]())
     for who, times in seconds.items():
         record(group, who, times, items=items, unit=unit, peer=not who.startswith("nsxdp"))
