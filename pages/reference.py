@@ -27,7 +27,17 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "openflow": (
         "nsxdp.openflow",
         *("flow", "parts", "meter", "template", "desired"),
-        *("switch", "stats", "changes", "monitor", "trace", "connection", "session", "commit"),
+        *(
+            "switch",
+            "verbs",
+            "stats",
+            "changes",
+            "monitor",
+            "trace",
+            "connection",
+            "session",
+            "commit",
+        ),
         "errors",
     ),
     "openflow-messages": ("nsxdp.openflow", "messages", "record", "requests", "codec", "fake"),
@@ -62,7 +72,7 @@ WHOLE: Final = {
     *(f"nsxdp.openflow.{name}" for name in ("messages", "record", "requests", "codec", "fake")),
     "nsxdp.openflow.stats",
     *(f"nsxdp.openflow.{name}" for name in ("changes", "monitor", "trace", "template", "desired")),
-    *(f"nsxdp.openflow.{name}" for name in ("switch", "connection", "session")),
+    *(f"nsxdp.openflow.{name}" for name in ("switch", "verbs", "connection", "session")),
     *(f"nsxdp.ovsdb.{name}" for name in ("condition", "schema", "text")),
     "nsxdp.lab.fixtures",
 }
