@@ -175,6 +175,7 @@ check_selection(const uint8_t *p, size_t len, size_t position, bool allowed,
                                 "bad length of a property of a group");
     }
 
+    bool seen[NSX_N_FIELDS] = { false };
     for (size_t i = NSX_SELECTION_LEN; i < len; ) {
         const struct nsx_field *field;
         const uint8_t *mask;
@@ -187,7 +188,12 @@ check_selection(const uint8_t *p, size_t len, size_t position, bool allowed,
                                                           field),
                                     position + i, "bad field of a group's "
                                     "selection method");
+        } else if (seen[nsx_field_id(field)]) {
+            return nsx_decode_error(error, NSX_OFPBMC_DUP_FIELD, position + i,
+                                    "a group's selection method has %s twice",
+                                    nsx_field_name(field));
         }
+        seen[nsx_field_id(field)] = true;
         i += field_len;
     }
     return 0;

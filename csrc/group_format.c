@@ -39,9 +39,9 @@ format_selection(struct nsx_buf *buf, const uint8_t *p)
 {
     uint64_t param = nsx_get64(p + NSX_SELECTION_PARAM);
     size_t len = nsx_get16(p + 2);
-    const struct nsx_field *field;
-    const uint8_t *mask;
-    size_t n_fields = 0;
+    const struct nsx_field *fields[NSX_N_FIELDS] = { NULL };
+    const uint8_t *masks[NSX_N_FIELDS] = { NULL };
+    size_t n_fields = 0, n_printed = 0;
 
     nsx_printf(buf, ",selection_method=%s",
                (const char *) p + NSX_SELECTION_METHOD);
@@ -53,21 +53,27 @@ format_selection(struct nsx_buf *buf, const uint8_t *p)
         return;
     }
 
-    size_t first = nsx_selection_field_pull(p + NSX_SELECTION_LEN,
-                                            len - NSX_SELECTION_LEN, &field,
-                                            &mask);
-    bool several = NSX_SELECTION_LEN + first < len;
+    for (size_t i = NSX_SELECTION_LEN; i < len; n_fields++) {
+        const struct nsx_field *field;
+        const uint8_t *mask;
 
-    nsx_puts(buf, several ? ",fields(" : ",fields=");
-    for (size_t i = NSX_SELECTION_LEN; i < len; ) {
         i += nsx_selection_field_pull(p + i, len - i, &field, &mask);
-        nsx_printf(buf, "%s%s", n_fields++ ? "," : "", nsx_field_name(field));
-        if (!nsx_is_all(mask, nsx_field_n_bytes(field), 0xff)) {
+        fields[nsx_field_id(field)] = field;
+        masks[nsx_field_id(field)] = mask;
+    }
+    nsx_puts(buf, n_fields > 1 ? ",fields(" : ",fields=");
+    for (size_t id = 0; id < NSX_N_FIELDS; id++) {
+        if (!fields[id]) {
+            continue;
+        }
+        nsx_puts(buf, n_printed++ ? "," : "");
+        nsx_puts(buf, nsx_field_name(fields[id]));
+        if (!nsx_is_all(masks[id], nsx_field_n_bytes(fields[id]), 0xff)) {
             nsx_put8(buf, '=');
-            nsx_field_format_value(buf, field, mask, NULL);
+            nsx_field_format_value(buf, fields[id], masks[id], NULL);
         }
     }
-    if (several) {
+    if (n_fields > 1) {
         nsx_put8(buf, ')');
     }
 }

@@ -40,6 +40,27 @@ def _same(ours: str, theirs: str) -> bool:
     return ours == theirs or _NAME.sub("<invalid>", ours) == theirs
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "80001804ffffff00 80001a02ffff 80001401ff",
+        "80001401ff",
+        "80001401ff 80001a02ffff 80001401ff",
+        "80001404ffffffff",
+    ],
+)
+def test_the_fields_of_a_selection_method(oracle: Oracle, fields: str) -> None:
+    """They are printed in one order, whatever the message's is, and may not be repeated."""
+    given = bytes.fromhex(fields)
+    method = b"hash".ljust(16, b"\0")
+    size = 40 + len(given)
+    selection = struct.pack("!HHIII16sQ", 0xFFFF, size, 0x154D, 1, 0, method, 0) + given
+    selection += bytes(-size % 8)
+    group = struct.pack("!HBxIHHI", 0, 1, 5, 0, 0, 0xFFFFFFFF) + selection
+    message = struct.pack("!BBHI", 6, 15, 8 + len(group), 0) + group
+    assert codec.message_print(message) == oracle.print(message).rstrip(" \n")
+
+
 def test_messages_that_are_too_short(oracle: Oracle) -> None:
     messages = list(dict.fromkeys(m for x in MESSAGES for m in _shortened(x.encode())))
     for message, theirs in zip(messages, oracle.print_all(messages), strict=True):
