@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from nsxdp.openflow import codec
 from nsxdp.openflow.codec import Tables
-from nsxdp.openflow.messages import FlowCommand, FlowFlags, FlowMod
 from nsxdp.openflow.parts import Actions, Match
 
 __all__ = ["Flow", "FlowStats", "Group"]
@@ -121,7 +120,7 @@ class Flow(Struct, frozen=True, gc=False):
         return Actions(self.instructions)
 
     def encode(self, command: int = codec.FLOW_ADD, xid: int = 0) -> bytes:
-        """The OFPT_FLOW_MOD that does ``command`` with it: `FlowCommand.ADD`, say."""
+        """The OFPT_FLOW_MOD that does ``command`` with it: `codec.FLOW_ADD`, say."""
         fields = (
             self.table,
             self.priority,
@@ -134,23 +133,6 @@ class Flow(Struct, frozen=True, gc=False):
             self.flags,
         )
         return codec.flow_mod_encode(fields, command, xid)
-
-    def mod(self, command: int = FlowCommand.ADD, xid: int = 0) -> FlowMod:
-        """The message that does ``command`` with it."""
-        return FlowMod(
-            self.cookie,
-            0,
-            self.table,
-            FlowCommand(command),
-            self.idle_timeout,
-            self.hard_timeout,
-            self.priority,
-            flags=FlowFlags(self.flags),
-            importance=self.importance,
-            match=self.match,
-            instructions=Actions(self.instructions),
-            xid=xid,
-        )
 
     def format(self, tables: Tables | None = None, *, cookie: bool = False) -> str:
         """The flow as ``ovs-ofctl dump-flows --no-stats`` prints it; ``str()`` does it too.

@@ -421,6 +421,20 @@ class Record:
     __slots__ = ()
 
     _plan: ClassVar[tuple[_Step, ...]] = ()
+    _compared: ClassVar[tuple[str, ...]] = ()
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self._compared)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, name) for name in self._compared)))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)
+        return f"{type(self).__qualname__}({shown})"
 
     @classmethod
     def declared(cls) -> None:
@@ -522,8 +536,11 @@ class Record:
 )  # fmt: skip
 def record(cls: type[_T]) -> type[_T]:
     """Make a class a record, and a frozen dataclass."""
-    made: Any = dataclass(frozen=True, slots=True)(cls)
+    # What all records do alike isn't made for each, of which there are a hundred.
+    made: Any = dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
     made._plan = tuple(_steps(made))
+    made._compared = tuple(one.name for one in fields(made) if one.compare)
+    made._shown = tuple(one.name for one in fields(made) if one.repr)
     made.declared()
     return made  # type: ignore[no-any-return]
 
