@@ -400,6 +400,13 @@ cdef class Template:
         ------
         TypeError, ValueError
             As `stamp`.
+
+        Examples
+        --------
+        >>> from nsxdp.openflow import Flow, Template
+        >>> template = Template("table=1,tcp,nw_dst={vip},tp_dst={port},actions=group:{group}")
+        >>> print(Flow.decode(template.make(vip=0x0A600001, port=80, group=7)))
+        table=1, tcp,nw_dst=10.96.0.1,tp_dst=80 actions=group:7
         """
         cdef Py_ssize_t n = -1, n_buckets = -1
         cdef _Columns bound = self.bind(values, &n, &n_buckets)
