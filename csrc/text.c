@@ -199,7 +199,11 @@ nsx_next_key_value(struct nsx_slice *rest, struct nsx_slice *key,
         return false;
     }
 
-    size_t n = find_kind(*rest, 0, kinds, DELIMITER | COMMA | BLANK);
+    size_t n = 0;
+    while (n < rest->n && !(kinds[(uint8_t) rest->s[n]]
+                            & (DELIMITER | COMMA | BLANK))) {
+        n++;
+    }
     *key = take(rest, n);
     *delimiter = first_kind(*rest) & DELIMITER ? *rest->s : 0;
     if (!*delimiter) {
