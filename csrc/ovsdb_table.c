@@ -96,8 +96,7 @@ table_by_name(const struct nsx_ovsdb *db, const struct nsx_buf *name)
 {
     for (size_t i = 0; i < db->n_tables; i++) {
         struct nsx_ovsdb_table *table = db->tables[i];
-        if (!table->retired && strlen(table->name) == name->size
-            && !memcmp(table->name, name->data, name->size)) {
+        if (!table->retired && buf_is(name, table->name)) {
             return table;
         }
     }

@@ -183,13 +183,6 @@ put_deletion(struct updater *updater, const struct reading *row,
     return 0;
 }
 
-static bool
-is_name(const struct nsx_buf *name, const char *text)
-{
-    return (name->size == strlen(text)
-            && !memcmp(name->data, text, name->size));
-}
-
 /* Reads a <row-update2>: an object of one member, which says what happened. */
 static int
 parse_row_update2(struct updater *updater, const struct reading *row)
@@ -210,14 +203,14 @@ parse_row_update2(struct updater *updater, const struct reading *row)
                          "not an update of a row");
     }
 
-    if (is_name(&updater->name, "initial")
-        || is_name(&updater->name, "insert")) {
+    if (buf_is(&updater->name, "initial")
+        || buf_is(&updater->name, "insert")) {
         error = parse_row(updater, row, false, false);
-    } else if (is_name(&updater->name, "modify")) {
+    } else if (buf_is(&updater->name, "modify")) {
         error = (row->place == NSX_OVSDB_NOWHERE
                  ? not_there(updater, row, start, "modify")
                  : parse_row(updater, row, true, true));
-    } else if (is_name(&updater->name, "delete")) {
+    } else if (buf_is(&updater->name, "delete")) {
         error = put_deletion(updater, row, start);
         if (!error) {
             error = nsx_json_skip(json);
@@ -250,11 +243,11 @@ parse_row_update(struct updater *updater, const struct reading *row)
         if (!error) {
             error = nsx_json_name(json, &updater->name);
         }
-        if (!error && is_name(&updater->name, "new") && !new) {
+        if (!error && buf_is(&updater->name, "new") && !new) {
             new = true;
             error = parse_row(updater, row, true, false);
         } else if (!error) {
-            old |= is_name(&updater->name, "old");
+            old |= buf_is(&updater->name, "old");
             error = nsx_json_skip(json);
         }
         if (error) {

@@ -113,14 +113,6 @@ parse_tag(struct value_parser *parser)
     return error ? error : nsx_json_expect(&parser->json, ',');
 }
 
-static bool
-is_tag(const struct value_parser *parser, const char *tag)
-{
-    size_t n = strlen(tag);
-
-    return parser->text.size == n && !memcmp(parser->text.data, tag, n);
-}
-
 /* Reads the rest of ["uuid", ...]. */
 static int
 parse_uuid_rest(struct value_parser *parser)
@@ -189,7 +181,7 @@ parse_atom(struct value_parser *parser, enum nsx_atom_type type)
                                                        "string");
     case NSX_ATOM_UUID:
         error = parse_tag(parser);
-        return (error || !is_tag(parser, "uuid")
+        return (error || !buf_is(&parser->text, "uuid")
                 ? is_no(parser, start, "UUID") : parse_uuid_rest(parser));
     case NSX_ATOM_BOOLEAN:
         error = nsx_json_boolean(&parser->json, &boolean);
@@ -274,11 +266,11 @@ parse_members(struct value_parser *parser, const struct nsx_ovsdb_column *type)
 
     const char *start = parser->json.p;
     int error = parse_tag(parser);
-    if (!error && is_tag(parser, what)) {
+    if (!error && buf_is(&parser->text, what)) {
         return parse_members_rest(parser, type);
     }
     if (!error && type->key == NSX_ATOM_UUID && !map
-        && is_tag(parser, "uuid")) {
+        && buf_is(&parser->text, "uuid")) {
         error = parse_uuid_rest(parser);
         put_member(parser, type, 0);
         return error;

@@ -3,13 +3,12 @@
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_FindChar
 from libc.stdint cimport uint8_t
 
+from nsxdp.ovsdb.store cimport parse_uuid
+
 import math
 from collections.abc import Iterable, Mapping
 
 from nsxdp.ovsdb.errors import SchemaError
-
-cdef extern from "nsxdp.h":
-    bint nsx_uuid_parse(const char *, size_t, uint8_t *)
 
 cdef enum:
     INTEGER
@@ -108,21 +107,13 @@ cdef int _check_number(value, bint real) except -1:
 
 
 cdef object _uuid(value):
+    cdef uint8_t octets[16]
     if isinstance(value, NamedUuid):
         return ["named-uuid", value.uuid_name]
     uuid = value if isinstance(value, str) else getattr(value, "uuid", None)
-    if not isinstance(uuid, str) or not _is_uuid(uuid):
+    if not parse_uuid(uuid, octets):
         raise ValueError(f"{value!r} is no UUID")
     return ["uuid", uuid]
-
-
-cdef bint _is_uuid(str text) except -1:
-    cdef uint8_t octets[16]
-    cdef Py_ssize_t size
-    if not text.isascii():
-        return False
-    cdef const char *chars = PyUnicode_AsUTF8AndSize(text, &size)
-    return nsx_uuid_parse(chars, size, octets)
 
 
 cdef class Encoder:

@@ -17,12 +17,15 @@ the insertion of a row in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NewType, cast
 
+import msgspec
+
 from nsxdp.ovsdb.encode import Encoder, NamedUuid
-from nsxdp.ovsdb.errors import SchemaError
+from nsxdp.ovsdb.errors import ProtocolError, SchemaError
+from nsxdp.ovsdb.store import Store, Table
 
 __all__ = [
     "AtomType",
@@ -44,14 +47,16 @@ Json = Any
 AtomType = Literal["integer", "real", "boolean", "string", "uuid"]
 """RFC 7047's ``<atomic-type>``."""
 
-_ATOMS: dict[AtomType, tuple[tuple[type, ...], Any]] = {
-    "integer": ((int,), 0),
-    "real": ((float, int), 0.0),
-    "boolean": ((bool,), False),
-    "string": ((str,), ""),
-    "uuid": ((str,), "00000000-0000-0000-0000-000000000000"),
+_NO_UUID = "00000000-0000-0000-0000-000000000000"
+
+_DEFAULTS: dict[AtomType, Any] = {
+    "integer": 0,
+    "real": 0.0,
+    "boolean": False,
+    "string": "",
+    "uuid": _NO_UUID,
 }
-"""For each atomic type: its types in JSON, and its default value."""
+"""What an atom of each type is where nothing was said about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class BaseType:
     @property
     def default(self) -> Any:
         """What an atom is where nothing was said about it."""
-        return _ATOMS[self.type][1]
+        return _DEFAULTS[self.type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +239,7 @@ class Schema:
                     indexes=tuple(tuple(index) for index in table.get("indexes", ())),
                 )
             return cls(name, str(text.get("version", "")), tables, str(text.get("cksum", "")))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, ProtocolError, TypeError, ValueError) as error:
             raise SchemaError(f"{where}: {type(error).__name__}: {error}") from error
 
 
@@ -259,7 +264,7 @@ def _base_type(text: Json) -> BaseType:
     if isinstance(text, str):
         text = {"type": text}
     kind = text["type"]
-    if kind not in _ATOMS:
+    if kind not in _DEFAULTS:
         raise ValueError(f"unknown type {kind!r}")
     suffix = {"integer": "Integer", "real": "Real"}.get(kind, "Length")
     base = BaseType(
@@ -271,10 +276,15 @@ def _base_type(text: Json) -> BaseType:
     )
     if "enum" not in text:
         return base
-    enum = text["enum"]
-    atoms = enum[1] if isinstance(enum, list) and enum[:1] == ["set"] else [enum]
-    allowed = frozenset(_typed(atom, _ATOMS[base.type][0][0]) for atom in atoms)
-    return BaseType(base.type, base.minimum, base.maximum, allowed, base.ref_table, base.ref_type)
+    return replace(base, enum=_read_enum(base, text["enum"]))
+
+
+def _read_enum(base: BaseType, text: Json) -> frozenset[Any]:
+    """The atoms of an ``enum``, which is written as a set of such a column is."""
+    column = Column("", "enum", ColumnType(base, None, 0, None))
+    table = Table(Store(), TableSchema("", {column.name: column}), [column.name])
+    row = table.parse(_NO_UUID, msgspec.json.encode({column.name: text}))
+    return cast(frozenset[Any], row[column.name])
 
 
 def _typed(value: Json, kind: type) -> Any:

@@ -135,11 +135,11 @@ cdef str _uuid_text(const uint8_t *uuid):
     return PyUnicode_DecodeUTF8(text, 36, NULL)
 
 
-cdef bint _uuid_bytes(object text, uint8_t *uuid) except -1:
+cdef bint parse_uuid(object text, uint8_t *uuid) except -1:
     """Whether 'text' is a UUID, which is written to 'uuid'."""
     cdef Py_ssize_t size
     cdef const char *chars
-    if type(text) is not str:
+    if not isinstance(text, str) or not (<str> text).isascii():
         return False
     chars = PyUnicode_AsUTF8AndSize(text, &size)
     return nsx_uuid_parse(chars, size, uuid)
@@ -161,12 +161,15 @@ cdef bint _to_atom(nsx_atom_type kind, object value, nsx_atom *atom, uint8_t *uu
     """Whether 'value' is of that type; 'atom' is it as long as 'value' and 'uuid' are there."""
     cdef Py_ssize_t size
     if kind == NSX_ATOM_STRING and type(value) is str:
-        atom.string = PyUnicode_AsUTF8AndSize(value, &size)
+        try:
+            atom.string = PyUnicode_AsUTF8AndSize(value, &size)
+        except UnicodeEncodeError:
+            return False  # half of a surrogate pair, which no row has
         atom.string_len = size
         return True
     if kind == NSX_ATOM_UUID:
         atom.uuid = uuid
-        return _uuid_bytes(value, uuid)
+        return parse_uuid(value, uuid)
     if kind == NSX_ATOM_BOOLEAN and type(value) is bool:
         atom.boolean = value
         return True
@@ -362,7 +365,7 @@ cdef class Table:
                 uuids.append(_uuid_text(uuid))
         return uuids
 
-    cdef size_t _place(self, str name) except? 999999:
+    cdef Py_ssize_t _place(self, str name) except -1:
         position = self.position.get(name)
         if position is None:
             raise SchemaError(f"column {self.name}.{name} isn't monitored")
@@ -421,7 +424,7 @@ cdef class Table:
         """The row of that UUID."""
         cdef uint8_t octets[16]
         cdef size_t place
-        if not _uuid_bytes(uuid, octets):
+        if not parse_uuid(uuid, octets):
             return None
         place = nsx_ovsdb_table_find(self.table, octets)
         return None if place == NSX_OVSDB_NOWHERE else self._at(place)
@@ -472,7 +475,7 @@ cdef class Table:
     def __contains__(self, uuid):
         cdef uint8_t octets[16]
         return bool(
-            _uuid_bytes(uuid, octets)
+            parse_uuid(uuid, octets)
             and nsx_ovsdb_table_find(self.table, octets) != NSX_OVSDB_NOWHERE
         )
 
@@ -498,7 +501,7 @@ cdef class Table:
         cdef nsx_error error
         cdef Py_buffer view
         cdef int failed
-        if not _uuid_bytes(uuid, octets):
+        if not parse_uuid(uuid, octets):
             raise ProtocolError(f"{self.name}: {uuid!r} is no UUID")
         PyObject_GetBuffer(columns, &view, PyBUF_SIMPLE)
         try:

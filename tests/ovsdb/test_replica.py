@@ -130,6 +130,11 @@ def test_indexes_follow_the_rows(replica: Replica) -> None:
     assert table.one("map:iface-id", "default/web") is None
     assert table.one("map:iface-id", "default/db") == table.get(U[2])
     assert table.by("optional", 4) == []
+    for nobody in ("\ud800", 5, None, U[1]):
+        assert table.by("name", nobody) == []
+    for no_uuid in ("", "\ud800" * 36, "x" * 36):
+        assert table.get(no_uuid) is None
+        assert no_uuid not in table
     update2(replica, u2={"delete": None})
     assert table.one("map:iface-id", "default/db") is None
     assert table.by("name", "a") == []

@@ -122,6 +122,31 @@ def test_a_value_that_does_not_fit_is_named_with_its_column(
         columns[column].encode(value)
 
 
+def _of(kind: str, enum: Any) -> Any:
+    columns = {"c": {"type": {"key": {"type": kind, "enum": enum}}}}
+    return Schema.from_json({"name": "D", "tables": {"T": {"columns": columns}}}).table("T")
+
+
+@pytest.mark.parametrize(
+    ("kind", "enum", "allowed"),
+    [
+        ("string", "a", {"a"}),
+        ("string", ["set", ["a", "b"]], {"a", "b"}),
+        ("integer", ["set", [3, 1]], {1, 3}),
+        ("real", ["set", [1, 2.5]], {1.0, 2.5}),
+        ("uuid", ["uuid", U1], {U1}),
+    ],
+)
+def test_an_enum_is_read_as_its_column_is(kind: str, enum: Any, allowed: set[Any]) -> None:
+    assert _of(kind, enum).column("c").type.key.enum == allowed
+
+
+@pytest.mark.parametrize("enum", [[], ["set"], ["set", 5], ["set", [5]], {"a": 1}, None])
+def test_an_enum_that_is_none(enum: Any) -> None:
+    with pytest.raises(SchemaError, match=r"schema D: column T\.c: "):
+        _of("string", enum)
+
+
 def test_defaults(columns: dict[str, Column]) -> None:
     assert {name: column.default for name, column in columns.items() if name[0] != "_"} == {
         "name": "",
