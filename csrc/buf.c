@@ -45,6 +45,12 @@ nsx_buf_uninit(struct nsx_buf *b)
     nsx_buf_init(b);
 }
 
+void
+nsx_buf_put(struct nsx_buf *b, const void *p, size_t n)
+{
+    nsx_put(b, p, n);
+}
+
 /* Doubling makes appending cost constant time on average. */
 void
 nsx_buf_grow(struct nsx_buf *b, size_t n)

@@ -1,4 +1,5 @@
-/* json.c: a reader of JSON, and where objects end in a stream of it. */
+/* json.c: a reader of JSON, a writer of its strings, and where objects end in
+ * a stream of it. */
 
 #include "json.h"
 
@@ -397,6 +398,37 @@ nsx_json_end(struct nsx_json *json)
     return nsx_json_peek(json) || json->p < json->end
            ? nsx_json_error(json, json->p, "the text goes on after its end")
            : 0;
+}
+
+/* Whether a byte of a string stands in JSON as it is. */
+static bool
+stands(char c)
+{
+    return (uint8_t) c >= ' ' && c != '"' && c != '\\';
+}
+
+void
+nsx_json_put_string(struct nsx_buf *b, const char *s, size_t len)
+{
+    const char *end = s + len;
+
+    nsx_put8(b, '"');
+    for (;;) {
+        const char *start = s;
+        while (s < end && stands(*s)) {
+            s++;
+        }
+        nsx_put(b, start, (size_t) (s - start));
+        if (s == end) {
+            break;
+        } else if ((uint8_t) *s >= ' ') {
+            nsx_put8(b, '\\');
+            nsx_put8(b, (uint8_t) *s++);
+        } else {
+            nsx_printf(b, "\\u%04x", (unsigned int) *s++);
+        }
+    }
+    nsx_put8(b, '"');
 }
 
 size_t

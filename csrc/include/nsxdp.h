@@ -49,6 +49,9 @@ struct nsx_buf {
 NSX_API void nsx_buf_init(struct nsx_buf *);
 NSX_API void nsx_buf_uninit(struct nsx_buf *);
 
+/* Appends 'n' bytes. */
+NSX_API void nsx_buf_put(struct nsx_buf *, const void *, size_t n);
+
 /* What is wrong, and where.  Written only where a function fails. */
 #define NSX_ERROR_MAX 256
 struct nsx_error {
@@ -480,6 +483,9 @@ struct nsx_json_scan {
  * them belong to the first message; '*ended': it ends with them. */
 NSX_API size_t nsx_json_scan(struct nsx_json_scan *, const void *data,
                              size_t n, bool *ended);
+
+/* Appends a string of 'len' bytes of UTF-8 as JSON, with quotes. */
+NSX_API void nsx_json_put_string(struct nsx_buf *, const char *, size_t len);
 
 /* OVSDB (RFC 7047): tables of rows, as a server's updates make them.  A column
  * is an array of cells, one a row.  Strings, sets and maps are kept once,

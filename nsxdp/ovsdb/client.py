@@ -268,12 +268,12 @@ class Client:
         UnreachableError
             There was no connection.
         """
-        await self.wait_connected()
+        if not self.connected:
+            await self.wait_connected()
         session = self._live()
+        patience = transaction.patience
         try:
-            answer = await session.request(
-                "transact", transaction.params(), patience=transaction.patience
-            )
+            answer = await session.request("transact", transaction.params(), patience=patience)
         except DisconnectedError:
             if session.lost and session is self._session:
                 self._lose()  # so that who tries again waits for the next connection
@@ -440,7 +440,7 @@ class Client:
         status = Status(self.database, self._position, leader_only=self.leader_only)
         self._status = status
         try:
-            await session.request("monitor_cond", status.monitor_params(), status.reset, shape=Raw)
+            await session.request("monitor_cond", status.monitor_params(), status.reset, raw=True)
         except RequestError as error:
             if error.error not in ("unknown database", "unknown method"):
                 raise
@@ -458,7 +458,7 @@ class Client:
                     method,
                     replica.monitor_params(method, self.database),
                     partial(replica.reset, method),
-                    shape=Raw,
+                    raw=True,
                 )
             except RequestError as error:
                 if error.error != "unknown method" or method == "monitor":

@@ -2,9 +2,6 @@ from typing import Any
 
 from nsxdp.ovsdb.schema import ColumnType
 
-class NamedUuid:
-    uuid_name: str
-
 class Encoder:
     def __init__(self, where: str, kind: ColumnType) -> None: ...
     def __call__(self, value: Any) -> Any: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -41,24 +42,15 @@ class Message(msgspec.Struct):
     error: Any = None
 
 
-class _Pending:
-    __slots__ = ("accept", "answer", "deadline", "method", "seconds", "shape")
+class _Pending(msgspec.Struct):
+    """A request that waits for its answer."""
 
-    def __init__(
-        self,
-        method: str,
-        accept: Callable[[Any], Any] | None,
-        shape: Any,
-        answer: asyncio.Future[Any],
-        seconds: float | None,
-        deadline: float,
-    ) -> None:
-        self.method = method
-        self.accept = accept
-        self.shape = shape
-        self.answer = answer
-        self.seconds = seconds
-        self.deadline = deadline
+    method: str
+    accept: Callable[[Any], Any] | None
+    raw: bool
+    answer: asyncio.Future[Any]
+    seconds: float | None
+    deadline: float
 
 
 class Connection(asyncio.Protocol):
@@ -66,6 +58,8 @@ class Connection(asyncio.Protocol):
 
     Parameters
     ----------
+    peer
+        Who the errors say it was.
     notified
         Called with each notification's method and parameters, which are JSON, in order, before the
         next message is looked at.  An exception from it ends the connection.
@@ -84,6 +78,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
+        peer: object,
         notified: Callable[[str, msgspec.Raw], None],
         *,
         probe_interval: float = 5.0,
@@ -91,13 +86,16 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Exception] = self._loop.create_future()
+        self._peer = peer
         self._notified = notified
         self._probe_interval = probe_interval
         self._framer = Framer(max_message)
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Message).decode
+        self._decode_result = msgspec.json.Decoder().decode
         self._pending: dict[int, _Pending] = {}
-        self._room = asyncio.Semaphore(_IN_FLIGHT)
+        self._asking = 0
+        self._to_ask: deque[asyncio.Future[None]] = deque()
         self._writable = asyncio.Event()
         self._next_id = 0
         self._heard = self._loop.time()
@@ -153,10 +151,11 @@ class Connection(asyncio.Protocol):
     async def request(
         self,
         method: str,
-        params: Sequence[Any],
+        params: Sequence[Any] | msgspec.Raw,
         accept: Callable[[Any], Any] | None = None,
         timeout: float | None = 30.0,  # noqa: ASYNC109 - part of what is asked for
-        shape: Any = Any,
+        *,
+        raw: bool = False,
     ) -> Any:
         """Ask the peer, and wait for its answer; several may wait at once.
 
@@ -165,12 +164,14 @@ class Connection(asyncio.Protocol):
 
         Parameters
         ----------
+        params
+            What `json` writes, or JSON.
         accept
             Takes the result before the next message is looked at; what it gives is returned.
         timeout
             Seconds; None: as long as the connection lasts.
-        shape
-            The type as which msgspec reads the result.
+        raw
+            Whether the result is wanted as JSON.
 
         Raises
         ------
@@ -179,48 +180,55 @@ class Connection(asyncio.Protocol):
         DisconnectedError
             The connection ended first, or the peer didn't answer within ``timeout`` seconds.
         """
-        if self._room.locked() or not self._writable.is_set():
+        if self._asking == _IN_FLIGHT or not self._writable.is_set():
             await self._wait_for_room(method, timeout)
         else:
-            await self._room.acquire()
-        try:
-            return await self._ask(method, params, accept, timeout, shape)
-        finally:
-            self._room.release()
-
-    async def _wait_for_room(self, method: str, seconds: float | None) -> None:
-        """Wait until one more request may be sent."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._writable.wait()
-                await self._room.acquire()
-        except TimeoutError:
-            raise _unanswered(method, seconds) from None
-
-    async def _ask(
-        self,
-        method: str,
-        params: Sequence[Any],
-        accept: Callable[[Any], Any] | None,
-        seconds: float | None,
-        shape: Any,
-    ) -> Any:
-        if self.lost:
-            raise self._lost(method)
+            self._asking += 1
         number = self._next_id
         self._next_id += 1
-        deadline = _NEVER if seconds is None else self._loop.time() + seconds
+        deadline = _NEVER if timeout is None else self._loop.time() + timeout
         answer = self._loop.create_future()
-        self._pending[number] = _Pending(method, accept, shape, answer, seconds, deadline)
-        if deadline < self._next_deadline:
-            self._expire_at(deadline)
         try:
+            if self.ended.done():
+                raise self._lost(method)
+            self._pending[number] = _Pending(method, accept, raw, answer, timeout, deadline)
+            if deadline < self._next_deadline:
+                self._expire_at(deadline)
             self._send({"method": method, "params": params, "id": number})
             return await answer
         finally:
+            self._make_room()
             if self._pending.pop(number, None) and method == "transact" and not self.lost:
                 self._send({"method": "cancel", "params": [number], "id": None})
             answer.cancel()
+
+    async def _wait_for_room(self, method: str, seconds: float | None) -> None:
+        """Wait until one more request may be sent, and count it."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._writable.wait()
+                if self._asking < _IN_FLIGHT:
+                    self._asking += 1
+                    return
+                place = self._loop.create_future()
+                self._to_ask.append(place)
+                try:
+                    await place
+                except asyncio.CancelledError:
+                    if place.done() and not place.cancelled():
+                        self._make_room()
+                    raise
+        except TimeoutError:
+            raise self._unanswered(method, seconds) from None
+
+    def _make_room(self) -> None:
+        """A request is through: its place is for the next one that waits, if any does."""
+        while self._to_ask:
+            place = self._to_ask.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._asking -= 1
 
     def _expire_at(self, deadline: float) -> None:
         """Look for unanswered requests then: one timer serves them all."""
@@ -238,7 +246,7 @@ class Connection(asyncio.Protocol):
             if pending.deadline > now:
                 left = min(left, pending.deadline)
             elif not pending.answer.done():
-                pending.answer.set_exception(_unanswered(pending.method, pending.seconds))
+                pending.answer.set_exception(self._unanswered(pending.method, pending.seconds))
         self._expire_at(left)
 
     def close(self) -> None:
@@ -311,8 +319,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             result: Any = message.result
-            if pending.shape is not msgspec.Raw:
-                result = self._read(result, pending.shape)
+            if not pending.raw:
+                result = self._read(result)
             if pending.accept is not None:
                 result = pending.accept(result)
         except Exception as error:
@@ -320,10 +328,9 @@ class Connection(asyncio.Protocol):
             raise
         pending.answer.set_result(result)
 
-    @staticmethod
-    def _read(result: msgspec.Raw, shape: Any) -> Any:
+    def _read(self, result: msgspec.Raw) -> Any:
         try:
-            return msgspec.json.decode(result, type=shape)
+            return self._decode_result(result)
         except _UNREADABLE as error:
             raise ProtocolError(f"the server sent JSON that can't be read: {error}") from error
 
@@ -348,7 +355,11 @@ class Connection(asyncio.Protocol):
 
     def _lost(self, method: str) -> DisconnectedError:
         end = self.ended.result()
-        return DisconnectedError(f"{method}: the connection was lost: {end or type(end).__name__}")
+        why = end or type(end).__name__
+        return DisconnectedError(f"{self._peer}: {method}: the connection was lost: {why}")
+
+    def _unanswered(self, method: str, seconds: float | None) -> DisconnectedError:
+        return DisconnectedError(f"{self._peer}: {method}: no answer within {seconds:g} s")
 
 
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -364,10 +375,6 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _unanswered(method: str, seconds: float | None) -> DisconnectedError:
-    return DisconnectedError(f"{method}: no answer within {seconds:g} s")
 
 
 def _request_error(method: str, error: Any) -> RequestError:

@@ -53,6 +53,9 @@ class _Update3(Struct, array_like=True, forbid_unknown_fields=True):
     updates: Raw
 
 
+_read_update = msgspec.json.Decoder(_Update).decode
+_read_update3 = msgspec.json.Decoder(_Update3).decode
+
 Notification = _Update | _Update3
 """What a server tells of changes, read as far as needed to see for whom it is."""
 
@@ -302,9 +305,7 @@ class Replica:
             They are none.
         """
         try:
-            if method == "update3":
-                return msgspec.json.decode(params, type=_Update3)
-            return msgspec.json.decode(params, type=_Update)
+            return _read_update3(params) if method == "update3" else _read_update(params)
         except msgspec.DecodeError as error:
             raise ProtocolError(f"{method}: {error}") from None
 

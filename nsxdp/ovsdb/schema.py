@@ -23,7 +23,7 @@ from typing import Any, Literal, NewType, cast
 
 import msgspec
 
-from nsxdp.ovsdb.encode import Encoder, NamedUuid
+from nsxdp.ovsdb.encode import Encoder
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError
 from nsxdp.ovsdb.store import Store, Table
 
@@ -32,7 +32,6 @@ __all__ = [
     "BaseType",
     "Column",
     "ColumnType",
-    "NamedUuid",
     "Schema",
     "TableSchema",
     "Uuid",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from msgspec import Raw
 
 from nsxdp.ovsdb.errors import (
-    DisconnectedError,
     NoSuchDatabaseError,
     ProtocolError,
     RequestError,
@@ -105,7 +104,9 @@ class Session:
             remote = parse_remote(remote, DEFAULT_PORT)
 
         def connection() -> Connection:
-            return Connection(notified, probe_interval=probe_interval, max_message=max_message)
+            return Connection(
+                remote, notified, probe_interval=probe_interval, max_message=max_message
+            )
 
         try:
             _, made = await open_protocol(remote, connection, tls, timeout)
@@ -133,25 +134,27 @@ class Session:
         """End the connection."""
         self._connection.close()
 
-    async def request(
+    def request(
         self,
         method: str,
-        params: Sequence[Any],
+        params: Sequence[Any] | Raw,
         accept: Callable[[Any], Any] | None = None,
         *,
         patience: float | None = 0.0,
-        shape: Any = Any,
-    ) -> Any:
+        raw: bool = False,
+    ) -> Coroutine[None, None, Any]:
         """Ask the server, and wait for its answer.
 
         Parameters
         ----------
+        params
+            What `json` writes, or JSON.
         accept
             Takes the result before the next message is looked at; what it gives is returned.
         patience
             Seconds that the server may take beyond what is usual; None: for ever.
-        shape
-            The type as which msgspec reads the result.
+        raw
+            Whether the result is wanted as JSON.
 
         Raises
         ------
@@ -161,10 +164,7 @@ class Session:
             The connection was lost before the answer came, or it didn't come in time.
         """
         seconds = None if patience is None else self.timeout + patience
-        try:
-            return await self._connection.request(method, params, accept, seconds, shape)
-        except DisconnectedError as error:
-            raise DisconnectedError(f"{self.remote}: {error}") from error
+        return self._connection.request(method, params, accept, seconds, raw=raw)
 
     async def list_dbs(self) -> list[str]:
         """The names of the server's databases, sorted."""

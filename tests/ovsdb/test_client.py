@@ -287,6 +287,43 @@ async def test_requests_are_pipelined(server: Any, proxy: Any, listen: Any) -> N
             await asyncio.gather(*commits)
 
 
+async def test_requests_beyond_a_bound_wait_for_the_answers_of_others(
+    server: Any, proxy: Any, listen: Any
+) -> None:
+    between = proxy(server.remote)
+    async with (
+        listen(between.serve) as remote,
+        Client(remote, "Open_vSwitch", WATCHES) as client,
+    ):
+        asked: list[int] = []
+        many = asyncio.Event()
+        held = True
+
+        def answer(message: dict[str, Any]) -> bytes | None:
+            if message.get("method") != "transact":
+                return None
+            asked.append(message["id"])
+            if len(asked) == 1024:
+                many.set()
+            return b"" if held else b'{"id":%d,"result":[],"error":null}' % message["id"]
+
+        between.respond = answer
+        commits = [asyncio.create_task(client.commit(client.transaction())) for _ in range(3000)]
+        async with asyncio.timeout(PATIENCE):
+            await many.wait()
+            commits[2000].cancel()  # which waits to be sent
+            with pytest.raises(asyncio.CancelledError):
+                await commits[2000]
+            assert len(asked) == 1024
+            held = False
+            for number in tuple(asked):
+                between.send(b'{"id":%d,"result":[],"error":null}' % number)
+            await asyncio.gather(*(commits[:2000] + commits[2001:]))
+            await client.commit(client.transaction())
+        assert asked == sorted(set(asked))
+        assert len(asked) == 3000
+
+
 class TestErrors:
     """One line that says what is wrong and what to do."""
 

@@ -247,6 +247,20 @@ async def test_an_answer_that_is_none(every_type: dict[str, Any], answer: Any) -
         _ = txn.results(answer)[row]
 
 
+def test_a_result_is_of_its_own_transaction(every_type: dict[str, Any]) -> None:
+    txn, other = (
+        Transaction(Schema.from_json(every_type)),
+        Transaction(Schema.from_json(every_type)),
+    )
+    for _ in range(2):
+        stray = other.insert("T", {})
+    row = txn.insert("T", {})
+    results = txn.results([{"uuid": ["uuid", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"]}])
+    assert results[row] == "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    with pytest.raises(IndexError, match="another transaction"):
+        _ = results[stray]
+
+
 async def test_a_refused_request_names_the_method(server: Any) -> None:
     async with Client(server.remote, "Open_vSwitch", WATCHES) as client:
         with pytest.raises(RequestError, match=r"^frobnicate: unknown method$"):

@@ -8,10 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nsxdp.ovsdb.errors import ProtocolError, SchemaError
-from nsxdp.ovsdb.schema import Column, Schema
+from nsxdp.ovsdb.schema import BaseType, Column, ColumnType, Schema
+from nsxdp.ovsdb.transaction import Transaction
 
 U1 = "550e8400-e29b-41d4-a716-446655440000"
 U2 = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -113,6 +117,11 @@ def test_json_of_another_type_is_refused(read_value: ReadValue, column: str, tex
         ("map", ["a"], r"\['a'\] is no map"),
         ("map", {"a": 5}, "5 is no string"),
         ("ref", 5, "5 is no UUID"),
+        ("real", float("nan"), "nan has no JSON"),
+        ("real", 10**400, "inf has no JSON"),
+        ("integer", 1 << 63, "9223372036854775808 doesn't fit into 64 bits"),
+        ("string", "a\0b", "has a null character, which OVSDB can't hold"),
+        ("string", "\udc80", "has half of a surrogate pair"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_column(
@@ -120,6 +129,26 @@ def test_a_value_that_does_not_fit_is_named_with_its_column(
 ) -> None:
     with pytest.raises(SchemaError, match=rf"^T\.{column}: .*{says}"):
         columns[column].encode(value)
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_any_text_is_written_as_json(text: str) -> None:
+    column = Column("T", "string", ColumnType(BaseType("string")))
+    assert column.encode(text) == text
+
+
+def test_of_an_operation_that_does_not_fit_nothing_is_left(every_type: dict[str, Any]) -> None:
+    txn = Transaction(Schema.from_json(every_type))
+    for _ in range(2):
+        with pytest.raises(SchemaError):
+            txn.insert("T", {"name": "fits", "integer": "doesn't"})
+        txn.insert("T", {"name": "fits"})
+    assert len(txn) == 2
+    assert txn.operations == [
+        {"op": "insert", "table": "T", "row": {"name": "fits"}, "uuid-name": f"row{number}"}
+        for number in range(2)
+    ]
+    assert msgspec.json.decode(txn.params()) == ["Types", *txn.operations]
 
 
 def _of(kind: str, enum: Any) -> Any:
