@@ -10,7 +10,7 @@ import pytest
 
 from bench.conftest import Record
 from bench.turns import take_turns, timed
-from bench.workload import TCP, services
+from bench.workload import BALANCE, services
 from nsxdp.lab.node import Node
 from nsxdp.openflow import Flow, FlowTable, Switch
 
@@ -25,7 +25,7 @@ def node() -> Iterator[Node]:
     with Node("bench") as made:
         made.ovs.ofctl("del-flows", made.mgmt)
         columns = services(FLOWS)
-        flows = TCP.balance.stamp(vip=columns.vips, port=columns.ports, group=columns.groups[0])
+        flows = BALANCE.stamp(vip=columns.vips, port=columns.ports, group=columns.groups[0])
         messages = services(1).stamp_groups()[0] + bytes(flows)
 
         async def fill() -> None:

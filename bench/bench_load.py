@@ -16,7 +16,7 @@ import uvloop
 
 from bench.conftest import Measure, Record
 from bench.turns import take_turns, timed
-from bench.workload import TCP, services
+from bench.workload import BALANCE, services
 from nsxdp.lab.node import Node
 from nsxdp.openflow import Connection, codec
 from nsxdp.openflow.commit import describe_mod
@@ -63,7 +63,7 @@ def bench_flows(
     """All go to one group, which is there before."""
     columns = services(FLOWS)
     group = services(1).stamp_groups()[0]
-    flows = TCP.balance.stamp(vip=columns.vips, port=columns.ports, group=columns.groups[0])
+    flows = BALANCE.stamp(vip=columns.vips, port=columns.ports, group=columns.groups[0])
 
     def setup() -> None:
         _empty(node)

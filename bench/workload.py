@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from nsxdp.openflow import Stamped, gather
 from nsxdp.pipeline.registers import GROUP_FIRST
-from nsxdp.pipeline.service import TEMPLATES
+from nsxdp.pipeline.service import TEMPLATES, Frontend, frontend
 
 TCP: Final = TEMPLATES[4, "TCP"]
+BALANCE: Final = frontend(4, "TCP", Frontend("balance"))
 BUCKETS: Final = 10
 """Of each group."""
 
@@ -54,7 +55,7 @@ class Services:
 
     def stamp_balance(self) -> Stamped:
         """ServiceLB's flow of each Service."""
-        return TCP.balance.stamp(vip=self.vips, port=self.ports, group=self.groups)
+        return BALANCE.stamp(vip=self.vips, port=self.ports, group=self.groups)
 
     def stamp_endpoints(self) -> Stamped:
         """EndpointDNAT's flow of each endpoint: learn, ct, NAT."""

@@ -6,7 +6,8 @@ Who plugs a pod into the bridge writes into its Interface's ``external_ids``
 ``iface-id``       who is there: ``NAMESPACE/POD``, or any other name
 ``attached-mac``   the MAC address that the pod has
 ``ip_addresses``   its IP addresses, separated by commas; none as long as none is known
-``nsxdp-role``     ``gateway`` where the node itself is behind the port
+``nsxdp-role``     ``gateway`` where the node itself is behind the port; ``uplink`` where what is
+                   outside the cluster is
 =================  =====================================================================
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "local_pod",
     "local_pods",
     "require_openflow15",
+    "uplink",
 ]
 
 OFPORT_LOCAL = 65534
@@ -217,6 +219,16 @@ def gateway(bridge: Bridge) -> Port | None:
         if port.external_ids.get("nsxdp-role") == "gateway":
             return port
     return bridge.local_port
+
+
+def uplink(bridge: Bridge, name: str = "") -> Port | None:
+    """The port by which the outside comes: the one of that name, else the one with that role."""
+    if name:
+        return bridge.ports.get(name)
+    for port in bridge.ports.values():
+        if port.external_ids.get("nsxdp-role") == "uplink":
+            return port
+    return None
 
 
 def require_openflow15(name: str, protocols: Collection[str]) -> None:

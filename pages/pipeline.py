@@ -147,11 +147,20 @@ def _bits() -> Iterator[str]:
     yield "| --- | --- |"
     for what, value in (
         ("conntrack zone", f"{registers.ZONE}"),
+        ("conntrack zone of masquerading", f"{registers.SNAT_ZONE}"),
         ("cookies of our flows", f"{registers.COOKIE_PREFIX << 48:#x}/0xffff000000000000"),
         ("cookie of learned flows", f"{registers.LEARNED_COOKIE:#x}"),
         ("our group ids", f"{registers.GROUP_FIRST:#x} to {registers.GROUP_LAST:#x}"),
         ("meter for packets that are refused", f"{registers.REJECT_METER}"),
         ("MAC of the host's next hop to Services", registers.VIRTUAL_MAC),
+        (
+            "client that is masqueraded",
+            f"{registers.MASQUERADE_IPV4}, {registers.MASQUERADE_IPV6}",
+        ),
+        (
+            "to whom the node's kernel sends its node ports",
+            f"{registers.NODE_PORT_IPV4}, {registers.NODE_PORT_IPV6}",
+        ),
         (
             "client of an endpoint that reaches itself",
             f"{registers.HAIRPIN_IPV4}, {registers.HAIRPIN_IPV6}",

@@ -44,6 +44,7 @@ from nsxdp_agents.kube_proxy.cleanup import clean_up
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.metrics import Metrics
+from nsxdp_agents.kube_proxy.nat import HostNat, NftError
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.proxy import Proxy
@@ -110,7 +111,15 @@ async def _run(options: Options) -> None:
             started_at=time.time(),
         )
         host = HostRoutes(options.bridge) if options.host_routes else None
-        node = NodeSide(view, writer, host)
+        node = NodeSide(
+            view,
+            writer,
+            host,
+            uplink_port=options.uplink_port,
+            node_port_cidrs=options.nodeport_addresses,
+            masquerade_all=options.masquerade_all,
+            check_period=options.sync_period,
+        )
         proxy = Proxy(
             planner,
             source,
@@ -142,6 +151,10 @@ async def cleanup(options: Options) -> None:
         router = gateway(view.bridge) if view.bridge else None
     if options.host_routes and router is not None:
         await HostRoutes(router.name).clear()
+        try:
+            await HostNat().clear()
+        except NftError as error:
+            log.warning("the node's translations stay as they are", reason=str(error))
 
 
 @asynccontextmanager

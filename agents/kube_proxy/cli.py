@@ -147,6 +147,35 @@ def run(
             rich_help_panel=_SWITCH,
         ),
     ] = None,
+    uplink_port: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The port on the bridge by which traffic from outside comes.",
+            show_default="the one with external_ids:nsxdp-role=uplink; without one, traffic from "
+            "outside comes through the node's kernel",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    nodeport_addresses: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CIDRS",
+            help="Serve node ports at the node's addresses in these prefixes, which have commas "
+            "between them; or at its primary addresses, by which Kubernetes knows it.",
+            show_default="primary",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    masquerade_all: Annotated[
+        bool | None,
+        typer.Option(
+            "--masquerade-all/--no-masquerade-all",
+            help="Let endpoints take the node for the client of every connection to a cluster IP.",
+            show_default="no-masquerade-all",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
     sync_period: Annotated[
         float | None,
         typer.Option(
@@ -223,6 +252,8 @@ def run(
         for name, value in context.params.items()
         if name not in ("config", "cleanup", "version")
     }
+    if nodeport_addresses is not None:
+        flags["nodeport_addresses"] = tuple(nodeport_addresses.split(","))
     try:
         options = read_options(config, flags)
     except OptionsError as error:

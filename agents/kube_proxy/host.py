@@ -1,10 +1,11 @@
-"""The node's own way to Services: a next hop on the gateway, and a route to each Service range.
+"""The node's way to Services: a next hop on the gateway, and routes to what Services have.
 
-The kernel sends what is for a Service's address to the gateway interface, to a next hop whose MAC
-the bridge knows (`nsxdp.pipeline.registers`). The next hop's neighbor entries are permanent: nobody
-answers for it. Whenever the interface, its addresses or our routes change, the kernel tells, and
-all is made good again: a restarted switch with a userspace datapath, for one, makes the interface
-anew, and gets its addresses some time later.
+The kernel sends what is for a Service's address, by the node itself or by who comes from elsewhere,
+to the gateway interface, to a next hop whose MAC the bridge knows (`nsxdp.pipeline.registers`). The
+next hop's neighbor entries are permanent: nobody answers for it. Whenever the interface, the node's
+addresses or our routes change, the kernel tells, and all is made good again: a restarted switch
+with a userspace datapath, for one, makes the interface anew, and gets its addresses some time
+later.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from pyroute2 import IPRoute
@@ -24,9 +25,19 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import rt_scope
 from pyroute2.netlink.rtnl.ndmsg import NUD_PERMANENT
 
-from nsxdp.pipeline.registers import NODE_IPV4, NODE_IPV6, VIRTUAL_MAC
+from nsxdp.pipeline.registers import (
+    MASQUERADE_IPV4,
+    MASQUERADE_IPV6,
+    NODE_IPV4,
+    NODE_IPV6,
+    NODE_PORT_IPV4,
+    NODE_PORT_IPV6,
+    VIRTUAL_MAC,
+)
 
-__all__ = ["HostRoutes"]
+__all__ = ["HostAddresses", "HostRoutes"]
+
+Address = IPv4Address | IPv6Address
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +45,12 @@ _PROTOCOL: Final = 0x6E
 """Marks our routes (rtm_protocol), so that they can be told from everybody else's."""
 
 _ONLINK: Final = 4
-_FAMILIES: Final = {4: (socket.AF_INET, NODE_IPV4, 32), 6: (socket.AF_INET6, NODE_IPV6, 128)}
-"""IP version -> address family, next hop, bits of an address."""
+_FAMILIES: Final = {
+    4: (socket.AF_INET, NODE_IPV4, {f"{MASQUERADE_IPV4}/32", f"{NODE_PORT_IPV4}/32"}, 32),
+    6: (socket.AF_INET6, NODE_IPV6, {f"{MASQUERADE_IPV6}/128", f"{NODE_PORT_IPV6}/128"}, 128),
+}
+"""IP version -> address family, next hop, what is routed to it whatever Services there are, bits of
+an address."""
 
 # From linux/rtnetlink.h: groups of news, and the kinds of message that come.
 _LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x100, 0x400
@@ -44,6 +59,21 @@ _NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS, _DELETED_ROUTE = 16, 20, 21, 25
 
 _MESSAGE: Final = struct.Struct("=IHHII")
 """A netlink message's header: length, kind, flags, sequence, sender."""
+
+
+class HostAddresses(NamedTuple):
+    """The node's addresses, but for link-local ones.
+
+    Attributes
+    ----------
+    gateway
+        Those of the gateway interface, in the kernel's order.
+    node
+        All of them but loopback's.
+    """
+
+    gateway: tuple[Address, ...] = ()
+    node: frozenset[Address] = frozenset()
 
 
 class HostRoutes:
@@ -66,7 +96,7 @@ class HostRoutes:
         self._due = asyncio.Event()
 
     async def set(self, ranges: Iterable[str]) -> None:
-        """Route exactly the Service 'ranges' (such as ``10.96.0.0/12``) to the bridge.
+        """Route exactly 'ranges' (such as ``10.96.0.0/12``) to the bridge.
 
         What the kernel refuses is logged: once, until it is something else.
         """
@@ -98,8 +128,8 @@ class HostRoutes:
         """Remove all that `set` made."""
         await self.set(())
 
-    async def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """The interface's addresses, but for link-local ones; none if it isn't here."""
+    async def addresses(self) -> HostAddresses:
+        """The node's addresses; none of the gateway's if the interface isn't here."""
         return await asyncio.to_thread(self._addresses)
 
     async def changes(self) -> AsyncIterator[None]:
@@ -134,10 +164,11 @@ class HostRoutes:
         while at + _MESSAGE.size + 8 <= len(data):
             length, kind = _MESSAGE.unpack_from(data, at)[:2]
             body = at + _MESSAGE.size
-            if kind in (_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS):
-                # struct ifinfomsg and struct ifaddrmsg have the interface at the same place.
+            if kind == _NEW_LINK:
                 (index,) = struct.unpack_from("=I", data, body + 4)
                 matters = index == self._index()
+            elif kind in (_NEW_ADDRESS, _DELETED_ADDRESS):
+                matters = True
             else:
                 matters = kind == _DELETED_ROUTE and data[body + 5] == _PROTOCOL
             if matters:
@@ -151,16 +182,15 @@ class HostRoutes:
         except OSError:
             return 0
 
-    def _addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+    def _addresses(self) -> HostAddresses:
         index = self._index()
-        if not index:
-            return ()
-        try:
-            with IPRoute() as netlink:
-                found = [ip_address(a.get("address")) for a in netlink.get_addr(index=index)]
-        except NetlinkError:  # it went just now; if another one comes, the kernel tells
-            return ()
-        return tuple(address for address in found if not address.is_link_local)
+        with IPRoute() as netlink:
+            found = [(a["index"], ip_address(a.get("address"))) for a in netlink.get_addr()]
+        found = [(of, address) for of, address in found if not address.is_link_local]
+        return HostAddresses(
+            tuple(address for of, address in found if of == index),
+            frozenset(address for _, address in found if not address.is_loopback),
+        )
 
     @staticmethod
     def _apply(interface: str, ranges: frozenset[str]) -> list[str]:
@@ -182,10 +212,11 @@ class HostRoutes:
 
 def _set_family(netlink: IPRoute, index: int, version: int, ranges: set[str]) -> None:
     """Have exactly the routes that 'ranges', of one IP version, need on interface 'index'."""
-    family, hop, bits = _FAMILIES[version]
+    family, hop, always, bits = _FAMILIES[version]
     common = {"family": family, "oif": index, "proto": _PROTOCOL}
     way_to_hop = f"{hop}/{bits}"
     if ranges:
+        ranges = ranges | always
         netlink.neigh(
             "replace",
             family=family,

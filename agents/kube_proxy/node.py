@@ -1,47 +1,118 @@
-"""The node's side of the bridge: the pods on it, the gateway, and the host's way to Services."""
+"""The node's side of the bridge: the pods on it, the gateway, the uplink, and the host's routes."""
 
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import AsyncIterator, Callable, Iterable
+from ipaddress import ip_address, ip_network
+from typing import Final
 
 import structlog
 
-from nsxdp.bridge import gateway, local_pods
-from nsxdp.pipeline.node import Gateway, NodeCompiler, NodePlan
+from nsxdp.bridge import gateway, local_pods, uplink
+from nsxdp.k8s import objects as k8s
+from nsxdp.pipeline.node import Address, Gateway, NodeCompiler, NodePlan
+from nsxdp.pipeline.registers import NODE_PORT_IPV4, NODE_PORT_IPV6
+from nsxdp.services.addresses import Family, format_address, parse_address
+from nsxdp.services.nodeports import node_port_addresses
+from nsxdp.services.planner import Exposed
 from nsxdp.switch import BridgeView
 from nsxdp.writer import Writer
-from nsxdp_agents.kube_proxy.host import HostRoutes
+from nsxdp_agents.kube_proxy.host import HostAddresses, HostRoutes
+from nsxdp_agents.kube_proxy.nat import HostNat, NatPlan
 
 __all__ = ["NodeSide"]
 
 log = structlog.get_logger(__name__)
 
+_BY_KERNEL: Final = (ip_address(NODE_PORT_IPV4), ip_address(NODE_PORT_IPV6))
+
 
 class NodeSide:
-    """Keeps the forwarding flows as the bridge's ports need them, and the host's routes."""
+    """Keeps the forwarding flows as the bridge's ports need them, and the host's routes.
 
-    def __init__(self, view: BridgeView, writer: Writer, host: HostRoutes | None) -> None:
+    Parameters
+    ----------
+    host
+        The host's routes; None: they are left alone, and the host's addresses aren't known.
+    uplink_port
+        The Interface by which the outside comes; empty: the one with that role, if any has it.
+    node_port_cidrs
+        Which of the node's addresses serve node ports; ``primary``: those that Kubernetes knows it
+        by.
+    masquerade_all
+        See `NodeCompiler`.
+    check_period
+        Seconds between two looks at the kernel's translations.
+    """
+
+    def __init__(
+        self,
+        view: BridgeView,
+        writer: Writer,
+        host: HostRoutes | None,
+        *,
+        uplink_port: str = "",
+        node_port_cidrs: tuple[str, ...] = ("primary",),
+        masquerade_all: bool = False,
+        check_period: float = 30.0,
+    ) -> None:
         self._view = view
         self._writer = writer
         self._host = host
-        self._compiler = NodeCompiler()
+        self._uplink_port = uplink_port
+        self._node_port_cidrs = node_port_cidrs
+        self._check_period = check_period
+        self._compiler = NodeCompiler(masquerade_all=masquerade_all)
         self._ranges: dict[str, tuple[str, ...]] = {}
         self._ranges_known = False
+        self._exposed = Exposed()
+        self._known_by: frozenset[bytes] = frozenset()
+        self._addresses = HostAddresses()
+        self._nat = HostNat()
+        self._router = ""
+        self._due = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._complained: frozenset[str] = frozenset()
+
+    # What comes in.
 
     def set_range(self, key: str, cidrs: tuple[str, ...]) -> None:
         """The ServiceCIDR 'key' has 'cidrs' now; none where it is gone."""
         self._ranges[key] = cidrs
-        if self._host is not None:
-            self._host.look_again()
+        self._look_again()
 
     def all_ranges_known(self) -> None:
         """Every ServiceCIDR that there was at the start has been told."""
         self._ranges_known = True
+        self._look_again()
+
+    def set_exposed(self, exposed: Exposed) -> None:
+        """Services are served at that, beside their cluster IPs."""
+        if exposed != self._exposed:
+            self._exposed = exposed
+            self._look_again()
+
+    def set_node(self, node: k8s.Node | None) -> None:
+        """Kubernetes knows the node by the addresses of 'node'."""
+        texts = [a.address for a in node.status.addresses if a.type == "InternalIP"] if node else []
+        known_by = frozenset(address for text in texts if (address := parse_address(text)))
+        if known_by != self._known_by:
+            self._known_by = known_by
+            self._look_again()
+
+    def _look_again(self) -> None:
         if self._host is not None:
             self._host.look_again()
+        else:
+            self._due.set()
+
+    # What comes of it.
+
+    @property
+    def addresses(self) -> frozenset[bytes]:
+        """The node's addresses, packed."""
+        return self._known_by | {address.packed for address in self._addresses.node}
 
     async def compile(self) -> None:
         """Compile what is on the bridge now; ports that are as they were cost nothing."""
@@ -54,34 +125,99 @@ class NodeSide:
             log.error(f"bridge {self._view.name} was deleted: its Services are gone with it")
             return
         pods, problems = local_pods(bridge)
+        way_out = uplink(bridge, self._uplink_port)
+        if self._uplink_port and way_out is None:
+            problems = [*problems, f"the uplink {self._uplink_port} is no port of {bridge.name}"]
         for problem in frozenset(problems) - self._complained:
             log.warning("a port cannot be used", reason=problem)
         self._complained = frozenset(problems)
         router = gateway(bridge)
-        addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+        self._router = router.name if router else ""
         if self._host is not None and router is not None:
             await self._host.use(router.name)
-            addresses = await self._host.addresses()
-        plan = NodePlan(Gateway.of(router, addresses) if router else None, tuple(pods))
+            self._addresses = await self._host.addresses()
+        plan = NodePlan(
+            Gateway.of(router, self._addresses.gateway) if router else None,
+            tuple(pods),
+            way_out.ofport if way_out else None,
+            self._addresses.node,
+            frozenset((*self._node_port_addresses(), *_BY_KERNEL)),
+            frozenset(map(ip_network, self._all_ranges())) if self._ranges_known else frozenset(),
+        )
         owned = self._compiler.compile(plan)
         if len(owned.owners):
             self._writer.replace(owned)
+
+    def _all_ranges(self) -> set[str]:
+        return {cidr for cidrs in self._ranges.values() for cidr in cidrs}
+
+    def _node_port_addresses(self) -> Iterable[Address]:
+        """At which the node serves node ports."""
+        if self._node_port_cidrs == ("primary",):
+            found = self._known_by or {address.packed for address in self._addresses.gateway}
+        else:
+            found = frozenset().union(
+                *(
+                    node_port_addresses(self._node_port_cidrs, self.addresses, family)
+                    for family in Family
+                )
+            )
+        return map(ip_address, found)
 
     async def follow(self) -> None:
         """Compile each change of the bridge, until cancelled."""
         async for _ in self._view.changes(self._view.bridge):
             await self.compile()
 
-    async def keep_host(self) -> None:
-        """Keep the host's routes to Services, and follow its addresses, until cancelled.
+    async def keep(self, addresses_changed: Callable[[], None]) -> None:
+        """Keep the host's routes and translations, and follow its addresses, until cancelled.
 
         Routes that an earlier process made stay until all that is wanted is known, and new ones
         come when there are flows for what they bring.
         """
-        if self._host is None:
-            return
         await self._writer.settled()
-        async for _ in self._host.changes():
-            if self._ranges_known:
-                await self._host.set({cidr for cidrs in self._ranges.values() for cidr in cidrs})
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._doubt())
+            tasks.create_task(self._keep(addresses_changed))
+
+    async def _doubt(self) -> None:
+        """Look again now and then: nobody tells who changes the kernel's translations."""
+        while True:
+            await asyncio.sleep(self._check_period)
+            self._nat.doubt()
+            self._look_again()
+
+    async def _keep(self, addresses_changed: Callable[[], None]) -> None:
+        async for _ in self._changes():
+            before = self.addresses
             await self.compile()
+            if self.addresses != before:
+                addresses_changed()
+            if self._host is not None and self._ranges_known:
+                single = {f"{format_address(a)}/{8 * len(a)}" for a in self._exposed.addresses}
+                await self._host.set(self._all_ranges() | single)
+                if self._router:
+                    await self._nat.set(self._nat_plan(self._router))
+
+    def _nat_plan(self, router: str) -> NatPlan:
+        own = {str(address) for address in self._node_port_addresses()}
+        ports: dict[Family, set[str]] = {family: set() for family in Family}
+        for family, protocol, port in self._exposed.node_ports:
+            ports[family].add(f"{protocol.lower()} . {port}")
+        return NatPlan(
+            router,
+            frozenset(address for address in own if ":" not in address),
+            frozenset(address for address in own if ":" in address),
+            frozenset(ports[Family.IPV4]),
+            frozenset(ports[Family.IPV6]),
+        )
+
+    async def _changes(self) -> AsyncIterator[None]:
+        if self._host is not None:
+            async for _ in self._host.changes():
+                yield
+        else:
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                yield

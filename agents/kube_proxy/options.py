@@ -8,6 +8,8 @@ here, and a section ``nsxdp`` for what kube-proxy hasn't::
     hostnameOverride: node-1
     clientConnection: {kubeconfig: /etc/kubernetes/proxy.conf}
     healthzBindAddress: 0.0.0.0:10256
+    nodePortAddresses: [192.0.2.0/24]
+    nftables: {masqueradeAll: false}
     nsxdp: {bridge: br-int, ovsdb: "unix:/var/run/openvswitch/db.sock"}
 
 A flag overrides the file.
@@ -21,6 +23,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 import yaml
+
+from nsxdp.services.addresses import parse_prefix
 
 __all__ = ["Options", "OptionsError", "parse_bind_address", "read_options"]
 
@@ -56,6 +60,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     metrics_bind_address: str = "127.0.0.1:10249"
     host_routes: bool = True
     """Whether the node's own processes get a way to Services, by routes through the bridge."""
+    uplink_port: str = ""
+    """The Interface on the bridge by which the outside comes; empty: the one with that role."""
+    nodeport_addresses: tuple[str, ...] = ("primary",)
+    """Prefixes of the node's addresses that serve node ports; ``primary``: those that Kubernetes
+    knows it by."""
+    masquerade_all: bool = False
+    """Whether every client of a cluster IP is masqueraded."""
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 
@@ -87,6 +98,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 parse_bind_address(address)
             except ValueError as error:
                 raise OptionsError(f"{flag} {address}: {error}") from None
+        if self.nodeport_addresses != ("primary",):
+            for cidr in self.nodeport_addresses:
+                if parse_prefix(cidr) is None:
+                    raise OptionsError(
+                        f"--nodeport-addresses {cidr}: must be prefixes, such as 192.0.2.0/24, or "
+                        "primary alone"
+                    )
         _check_remotes("--ovsdb", self.ovsdb.split(","))
         openflow = self.openflow or _management_socket(self.ovsdb, self.bridge)
         _check_remotes("--openflow", [openflow])
@@ -110,8 +128,13 @@ class _Nsxdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     service_proxy_name: str | None = None
     sync_period: float | None = None
     host_routes: bool | None = None
+    uplink_port: str | None = None
     log_format: LogFormat | None = None
     log_level: LogLevel | None = None
+
+
+class _Nftables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    masquerade_all: bool | None = None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -121,6 +144,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     client_connection: _ClientConnection = _ClientConnection()
     healthz_bind_address: str | None = None
     metrics_bind_address: str | None = None
+    node_port_addresses: tuple[str, ...] | None = None
+    nftables: _Nftables = _Nftables()
     nsxdp: _Nsxdp = _Nsxdp()
 
 
@@ -186,6 +211,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         "kubeconfig": file.client_connection.kubeconfig,
         "healthz_bind_address": file.healthz_bind_address,
         "metrics_bind_address": file.metrics_bind_address,
+        "nodeport_addresses": file.node_port_addresses or None,
+        "masquerade_all": file.nftables.masquerade_all,
         **msgspec.structs.asdict(file.nsxdp),
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -39,6 +40,11 @@ ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _UDP: Final = 17
 _NEEDED: Final = frozenset({"Service", "EndpointSlice"})
 """Nothing is programmed before all of these have been seen (KP-10)."""
+
+_EXPECTED: Final = frozenset({"Node", "ServiceCIDR"})
+_EXPECTED_SECONDS: Final = 1.0
+"""These are waited for that long: an old API server has no ServiceCIDRs, and who starts without
+what it had before would take away what it put on the switch then."""
 
 
 _MAX_PROBLEMS: Final = 1000
@@ -88,6 +94,8 @@ class Proxy:
         self._metrics = metrics
         self._missing = set(_NEEDED)
         self._synced = asyncio.Event()
+        self._expected = set(_EXPECTED)
+        self._complete = asyncio.Event()
         self._changed = asyncio.Event()
         self._received: float | None = None
         """When the bytes of the oldest change that isn't planned yet had come in."""
@@ -98,12 +106,16 @@ class Proxy:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_source())
             await self._synced.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EXPECTED_SECONDS):
+                    await self._complete.wait()
             await self._node.compile()
+            self._planner.set_node_addresses(self._node.addresses)
             rounds = self._rounds(self._plan())
             # From here on the writer may remove what isn't wanted: all that is wanted is known.
             tasks.create_task(self._writer.run())
             tasks.create_task(self._node.follow())
-            tasks.create_task(self._node.keep_host())
+            tasks.create_task(self._node.keep(self._take_addresses))
             tasks.create_task(rounds)
             tasks.create_task(self._reject_packets())
 
@@ -134,11 +146,19 @@ class Proxy:
             self._node.all_ranges_known()
         if batch.synced:
             self._missing.discard(batch.kind)
+            self._expected.discard(batch.kind)
             if not self._missing:
                 self._synced.set()
+            if not self._expected:
+                self._complete.set()
+
+    def _take_addresses(self) -> None:
+        self._planner.set_node_addresses(self._node.addresses)
+        self._changed.set()
 
     def _take_node(self, node: Node | None) -> None:
         self._health.set_node(node)
+        self._node.set_node(node)
         labels = (node.metadata.labels if node else None) or {}
         self._planner.tracker.set_zone(labels.get(ZONE_LABEL, ""))
         self._changed.set()
@@ -170,6 +190,7 @@ class Proxy:
         started = time.monotonic()
         received, self._received = self._received, None
         planned = self._planner.round(time.time())
+        self._node.set_exposed(self._planner.exposed)
         if len(planned.owned.owners):
             self._writer.replace(planned.owned)
         self._complain(planned.changes.problems)

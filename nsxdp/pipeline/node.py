@@ -1,7 +1,8 @@
 """The bridge's ports to the flows of the forwarding stages.
 
-Each pod's port is an owner; so are the gateway, and the flows that are always there. Their numbers
-are below those of the Service ports, which are group ids.
+Each pod's port is an owner; so are the gateway, the uplink, what the node is in the cluster, and
+the flows that are always there. Their numbers are below those of the Service ports, which are group
+ids.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from nsxdp.bridge import OFPORT_LOCAL, LocalPod, Port
 from nsxdp.openflow import Stamped
 from nsxdp.pipeline.compiled import Compiled, Piece
-from nsxdp.pipeline.forwarding import BASE, FORWARDING, PORT
+from nsxdp.pipeline.forwarding import BASE, FORWARDING, PORT, Network, unallocated
+from nsxdp.pipeline.registers import BITS
 from nsxdp.pipeline.service import Family
 
 if TYPE_CHECKING:
@@ -29,7 +31,13 @@ Address = IPv4Address | IPv6Address
 
 _BASE: Final = 0
 _GATEWAY: Final = 1
-_FIRST_POD: Final = 2
+_UPLINK: Final = 2
+_NODE: Final = 3
+_FIRST_POD: Final = 4
+
+_OUTSIDE: Final = BITS["Outside"].mask
+_BY_UPLINK: Final = BITS["Uplink"].mask
+_MASQUERADE: Final = BITS["Masquerade"].mask
 
 _LOCAL: Final = 0xFFFF_FFFE
 """OFPP_LOCAL: OpenFlow's number of the bridge's own port."""
@@ -61,14 +69,42 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """Who is on the bridge. Without a gateway pods get no routes: no router to act for."""
+    """Who is on the bridge, and what the node is in the cluster.
+
+    Attributes
+    ----------
+    gateway
+        Without one pods get no routes: no router to act for.
+    pods
+        Who is on the bridge.
+    uplink
+        OpenFlow's number of the port on the bridge by which the outside comes; None: it comes by
+        way of the gateway.
+    addresses
+        The node's, beside the gateway's: who has one of them and comes by the gateway is a process
+        of the node.
+    node_port_addresses
+        At which the node serves node ports.
+    ranges
+        From which Services get their cluster IPs.
+    """
 
     gateway: Gateway | None
     pods: tuple[LocalPod, ...]
+    uplink: int | None = None
+    addresses: frozenset[Address] = frozenset()
+    node_port_addresses: frozenset[Address] = frozenset()
+    ranges: frozenset[Network] = frozenset()
 
 
 class NodeCompiler:
     """Compiles what is on one bridge; remembers what it compiled last.
+
+    Parameters
+    ----------
+    masquerade_all
+        Whether endpoints shall take the node for the client whoever connects to a cluster IP
+        (KP-30).
 
     Examples
     --------
@@ -83,9 +119,10 @@ class NodeCompiler:
     table=L2Forwarding, priority=200,dl_dst=0a:58:0a:f4:00:05 actions=output:5
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, masquerade_all: bool = False) -> None:
+        self._masquerade_all = masquerade_all
         self._pods: dict[LocalPod, int] = {}
-        self._gateway: Gateway | None = None
+        self._last = NodePlan(None, ())
         self._started = False
         self._next = _FIRST_POD
 
@@ -100,12 +137,16 @@ class NodeCompiler:
             pieces.extend((piece, np.repeat(row, len(piece))) for piece in stamped)
 
         if not self._started:
-            need(_BASE, (template.stamp() for template in BASE))
+            need(_BASE, self._base_flows())
             self._started = True
-        rerouted = plan.gateway != self._gateway
-        if rerouted:
-            need(_GATEWAY, _gateway_flows(plan.gateway) if plan.gateway else ())
-            self._gateway = plan.gateway
+        last, self._last = self._last, plan
+        rerouted = plan.gateway != last.gateway
+        if rerouted or plan.addresses != last.addresses:
+            need(_GATEWAY, self._gateway_flows(plan))
+        if rerouted or plan.uplink != last.uplink:
+            need(_UPLINK, _uplink_flows(plan))
+        if (plan.node_port_addresses, plan.ranges) != (last.node_port_addresses, last.ranges):
+            need(_NODE, _node_flows(plan))
         for pod in self._pods.keys() - set(plan.pods):
             need(self._pods.pop(pod), ())
         for pod in plan.pods:
@@ -117,21 +158,66 @@ class NodeCompiler:
             need(self._pods[pod], _pod_flows(pod, plan.gateway))
         return Compiled(owners, pieces)
 
+    def _base_flows(self) -> list[Stamped]:
+        stamped = [template.stamp() for template in BASE]
+        if self._masquerade_all:
+            stamped += [
+                templates.any_origin.stamp(origin=_MASQUERADE) for templates in FORWARDING.values()
+            ]
+        return stamped
 
-def _gateway_flows(gateway: Gateway) -> list[Stamped]:
-    mac = _mac(gateway.mac)
-    port = np.array([gateway.ofport], np.uint32)
-    stamped = [PORT.stamp(mac=mac, port=port)]
+    def _gateway_flows(self, plan: NodePlan) -> list[Stamped]:
+        if plan.gateway is None:
+            return []
+        gateway = plan.gateway
+        mac = _mac(gateway.mac)
+        port = np.array([gateway.ofport], np.uint32)
+        stamped = [PORT.stamp(mac=mac, port=port)]
+        for templates in FORWARDING.values():
+            stamped += [
+                templates.host_to_service.stamp(port=port, gateway_mac=mac),
+                templates.masqueraded_to_host.stamp(port=port, gateway_mac=mac),
+                templates.host_answers_masqueraded.stamp(port=port, gateway_mac=mac),
+            ]
+        # The first address of each family: from it the kernel sends to Services, as routes say.
+        first = {_family(address): address for address in reversed(gateway.addresses)}
+        own = {*gateway.addresses, *plan.addresses}
+        for family, address in first.items():
+            templates = FORWARDING[family]
+            columns: dict[str, Column] = {"port": port, "gateway_mac": mac, "ip": _ip(address)}
+            stamped.append(templates.host_to_itself.stamp(**columns))
+            stamped.append(templates.host_answers_itself.stamp(**columns))
+            # Who has none of the node's addresses came from elsewhere through its kernel.
+            stamped.append(templates.origin.stamp(port=port, origin=_OUTSIDE | _MASQUERADE))
+            origin = _MASQUERADE if self._masquerade_all else 0
+            stamped += [
+                templates.host_origin.stamp(port=port, ip=_ip(ip), origin=origin)
+                for ip in own
+                if _family(ip) == family
+            ]
+        return stamped
+
+
+def _uplink_flows(plan: NodePlan) -> list[Stamped]:
+    if plan.uplink is None:
+        return []
+    port = np.array([plan.uplink], np.uint32)
+    stamped = []
+    for templates in FORWARDING.values():
+        origin = _OUTSIDE | _BY_UPLINK | _MASQUERADE
+        stamped.append(templates.origin.stamp(port=port, origin=origin))
+        if plan.gateway is not None:
+            mac = _mac(plan.gateway.mac)
+            stamped.append(templates.answer_by_uplink.stamp(port=port, gateway_mac=mac))
+    return stamped
+
+
+def _node_flows(plan: NodePlan) -> list[Stamped]:
+    stamped = [unallocated(network).stamp() for network in plan.ranges]
     stamped += [
-        templates.host_to_service.stamp(port=port, gateway_mac=mac)
-        for templates in FORWARDING.values()
+        FORWARDING[_family(address)].node_address.stamp(ip=_ip(address))
+        for address in plan.node_port_addresses
     ]
-    # The first address of each family: from it the kernel sends to Services, as the routes say.
-    first = {_family(address): address for address in reversed(gateway.addresses)}
-    for family, address in first.items():
-        columns: dict[str, Column] = {"port": port, "gateway_mac": mac, "ip": _ip(address)}
-        stamped.append(FORWARDING[family].host_to_itself.stamp(**columns))
-        stamped.append(FORWARDING[family].host_answers_itself.stamp(**columns))
     return stamped
 
 

@@ -19,9 +19,14 @@ __all__ = [
     "HAIRPIN_IPV4",
     "HAIRPIN_IPV6",
     "LEARNED_COOKIE",
+    "MASQUERADE_IPV4",
+    "MASQUERADE_IPV6",
     "NODE_IPV4",
     "NODE_IPV6",
+    "NODE_PORT_IPV4",
+    "NODE_PORT_IPV6",
     "REJECT_METER",
+    "SNAT_ZONE",
     "VIRTUAL_MAC",
     "ZONE",
     "Bits",
@@ -35,7 +40,7 @@ class Bits:
     Attributes
     ----------
     field
-        As flows have it: ``reg4``, ``ct_mark``.
+        As flows have it: ``reg4``, ``ct_mark``, ``ct_label``.
     first, last
         From 0, the least significant bit.
     meaning
@@ -47,12 +52,30 @@ class Bits:
     last: int
     meaning: str
 
+    @property
+    def mask(self) -> int:
+        """The field's bits that these are."""
+        return ((1 << self.last - self.first + 1) - 1) << self.first
+
     def overlaps(self, other: Bits) -> bool:
         """Whether a bit is in both."""
         return self.field == other.field and self.first <= other.last and other.first <= self.last
 
 
 BITS: Final = {
+    "Outside": Bits(
+        "reg0", 0, 0, "The packet comes from outside the cluster. Set by Classifier."
+    ),
+    "Uplink": Bits(
+        "reg0", 1, 1, "It came by the uplink on the bridge. Set by Classifier."
+    ),
+    "Masquerade": Bits(
+        "reg0", 2, 2, "If it goes to a Service, the endpoint shall take the node for the client. "
+        "Set by Classifier for traffic to cluster IPs, by ServiceLB for other addresses."
+    ),
+    "NodeAddress": Bits(
+        "reg0", 3, 3, "It is for an address that serves node ports. Set by NodeAddress."
+    ),
     "EndpointSlot": Bits(
         "reg4", 0, 31, "Bucket id of the endpoint that was chosen; 0 until one is. "
         "Set by ServiceAffinity's flows and by the buckets of groups with session affinity."
@@ -63,6 +86,16 @@ BITS: Final = {
     "ServiceConnection": Bits(
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."
     ),
+    "Masqueraded": Bits(
+        "ct_mark", 5, 5, "Its source is rewritten, in SNAT_ZONE. Set by ServiceSNAT."
+    ),
+    "ByUplink": Bits(
+        "ct_mark", 6, 6, "It came by the uplink: answers go there, to ClientMAC. By ServiceSNAT."
+    ),
+    "ClientMAC": Bits(
+        "ct_label", 0, 47, "Who sent the first packet of a connection that came by the uplink. Set "
+        "by ServiceSNAT."
+    ),
 }  # fmt: skip
 """All bits that are in use, by name."""
 
@@ -72,9 +105,13 @@ for _name, _bits in BITS.items():
             raise AssertionError(f"{_name} and {_other_name} overlap in {_bits.field}")
 
 ZONE: Final = 65312
-"""The conntrack zone of all the node's traffic. One zone: a mark committed in one is unreadable
-in another, and Open vSwitch 3.1.0's userspace conntrack can abort where several zones translate
-the same connection."""
+"""The conntrack zone of all the node's traffic, in which Services are translated."""
+
+SNAT_ZONE: Final = 65313
+"""The zone in which sources are masqueraded: an action translates one end of a connection, and some
+need both. A mark committed in one zone is unreadable in another, and Open vSwitch 3.1.0's userspace
+conntrack can abort where several zones translate the same connection in just any way. So only what
+is marked in `ZONE` comes here, and always gets an address that nobody has."""
 
 PIPELINE_VERSION: Final = 1
 
@@ -101,6 +138,15 @@ VIRTUAL_MAC: Final = "02:6e:73:78:64:70"
 HAIRPIN_IPV4: Final = "169.254.0.252"
 HAIRPIN_IPV6: Final = "fd6e:7378:6470::252"
 """Whom an endpoint sees as the client when it reaches itself through a Service."""
+
+MASQUERADE_IPV4: Final = "169.254.0.251"
+MASQUERADE_IPV6: Final = "fd6e:7378:6470::251"
+"""Whom an endpoint sees as the client where the client is masqueraded. An address of its own, so
+that answers are known by it."""
+
+NODE_PORT_IPV4: Final = "169.254.0.250"
+NODE_PORT_IPV6: Final = "fd6e:7378:6470::250"
+"""To whom the node's kernel sends what came to a node port at one of its own addresses."""
 
 NODE_IPV4: Final = "169.254.0.253"
 NODE_IPV6: Final = "fd6e:7378:6470::253"

@@ -3,12 +3,24 @@
 A Service port is one select group; each endpoint is one bucket of it::
 
     group_id=G,type=select,selection_method=dp_hash,
-        bucket=bucket_id:B,weight:100,actions=ct(commit,table=L3Forwarding,zone=65312,
+        bucket=bucket_id:B,weight:100,actions=ct(commit,table=ServiceSNAT,zone=65312,
             nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark)),
-        bucket=bucket_id:B,weight:100,actions=ct(commit,table=L3Forwarding,zone=65312,
+        bucket=bucket_id:B,weight:100,actions=ct(commit,table=ServiceSNAT,zone=65312,
             nat(dst=10.244.1.6:8080),exec(set_field:0x10/0x10->ct_mark))
 
     table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G
+
+Other addresses lead to the same group. What comes to an external address is masqueraded, unless
+the Service's policy for traffic from outside is Local: then only this node's endpoints may serve
+the outside, a group of their own, and all see who the client is::
+
+    table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+        actions=set_field:0x4/0x4->reg0,group:G
+
+    table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30081
+        actions=set_field:0/0x4->reg0,group:LOCAL
+    table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30081
+        actions=set_field:0/0x4->reg0,group:G
 
 The connection's NAT is committed with its first packet, and no later packet sees the group: a
 change of the group moves no established connection. The default selection method of a group
@@ -27,7 +39,7 @@ ServiceAffinity, whose flows are learned, and then EndpointDNAT, which commits t
         actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
             cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
             load:B->NXM_NX_REG4[]),
-        ct(commit,table=L3Forwarding,zone=65312,nat(dst=10.244.0.5:8080),
+        ct(commit,table=ServiceSNAT,zone=65312,nat(dst=10.244.0.5:8080),
             exec(set_field:0x10/0x10->ct_mark))
     table=EndpointDNAT, priority=100,tcp,reg7=G actions=group:G
 
@@ -47,13 +59,24 @@ that a client whose flow expired can move. Buckets are action sets, in which Ope
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
 
 from nsxdp.openflow import Template
-from nsxdp.pipeline.registers import LEARNED_COOKIE, REJECT_METER, ZONE
+from nsxdp.pipeline.registers import BITS, LEARNED_COOKIE, REJECT_METER, ZONE
 from nsxdp.pipeline.tables import TABLES
 
-__all__ = ["FAMILIES", "PROTOCOLS", "TEMPLATES", "Family", "Protocol", "ServiceTemplates"]
+__all__ = [
+    "FAMILIES",
+    "PROTOCOLS",
+    "TEMPLATES",
+    "Act",
+    "Family",
+    "Frontend",
+    "Protocol",
+    "ServiceTemplates",
+    "frontend",
+]
 
 Family = Literal[4, 6]
 """An IP family, as the version in the packet's header has it."""
@@ -72,6 +95,78 @@ LARGE_SPREAD: Final = 0x07FE
 Bit 0 is left out: Linux gives connect() odd ports far more seldom than even ones."""
 
 
+_REJECT: Final = f"meter:{REJECT_METER},controller(max_len=256)"
+
+_MASQUERADE: Final = BITS["Masquerade"].mask
+_NODE_ADDRESS: Final = BITS["NodeAddress"].mask
+_OUTSIDE: Final = BITS["Outside"].mask
+
+Act = Literal["balance", "stick", "reject", "drop"]
+"""What becomes of a first packet: it goes to the group; likewise, by way of ServiceAffinity; it
+goes to the agent, which answers with a TCP reset or an ICMP error; nothing."""
+
+
+class Frontend(NamedTuple):
+    """Which first packets a flow of ServiceLB is for, and what it does with them.
+
+    Attributes
+    ----------
+    act
+        What becomes of them.
+    masquerade
+        Whether the endpoint shall take the node for the client; None: as the packet's origin says.
+    node_port
+        They are for a node port at one of the node's addresses, not for a virtual address.
+    outside
+        They come from outside the cluster.
+    source
+        They come from this prefix; empty: from anywhere.
+    others
+        They come from where no flow with a ``source`` says.
+    """
+
+    act: Act
+    masquerade: bool | None = None
+    node_port: bool = False
+    outside: bool = False
+    source: str = ""
+    others: bool = False
+
+
+@lru_cache(maxsize=4096)
+def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
+    """The flow of a Service port. Columns: vip (not of a node port), port, and, where it goes to a
+    group, group.
+    """
+    ip = protocol.lower() + ("" if family == 4 else "6")
+    dst, src = ("nw_dst", "nw_src") if family == 4 else ("ipv6_dst", "ipv6_src")
+    # Of those that are for a packet, the one that says most about where it comes from.
+    priority = 200 + 10 * what.outside + 20 * bool(what.source) + 15 * what.others
+    match = [f"table=ServiceLB,priority={priority},{ip}"]
+    bits = _NODE_ADDRESS * what.node_port | _OUTSIDE * what.outside
+    if bits:
+        match.append(f"reg0={bits:#x}/{bits:#x}")
+    if what.source:
+        match.append(f"{src}={what.source}")
+    if not what.node_port:
+        match.append(f"{dst}={{vip}}")
+    match.append("tp_dst={port}")
+    actions = []
+    if what.masquerade is not None:
+        actions.append(f"set_field:{_MASQUERADE * what.masquerade:#x}/{_MASQUERADE:#x}->reg0")
+    actions += {
+        "balance": ["group:{group}"],
+        "stick": [
+            "set_field:{group}->reg7",
+            "resubmit(,ServiceAffinity)",
+            "resubmit(,EndpointDNAT)",
+        ],
+        "reject": [_REJECT],
+        "drop": ["drop"],
+    }[what.act]
+    return Template(f"{','.join(match)},actions={','.join(actions)}", TABLES)
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTemplates:
     """The groups and flows of Service ports of one address family and protocol.
@@ -88,18 +183,12 @@ class ServiceTemplates:
     """One bucket an endpoint, at most 256 of them: their number is what choosing costs."""
     large_affinity_group: Template
     """One bucket a part, each an `affinity_group`."""
-    balance: Template
-    """ServiceLB: a virtual address to its group."""
-    balance_with_affinity: Template
-    """ServiceLB: a virtual address, by way of ServiceAffinity, to EndpointDNAT."""
-    reject: Template
-    """No endpoint at all: to the agent, which answers with a TCP reset or an ICMP error."""
-    drop: Template
-    """Endpoints, but none that this node may use: silence."""
     endpoint: Template
     """EndpointDNAT: learns which endpoint it was, and translates to it."""
     choose: Template
     """EndpointDNAT: no endpoint yet, so the group chooses one."""
+    unserved: Template
+    """ServiceLB: a cluster IP's ports that no Service has (KP-13). Columns: vip."""
 
 
 def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
@@ -109,10 +198,8 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
     eth_type = "0x800" if family == 4 else "0x86dd"
     to = "{ip}:{endpoint_port}" if family == 4 else "[{ip}]:{endpoint_port}"
 
-    vip = f"table=ServiceLB,priority=200,{ip},{dst}={{vip}},tp_dst={{port}}"
     dnat = (
-        f"ct(commit,table=L3Forwarding,zone={ZONE},nat(dst={to}),"
-        "exec(set_field:0x10/0x10->ct_mark))"
+        f"ct(commit,table=ServiceSNAT,zone={ZONE},nat(dst={to}),exec(set_field:0x10/0x10->ct_mark))"
     )
     by_client = (
         "group_id={group},type=select,selection_method=hash,selection_method_param={basis},"
@@ -144,19 +231,16 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
         large_affinity_group=template(
             f"{by_client},bucket=bucket_id:{{slot}},weight:100,actions=group:{{part}}"
         ),
-        balance=template(f"{vip},actions=group:{{group}}"),
-        balance_with_affinity=template(
-            f"{vip},actions=set_field:{{group}}->reg7,"
-            "resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)"
-        ),
-        drop=template(f"{vip},actions=drop"),
-        reject=template(f"{vip},actions=meter:{REJECT_METER},controller(max_len=256)"),
         endpoint=template(
             f"table=EndpointDNAT,priority=200,{ip},reg4={{slot}},reg7={{group}},"
             f"actions={learn},{dnat}"
         ),
         choose=template(
             f"table=EndpointDNAT,priority=100,{ip},reg7={{group}},actions=group:{{group}}"
+        ),
+        unserved=template(
+            f"table=ServiceLB,priority=150,{'ip' if family == 4 else 'ipv6'},{dst}={{vip}},"
+            f"actions={_REJECT}"
         ),
     )
 

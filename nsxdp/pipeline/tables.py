@@ -38,26 +38,35 @@ STAGES: Final = (
         0,
         "Classifier",
         "Tells IP, which goes on, from everything else (ARP, neighbor discovery), which the "
-        "bridge switches as any bridge does.",
+        "bridge switches as any bridge does. Notes what comes from outside the cluster.",
         "NORMAL",
     ),
     Stage(
         10,
         "Conntrack",
         "Sends every IP packet through connection tracking once; packets of known Service "
-        "connections leave it translated. Undoes the two source rewrites of L3Forwarding first.",
+        "connections leave it translated. Undoes the source rewrites first: ServiceSNAT's, and "
+        "the two of L3Forwarding.",
         "",
     ),
     Stage(
         12,
         "ConntrackState",
-        "Only the first packet of a connection sees the Service stages.",
+        "Only the first packet of a connection sees the Service stages. Of the others, those of "
+        "masqueraded connections get their source rewritten, and answers to who came by the "
+        "uplink go back there.",
         "goto_table:L3Forwarding",
+    ),
+    Stage(
+        16,
+        "NodeAddress",
+        "Notes which packets are for an address of the node at which it serves node ports.",
+        "goto_table:ServiceLB",
     ),
     Stage(
         20,
         "ServiceLB",
-        "A virtual address, protocol and port: the group of that Service port.",
+        "A virtual address, protocol and port, or a node port: the group of that Service port.",
         "goto_table:L3Forwarding",
     ),
     Stage(
@@ -72,6 +81,13 @@ STAGES: Final = (
         "EndpointDNAT",
         "Services with session affinity: the endpoint that was chosen, or the group to choose one.",
         "",
+    ),
+    Stage(
+        26,
+        "ServiceSNAT",
+        "After the translation to an endpoint: who has to be masqueraded is, and the MAC is kept "
+        "of who came by the uplink.",
+        "goto_table:L3Forwarding",
     ),
     Stage(
         40,

@@ -10,7 +10,7 @@ from enum import IntEnum
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-__all__ = ["Family", "format_address", "format_endpoint", "parse_address", "parse_prefix"]
+__all__ = ["Family", "format_address", "format_endpoint", "is_in", "parse_address", "parse_prefix"]
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -113,6 +113,15 @@ def parse_prefix(text: str) -> tuple[bytes, int] | None:
         return None
     mask = ((1 << length) - 1) << (bits - length)
     return (int.from_bytes(packed) & mask).to_bytes(len(packed)), length
+
+
+def is_in(packed: bytes, prefix: tuple[bytes, int]) -> bool:
+    """Whether an address is in a prefix, as `parse_prefix` gives it."""
+    network, length = prefix
+    bits = 8 * len(network)
+    if len(packed) != len(network):
+        return False
+    return int.from_bytes(packed) >> bits - length == int.from_bytes(network) >> bits - length
 
 
 @lru_cache(maxsize=1024)

@@ -7,22 +7,24 @@ be it one after a change or ten thousand at the start. Each Service port of each
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from nsxdp.openflow import Template
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.registers import GROUP_FIRST, GROUP_LAST
-from nsxdp.pipeline.service import TEMPLATES, ServiceTemplates
-from nsxdp.services.addresses import Family
+from nsxdp.pipeline.service import TEMPLATES, Act, Frontend, Protocol, frontend
+from nsxdp.services.addresses import Family, format_address
 from nsxdp.services.endpoints import Verdict
 from nsxdp.services.ids import GroupIds, endpoint_slots
-from nsxdp.services.model import ServicePortName
+from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
 from nsxdp.services.plan import MAX_AFFINITY_TIMEOUT, Plan
+
+if TYPE_CHECKING:
+    from nsxdp.openflow.template import Column
 
 __all__ = ["ServiceCompiler"]
 
@@ -33,7 +35,11 @@ connection (ofproto-dpif.c, group_setup_dp_hash_table())."""
 _PART_SIZE: Final = 128
 """Endpoints that a part of a large group has on average: half of what it can hold."""
 
-_Key = tuple[Family, str]
+_ACTS: Final[dict[Verdict, Act]] = {
+    Verdict.SERVE: "balance",
+    Verdict.REJECT: "reject",
+    Verdict.DROP: "drop",
+}
 
 
 class ServiceCompiler:
@@ -43,9 +49,12 @@ class ServiceCompiler:
         self._ids = GroupIds(GROUP_FIRST, GROUP_LAST)
         self._parts: dict[int, int] = {}
 
-    def group_id(self, name: ServicePortName, family: Family) -> int | None:
-        """The group of a Service port that was compiled, None if there is none."""
-        return self._ids.get((name, family))
+    def group_id(self, name: ServicePortName, family: Family, *, local: bool = False) -> int | None:
+        """The group of a Service port that was compiled, None if there is none.
+
+        ``local``: the one of this node's endpoints alone.
+        """
+        return self._ids.get((name, family, "local") if local else (name, family))
 
     def compile(
         self, plans: Sequence[Plan], removed: Iterable[tuple[ServicePortName, Family]] = ()
@@ -54,15 +63,21 @@ class ServiceCompiler:
 
         The cost is proportional to what is given.
         """
-        kinds: dict[_Key, list[int]] = {}
-        owners = [self._take(plan) for plan in plans]
+        batches: dict[tuple[Family, str], _Batch] = {}
+        owners = []
         for row, plan in enumerate(plans):
-            kinds.setdefault((plan.port.family, plan.port.protocol), []).append(row)
-        groups = np.array(owners, np.uint32)
+            port = plan.port
+            kind = port.family, port.protocol
+            batch = batches.get(kind)
+            if batch is None:
+                batch = batches[kind] = _Batch(*kind)
+            # The owner's number is the id of its group, be there one or not.
+            owners.append(self._ids.take((port.name, port.family), _text(port)))
+            self._add(batch, row, plan, owners[-1])
         pieces: list[Piece] = []
-        for (family, protocol), rows in kinds.items():
-            batch = _Batch(TEMPLATES[family, protocol], family, plans, rows, groups)
-            self._stamp(batch, pieces)
+        for batch in batches.values():
+            self._stamp_groups(batch, pieces)
+            batch.stamp_frontends(pieces)
         for name, family in removed:
             owner = self._ids.get((name, family))
             if owner is not None:
@@ -70,81 +85,87 @@ class ServiceCompiler:
                 self._release(name, family, owner)
         return Compiled(owners, pieces)
 
-    def _stamp(self, batch: _Batch, pieces: list[Piece]) -> None:
-        """Stamp what the Service ports of one family and protocol need."""
-        plain: list[int] = []
-        sticky: list[int] = []
-        silent: list[int] = []
-        refused: list[int] = []
-        for row in batch.rows:
-            plan = batch.plans[row]
-            self._set_parts(plan, int(batch.groups[row]))
-            if plan.verdict is Verdict.REJECT:
-                refused.append(row)
-            elif plan.verdict is Verdict.DROP:
-                silent.append(row)
-            elif plan.port.affinity_timeout is not None:
-                sticky.append(row)
-            else:
-                plain.append(row)
-        templates = batch.templates
-        if plain:
-            self._stamp_plain(batch, plain, pieces)
-        if sticky:
-            self._stamp_sticky(batch, sticky, pieces)
-        if silent:
-            pieces.append(batch.flows(templates.drop, silent))
-        if refused:
-            pieces.append(batch.flows(templates.reject, refused))
+    # A plan to pools and frontends.
 
-    def _stamp_plain(self, batch: _Batch, rows: list[int], pieces: list[Piece]) -> None:
-        """Service ports that balance: a group each, and the flow that leads to it."""
+    def _add(self, batch: _Batch, row: int, plan: Plan, owner: int) -> None:
+        """Note what a Service port needs."""
+        port = plan.port
+        cluster = self._add_pool(batch, row, plan, owner) if port.uses_cluster_endpoints else 0
+        local = 0
+        if port.uses_local_endpoints and plan.local:
+            key = port.name, port.family, "local"
+            local = self._ids.take(key, f"{_text(port)}/local")
+            self._add_pool(batch, row, plan, local, local=True)
+        else:
+            self._release_local(port.name, port.family)
+        batch.add(
+            row,
+            Frontend(_act(plan, plan.internal)),
+            port.cluster_ip,
+            port.port,
+            local if port.internal_local else cluster,
+        )
+        batch.served.append((row, port.cluster_ip))
+        if port.externally_accessible:
+            _add_external(batch, row, plan, cluster, local)
+
+    def _add_pool(
+        self, batch: _Batch, row: int, plan: Plan, group: int, *, local: bool = False
+    ) -> int:
+        endpoints = plan.local if local else plan.cluster
+        pool = _Pool(row, group, plan.port, plan.basis, endpoints, local)
+        self._set_parts(pool)
+        if endpoints:
+            sticky = plan.port.affinity_timeout is not None
+            (batch.sticky if sticky else batch.plain).append(pool)
+        return group
+
+    # Groups.
+
+    def _stamp_groups(self, batch: _Batch, pieces: list[Piece]) -> None:
+        """Stamp the groups of one family and protocol, and session affinity's flows."""
         templates = batch.templates
-        small, large = _by_size(batch, rows)
+        small, large = _by_size(batch.plain)
         if small:
-            endpoints = batch.endpoints(small)
+            columns = _columns(small)
             stamped = templates.group.stamp_groups(
-                endpoints.offsets,
-                group=batch.groups[small],
-                slot=endpoints.slots,
-                ip=endpoints.ips,
-                endpoint_port=endpoints.ports,
+                columns.offsets,
+                group=_groups(small),
+                slot=columns.slots,
+                ip=columns.ips,
+                endpoint_port=columns.ports,
             )
-            pieces.append((stamped, np.array(small, np.uint32)))
-        for row in large:
-            split = self._split(batch, row)
-            ends = split.endpoints
+            pieces.append((stamped, _rows(small)))
+        for pool in large:
+            split = self._split(pool)
+            columns = split.endpoints
             parts = templates.group.stamp_groups(
-                split.endpoints.offsets,
+                columns.offsets,
                 group=split.parts,
-                slot=ends.slots,
-                ip=ends.ips,
-                endpoint_port=ends.ports,
+                slot=columns.slots,
+                ip=columns.ips,
+                endpoint_port=columns.ports,
             )
             whole = templates.large_group.stamp_groups(
-                split.offsets, group=batch.groups[[row]], slot=split.slots, part=split.parts
+                split.offsets, group=_groups([pool]), slot=split.slots, part=split.parts
             )
             pieces += [(parts, split.owners), (whole, split.owners[:1])]
-        pieces.append(batch.flows(templates.balance, rows, group=batch.groups[rows]))
+        if batch.sticky:
+            self._stamp_sticky(batch, pieces)
 
-    def _stamp_sticky(self, batch: _Batch, rows: list[int], pieces: list[Piece]) -> None:
+    def _stamp_sticky(self, batch: _Batch, pieces: list[Piece]) -> None:
         """Service ports with session affinity: also a flow for each endpoint."""
         templates = batch.templates
-        small, large = _by_size(batch, rows)
-        groups = batch.groups[rows]
-        owners = np.array(rows, np.uint32)
+        small, large = _by_size(batch.sticky)
         if small:
-            endpoints = batch.endpoints(small)
+            columns = _columns(small)
             stamped = templates.affinity_group.stamp_groups(
-                endpoints.offsets,
-                group=batch.groups[small],
-                basis=batch.bases(small),
-                slot=endpoints.slots,
+                columns.offsets, group=_groups(small), basis=_bases(small), slot=columns.slots
             )
-            pieces.append((stamped, np.array(small, np.uint32)))
-        for row in large:
-            split = self._split(batch, row)
-            basis = batch.bases([row])
+            pieces.append((stamped, _rows(small)))
+        for pool in large:
+            split = self._split(pool)
+            basis = _bases([pool])
             parts = templates.affinity_group.stamp_groups(
                 split.endpoints.offsets,
                 group=split.parts,
@@ -153,78 +174,146 @@ class ServiceCompiler:
             )
             whole = templates.large_affinity_group.stamp_groups(
                 split.offsets,
-                group=batch.groups[[row]],
+                group=_groups([pool]),
                 basis=basis,
                 slot=split.slots,
                 part=split.parts,
             )
             pieces += [(parts, split.owners), (whole, split.owners[:1])]
-        endpoints = batch.endpoints(rows)
-        counts = np.diff(endpoints.offsets).astype(np.int64)
+        groups, rows = _groups(batch.sticky), _rows(batch.sticky)
+        columns = _columns(batch.sticky)
+        counts = np.diff(columns.offsets).astype(np.int64)
         commits = templates.endpoint.stamp(
             group=np.repeat(groups, counts),
-            slot=endpoints.slots,
-            ip=endpoints.ips,
-            endpoint_port=endpoints.ports,
-            timeout=np.repeat(batch.timeouts(rows), counts),
+            slot=columns.slots,
+            ip=columns.ips,
+            endpoint_port=columns.ports,
+            timeout=np.repeat(_timeouts(batch.sticky), counts),
         )
         pieces += [
-            (commits, np.repeat(owners, counts)),
-            (templates.choose.stamp(group=groups), owners),
-            batch.flows(templates.balance_with_affinity, rows, group=groups),
+            (commits, np.repeat(rows, counts)),
+            (templates.choose.stamp(group=groups), rows),
         ]
 
-    def _split(self, batch: _Batch, row: int) -> _Split:
-        """Deal the endpoints of a large Service port to its parts, by their slots."""
-        port = batch.plans[row].port
-        n = self._parts[int(batch.groups[row])]
-        ids = [self._take_part(port.name, port.family, part) for part in range(n)]
-        endpoints = batch.endpoints([row])
-        part_of = endpoints.slots % n
+    def _split(self, pool: _Pool) -> _Split:
+        """Deal the endpoints of a large pool to its parts, by their slots."""
+        n = self._parts[pool.group]
+        ids = [self._ids.take(pool.part(part), pool.part_text(part)) for part in range(n)]
+        columns = _columns([pool])
+        part_of = columns.slots % n
         order = np.argsort(part_of, kind="stable")
         offsets = np.concatenate(([0], np.cumsum(np.bincount(part_of, minlength=n))))
         return _Split(
-            owners=np.full(n, row, np.uint32),
+            owners=np.full(n, pool.row, np.uint32),
             parts=np.array(ids, np.uint32),
             slots=np.arange(1, n + 1, dtype=np.uint32),
             offsets=np.array([0, n], np.uint64),
             endpoints=_Endpoints(
                 offsets.astype(np.uint64),
-                endpoints.ips[order],
-                endpoints.ports[order],
-                endpoints.slots[order],
+                columns.ips[order],
+                columns.ports[order],
+                columns.slots[order],
             ),
         )
 
-    def _set_parts(self, plan: Plan, group: int) -> None:
-        """Settle how many parts the group of 'plan' has, and give back ids of parts it had.
+    # Numbers.
+
+    def _set_parts(self, pool: _Pool) -> None:
+        """Settle how many parts a pool's group has, and give back ids of parts it had.
 
         A power of two: while it stays, no endpoint moves to another part.
         """
-        n = len(plan.endpoints)
+        n = len(pool.endpoints)
         needed = 1 << (-(-n // _PART_SIZE) - 1).bit_length() if n > MAX_BUCKETS else 0
-        for part in range(needed, self._parts.get(group, 0)):
-            self._ids.release((plan.port.name, plan.port.family, part))
+        for part in range(needed, self._parts.get(pool.group, 0)):
+            self._ids.release(pool.part(part))
         if needed:
-            self._parts[group] = needed
+            self._parts[pool.group] = needed
         else:
-            self._parts.pop(group, None)
-
-    def _take(self, plan: Plan) -> int:
-        name, family = plan.port.name, plan.port.family
-        return self._ids.take((name, family), f"{name}/{family.label}")
-
-    def _take_part(self, name: ServicePortName, family: Family, part: int) -> int:
-        return self._ids.take((name, family, part), f"{name}/{family.label}/{part}")
+            self._parts.pop(pool.group, None)
 
     def _release(self, name: ServicePortName, family: Family, group: int) -> None:
         for part in range(self._parts.pop(group, 0)):
             self._ids.release((name, family, part))
         self._ids.release((name, family))
+        self._release_local(name, family)
+
+    def _release_local(self, name: ServicePortName, family: Family) -> None:
+        group = self._ids.get((name, family, "local"))
+        if group is None:
+            return
+        for part in range(self._parts.pop(group, 0)):
+            self._ids.release((name, family, "local", part))
+        self._ids.release((name, family, "local"))
+
+
+def _text(port: ServicePort) -> str:
+    """What the hash of a Service port's numbers is made of."""
+    return f"{port.name}/{port.family.label}"
+
+
+def _act(plan: Plan, verdict: Verdict) -> Act:
+    sticky = verdict is Verdict.SERVE and plan.port.affinity_timeout is not None
+    return "stick" if sticky else _ACTS[verdict]
+
+
+def _add_external(batch: _Batch, row: int, plan: Plan, cluster: int, local: int) -> None:
+    """Note the addresses of a Service port beside its cluster IP."""
+    port = plan.port
+    inside = _act(plan, plan.inside)
+    if port.external_local and plan.inside is Verdict.SERVE:
+        outside = _act(plan, plan.outside)
+        flows = [
+            (Frontend(outside, _unless_drop(outside, masquerade=False), outside=True), local),
+            (Frontend(inside, masquerade=False), cluster),
+        ]
+    else:
+        flows = [(Frontend(inside, True if plan.inside is Verdict.SERVE else None), cluster)]
+    for what, group in flows:
+        for vip in port.external_ips:
+            batch.add(row, what, vip, port.port, group)
+        for vip in port.load_balancer_vips:
+            sources = plan.sources
+            if plan.node_is_source:
+                sources = (*sources, f"{format_address(vip)}/{8 * len(vip)}")
+            for source in sources or ("",):
+                batch.add(row, what._replace(source=source), vip, port.port, group)
+        if port.node_port:
+            batch.add(row, what._replace(node_port=True), b"", port.node_port, group)
+    if plan.sources:
+        for vip in port.load_balancer_vips:
+            batch.add(row, Frontend("drop", others=True), vip, port.port, 0)
+
+
+def _unless_drop(act: Act, *, masquerade: bool) -> bool | None:
+    return None if act == "drop" else masquerade
+
+
+class _Pool(NamedTuple):
+    """The endpoints behind one group.
+
+    'row' is its plan's; 'local': they are this node's alone.
+    """
+
+    row: int
+    group: int
+    port: ServicePort
+    basis: int
+    endpoints: Endpoints
+    local: bool
+
+    def part(self, number: int) -> Hashable:
+        """The key of a part's number."""
+        name, family = self.port.name, self.port.family
+        return (name, family, "local", number) if self.local else (name, family, number)
+
+    def part_text(self, number: int) -> str:
+        """What the hash of a part's number is made of."""
+        return f"{_text(self.port)}{'/local' if self.local else ''}/{number}"
 
 
 class _Endpoints(Struct, frozen=True):
-    """Columns of the endpoints of several Service ports: 'offsets' tell whose rows are whose."""
+    """Columns of the endpoints of several pools: 'offsets' tell whose rows are whose."""
 
     offsets: NDArray[np.uint64]
     ips: NDArray[np.uint32] | NDArray[np.uint8]
@@ -233,7 +322,7 @@ class _Endpoints(Struct, frozen=True):
 
 
 class _Split(Struct, frozen=True):
-    """A large Service port: its parts, each a group, and the group that chooses one of them.
+    """A large pool: its parts, each a group, and the group that chooses one of them.
 
     'offsets' and 'slots' are the choosing group's; those of 'endpoints' tell whose are whose.
     """
@@ -245,49 +334,88 @@ class _Split(Struct, frozen=True):
     endpoints: _Endpoints
 
 
-class _Batch(Struct, frozen=True):
-    """The Service ports 'rows' of 'plans', which are of one family and protocol."""
+class _Rows(NamedTuple):
+    """Columns of the flows of one kind, as they come."""
 
-    templates: ServiceTemplates
-    family: Family
-    plans: Sequence[Plan]
     rows: list[int]
-    groups: NDArray[np.uint32]
-
-    def flows(self, template: Template, rows: list[int], **columns: NDArray[np.uint32]) -> Piece:
-        """A flow that matches the virtual address of each of 'rows'."""
-        vips = b"".join([self.plans[row].port.cluster_ip for row in rows])
-        ports = np.array([self.plans[row].port.port for row in rows], np.uint16)
-        stamped = template.stamp(vip=_addresses(self.family, vips), port=ports, **columns)
-        return stamped, np.array(rows, np.uint32)
-
-    def bases(self, rows: list[int]) -> NDArray[np.uint64]:
-        """The hash basis of each of 'rows'."""
-        return np.array([self.plans[row].basis for row in rows], np.uint64)
-
-    def timeouts(self, rows: list[int]) -> NDArray[np.uint16]:
-        """The affinity timeout of each of 'rows', in seconds."""
-        wanted = [self.plans[row].port.affinity_timeout or 0 for row in rows]
-        return np.minimum(wanted, MAX_AFFINITY_TIMEOUT).astype(np.uint16)
-
-    def endpoints(self, rows: list[int]) -> _Endpoints:
-        """The endpoints of 'rows'."""
-        lists = [self.plans[row].endpoints for row in rows]
-        counts = np.fromiter(map(len, lists), np.uint64, len(lists))
-        offsets = np.concatenate((np.zeros(1, np.uint64), np.cumsum(counts, dtype=np.uint64)))
-        packed = b"".join([endpoints.packed_addresses for endpoints in lists])
-        ports = np.frombuffer(b"".join([endpoints.packed_ports for endpoints in lists]), np.uint16)
-        octets = np.frombuffer(packed, np.uint8).reshape(-1, self.family.width)
-        slots = endpoint_slots(octets, ports, offsets)
-        return _Endpoints(offsets, _addresses(self.family, packed), ports, slots)
+    vips: list[bytes]
+    ports: list[int]
+    groups: list[int]
 
 
-def _by_size(batch: _Batch, rows: list[int]) -> tuple[list[int], list[int]]:
-    """Those of 'rows' whose endpoints fit one group, and the others."""
-    small: list[int] = []
-    large: list[int] = []
-    for row in rows:
-        (small if len(batch.plans[row].endpoints) <= MAX_BUCKETS else large).append(row)
+class _Batch:
+    """What Service ports of one family and protocol need."""
+
+    def __init__(self, family: Family, protocol: str) -> None:
+        self.family = family
+        self.protocol = protocol
+        self.templates = TEMPLATES[family, protocol]
+        self.plain: list[_Pool] = []
+        self.sticky: list[_Pool] = []
+        self.served: list[tuple[int, bytes]] = []
+        self._frontends: dict[Frontend, _Rows] = {}
+
+    def add(self, row: int, what: Frontend, vip: bytes, port: int, group: int) -> None:
+        """A flow for a plan's row."""
+        found = self._frontends.get(what)
+        if found is None:
+            found = self._frontends[what] = _Rows([], [], [], [])
+        found.rows.append(row)
+        found.vips.append(vip)
+        found.ports.append(port)
+        found.groups.append(group)
+
+    def stamp_frontends(self, pieces: list[Piece]) -> None:
+        """Stamp the flows that lead to the groups, and away from them."""
+        for what, found in self._frontends.items():
+            columns: dict[str, Column] = {"port": np.array(found.ports, np.uint16)}
+            if not what.node_port:
+                columns["vip"] = _addresses(self.family, b"".join(found.vips))
+            if what.act in ("balance", "stick"):
+                columns["group"] = np.array(found.groups, np.uint32)
+            template = frontend(self.family.value, cast(Protocol, self.protocol), what)
+            pieces.append((template.stamp(**columns), np.array(found.rows, np.uint32)))
+        vips = _addresses(self.family, b"".join([vip for _, vip in self.served]))
+        rows = np.array([row for row, _ in self.served], np.uint32)
+        pieces.append((self.templates.unserved.stamp(vip=vips), rows))
+
+
+def _rows(pools: list[_Pool]) -> NDArray[np.uint32]:
+    return np.array([pool.row for pool in pools], np.uint32)
+
+
+def _groups(pools: list[_Pool]) -> NDArray[np.uint32]:
+    return np.array([pool.group for pool in pools], np.uint32)
+
+
+def _bases(pools: list[_Pool]) -> NDArray[np.uint64]:
+    """The hash basis of each."""
+    return np.array([pool.basis for pool in pools], np.uint64)
+
+
+def _timeouts(pools: list[_Pool]) -> NDArray[np.uint16]:
+    """The affinity timeout of each, in seconds."""
+    wanted = [pool.port.affinity_timeout or 0 for pool in pools]
+    return np.minimum(wanted, MAX_AFFINITY_TIMEOUT).astype(np.uint16)
+
+
+def _columns(pools: list[_Pool]) -> _Endpoints:
+    """The endpoints of 'pools', which are of one family."""
+    lists = [pool.endpoints for pool in pools]
+    family = lists[0].family
+    counts = np.fromiter(map(len, lists), np.uint64, len(lists))
+    offsets = np.concatenate((np.zeros(1, np.uint64), np.cumsum(counts, dtype=np.uint64)))
+    packed = b"".join([endpoints.packed_addresses for endpoints in lists])
+    ports = np.frombuffer(b"".join([endpoints.packed_ports for endpoints in lists]), np.uint16)
+    octets = np.frombuffer(packed, np.uint8).reshape(-1, family.width)
+    slots = endpoint_slots(octets, ports, offsets)
+    return _Endpoints(offsets, _addresses(family, packed), ports, slots)
+
+
+def _by_size(pools: list[_Pool]) -> tuple[list[_Pool], list[_Pool]]:
+    """Those of 'pools' whose endpoints fit one group, and the others."""
+    small = [pool for pool in pools if len(pool.endpoints) <= MAX_BUCKETS]
+    large = [pool for pool in pools if len(pool.endpoints) > MAX_BUCKETS]
     return small, large
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
+from nsxdp.services.addresses import Family, format_address, is_in
 from nsxdp.services.endpoints import Verdict, choose
 from nsxdp.services.model import Endpoints, ServicePort
 
@@ -18,29 +20,85 @@ _MIN_BASIS_PERIOD: Final = 10.0
 
 
 class Plan(Struct, frozen=True, gc=False):
-    """A Service port, what becomes of connections to its cluster IP, and the endpoints for them.
+    """What becomes of connections to a Service port on this node.
 
-    'basis' is the hash basis of its group, which only session affinity needs.
+    Attributes
+    ----------
+    cluster, local
+        The endpoints for traffic with the policy Cluster, with the policy Local; empty where there
+        is no such traffic.
+    internal
+        What becomes of connections to the cluster IP.
+    outside
+        Of those from outside the cluster to an external address: an external IP, a load balancer's
+        address, a node port.
+    inside
+        Of those from this node and its pods to such an address; they take the short cut to
+        ``cluster``, whatever the policy is (KP-31).
+    basis
+        The hash basis of its groups, which only session affinity needs.
+    sources
+        Prefixes from which the load balancer's addresses may be used; none: from anywhere.
+    node_is_source
+        Whether the node is among them (KP-39).
     """
 
     port: ServicePort
-    verdict: Verdict
-    endpoints: Endpoints
+    cluster: Endpoints
+    local: Endpoints
+    internal: Verdict
+    outside: Verdict
+    inside: Verdict
     basis: int = 0
+    sources: tuple[str, ...] = ()
+    node_is_source: bool = False
 
 
-def make_plan(port: ServicePort, endpoints: Endpoints, now: float) -> Plan:
+def make_plan(
+    port: ServicePort, endpoints: Endpoints, now: float, node_addresses: Iterable[bytes] = ()
+) -> Plan:
     """The plan of 'port' with all its 'endpoints' at 'now' (seconds since the epoch).
 
     The hash basis changes once in a `basis_period`, so that a client whose affinity expired can
     move to another endpoint; in between, all first connections of a client that race the learned
     flow agree. It only depends on the clock, so a restarted agent comes to the same one.
+
+    Parameters
+    ----------
+    node_addresses
+        The node's, packed: whether the load balancer's sources are the node's, too.
     """
-    chosen, verdict = choose(port, endpoints).for_traffic(port, "internal")
+    choice = choose(port, endpoints)
     basis = 0
     if port.affinity_timeout is not None:
         basis = int(now // basis_period(port.affinity_timeout)) & 0xFFFF_FFFF
-    return Plan(port, verdict, chosen, basis)
+    internal = choice.for_traffic(port, "internal")[1]
+    if not port.externally_accessible:
+        return Plan(port, choice.cluster, choice.local, internal, internal, internal, basis)
+    sources, node_is_source = _sources(port, node_addresses)
+    return Plan(
+        port,
+        choice.cluster,
+        choice.local,
+        internal,
+        choice.for_traffic(port, "external")[1],
+        Verdict.SERVE if choice.has_any else Verdict.REJECT,
+        basis,
+        sources if choice.has_any else (),
+        node_is_source,
+    )
+
+
+def _sources(port: ServicePort, node_addresses: Iterable[bytes]) -> tuple[tuple[str, ...], bool]:
+    """Who may use the load balancer's addresses, and whether that is the node, too."""
+    if not port.source_ranges:
+        return (), False
+    own = {address for address in node_addresses if Family.of(address) is port.family}
+    node_is_source = any(is_in(address, prefix) for address in own for prefix in port.source_ranges)
+    prefixes = {*port.source_ranges}
+    if node_is_source:
+        prefixes.update((address, 8 * len(address)) for address in own)
+    return tuple(f"{format_address(net)}/{bits}" for net, bits in sorted(prefixes)), node_is_source
 
 
 def basis_period(affinity_timeout: int) -> float:

@@ -17,11 +17,11 @@ from nsxdp.services.addresses import Family
 from nsxdp.services.compiler import ServiceCompiler
 from nsxdp.services.conntrack import Stale, StaleFinder
 from nsxdp.services.endpoints import Verdict
-from nsxdp.services.model import ServicePortName
+from nsxdp.services.model import ServicePort, ServicePortName
 from nsxdp.services.plan import Plan, basis_period, make_plan
 from nsxdp.services.tracker import Changes, ServiceTracker
 
-__all__ = ["Round", "ServicePlanner"]
+__all__ = ["Exposed", "Round", "ServicePlanner"]
 
 _Key = tuple[ServicePortName, Family]
 
@@ -42,6 +42,21 @@ class Round(Struct, frozen=True):
     changes: Changes
     owned: Compiled
     stale: list[Stale]
+
+
+class Exposed(Struct, frozen=True):
+    """Where Services are served beside their cluster IPs.
+
+    Attributes
+    ----------
+    addresses
+        External IPs and load balancers' addresses, packed.
+    node_ports
+        (family, protocol, port).
+    """
+
+    addresses: frozenset[bytes] = frozenset()
+    node_ports: frozenset[tuple[Family, str, int]] = frozenset()
 
 
 class ServicePlanner:
@@ -97,6 +112,11 @@ class ServicePlanner:
     ) -> None:
         self.tracker = ServiceTracker(node_name, proxy_name=proxy_name, started_at=started_at)
         self.compiler = ServiceCompiler()
+        self._node_addresses: frozenset[bytes] = frozenset()
+        self._external: dict[_Key, ServicePort] = {}
+        self._exposed: Exposed | None = Exposed()
+        self._with_sources: set[_Key] = set()
+        self._renewed: set[_Key] = set()
         self._stale = StaleFinder()
         self._without_local: dict[Family, set[ServicePortName]] = {f: set() for f in Family}
         self._rotations: list[tuple[float, _Key]] = []
@@ -113,6 +133,33 @@ class ServicePlanner:
                 return self.tracker.delete_slice(obj.key)
             return self.tracker.upsert_slice(obj)
         return False
+
+    def set_node_addresses(self, addresses: frozenset[bytes]) -> None:
+        """The node's addresses, packed, from now on: the load balancer's sources may name them.
+
+        Service ports with such sources are planned anew in the next round.
+        """
+        if addresses != self._node_addresses:
+            self._node_addresses = addresses
+            self._renewed.update(self._with_sources)
+
+    @property
+    def exposed(self) -> Exposed:
+        """Where Services are served beside their cluster IPs."""
+        if self._exposed is None:
+            ports = self._external.values()
+            self._exposed = Exposed(
+                frozenset().union(*(p.external_ips + p.load_balancer_vips for p in ports)),
+                frozenset((p.family, p.protocol, p.node_port) for p in ports if p.node_port),
+            )
+        return self._exposed
+
+    def _note_external(self, key: _Key, port: ServicePort | None) -> None:
+        before = self._external.pop(key, None)
+        if port is not None and port.externally_accessible:
+            self._external[key] = port
+        if before is not None or key in self._external:
+            self._exposed = None
 
     def without_local_endpoints(self, family: Family) -> int:
         """Service ports with internalTrafficPolicy Local whose endpoints are all elsewhere."""
@@ -134,7 +181,8 @@ class ServicePlanner:
         """Plan what changed, at 'now' (seconds since the epoch)."""
         changes = self.tracker.changes()
         keys = {(name, family) for family, names in changes.ports.items() for name in names}
-        keys.update(self._due(now))
+        keys.update(self._due(now), self._renewed)
+        self._renewed.clear()
         plans: list[Plan] = []
         removed: list[_Key] = []
         stale: list[Stale] = []
@@ -142,16 +190,21 @@ class ServicePlanner:
         for name, family in sorted(keys):
             port = self.tracker.ports(family).get(name)
             self._without_local[family].discard(name)
+            self._with_sources.discard((name, family))
             if port is None:
                 removed.append((name, family))
+                self._note_external((name, family), None)
                 self._rotates.pop((name, family), None)
                 self._stale.remove(name, family)
                 continue
             endpoints = self.tracker.endpoints(name, family)
-            plan = make_plan(port, endpoints, now)
+            plan = make_plan(port, endpoints, now, self._node_addresses)
             plans.append(plan)
             stale += self._stale.update(port, endpoints)
-            if plan.verdict is Verdict.DROP:
+            self._note_external((name, family), port)
+            if port.source_ranges:
+                self._with_sources.add((name, family))
+            if plan.internal is Verdict.DROP:
                 self._without_local[family].add(name)
             self._schedule((name, family), port.affinity_timeout, now)
         return Round(changes, self.compiler.compile(plans, removed), stale)

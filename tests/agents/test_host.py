@@ -14,6 +14,8 @@ Start = Callable[..., Agent]
 
 RANGES = {"10.96.0.0/12", "fd00:96::/108"}
 HOPS = {"169.254.0.253", "fd6e:7378:6470::253"}
+MASQUERADE = {"169.254.0.251", "fd6e:7378:6470::251"}
+ALL = RANGES | HOPS | MASQUERADE
 
 
 def routed(node: Node) -> set[str]:
@@ -35,7 +37,7 @@ def proxied(node: Node, manifests: Manifests, start: Start) -> Agent:
     node.add_pod("web", ip="10.244.0.11").serve_http(8080)
     manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"), SERVICE_CIDR)
     agent = start()
-    until("routes are there", lambda: routed(node) == RANGES | HOPS)
+    until("routes are there", lambda: routed(node) == ALL)
     assert node.netns.http_get("http://10.96.0.10/") == "web"
     return agent
 
@@ -44,10 +46,11 @@ def proxied(node: Node, manifests: Manifests, start: Start) -> Agent:
 def test_routes_follow_the_ranges(node: Node, manifests: Manifests) -> None:
     assert neighbors(node) == HOPS
     manifests.put(SERVICE_CIDR | {"spec": {"cidrs": ["10.96.0.0/16"]}})
-    until("one range", lambda: routed(node) == {"10.96.0.0/16", "169.254.0.253"})
+    until("one range", lambda: routed(node) == {"10.96.0.0/16", "169.254.0.253", "169.254.0.251"})
     more = SERVICE_CIDR | {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.100.0.0/16"]}}
     manifests.put(more)
-    until("two", lambda: routed(node) == {"10.96.0.0/16", "10.100.0.0/16", "169.254.0.253"})
+    both = {"10.96.0.0/16", "10.100.0.0/16", "169.254.0.253", "169.254.0.251"}
+    until("two", lambda: routed(node) == both)
     manifests.remove(SERVICE_CIDR, more)
     until("none", lambda: routed(node) == set())
     until("no neighbors", lambda: neighbors(node) == set())
@@ -56,12 +59,12 @@ def test_routes_follow_the_ranges(node: Node, manifests: Manifests) -> None:
 @pytest.mark.usefixtures("proxied")
 def test_routes_that_somebody_deletes_are_back(node: Node) -> None:
     node.netns.iproute("route del 10.96.0.0/12")
-    until("the route is back", lambda: routed(node) == RANGES | HOPS)
+    until("the route is back", lambda: routed(node) == ALL)
     # The kernel forgets the routes of an interface that goes down.
     node.netns.iproute("link set br-int down")
-    assert routed(node) != RANGES | HOPS
+    assert routed(node) != ALL
     node.netns.iproute("link set br-int up", "addr replace fd00:244::1/64 dev br-int nodad")
-    until("all routes are back", lambda: routed(node) == RANGES | HOPS)
+    until("all routes are back", lambda: routed(node) == ALL)
     assert node.netns.http_get("http://10.96.0.10/") == "web"
 
 
@@ -77,7 +80,7 @@ def test_an_interface_that_is_down_is_waited_for(
     agent.await_comparison()
     assert len(agent.lines("can't reach Services.*IPv4")) == 1
     node.netns.iproute("link set br-int up")
-    until("routes are there", lambda: routed(node) == RANGES | HOPS)
+    until("routes are there", lambda: routed(node) == ALL)
     assert node.netns.http_get("http://10.96.0.10/") == "web"
 
 
@@ -93,7 +96,7 @@ def test_a_restarted_agent_leaves_routes_as_they_are(
     told = iter(monitor.stdout.readline, b"")
     deleted = next(line.decode() for line in told if line.startswith(b"Deleted"))
     assert "192.0.2.1" in deleted
-    assert routed(node) == RANGES | HOPS
+    assert routed(node) == ALL
 
 
 @pytest.mark.usefixtures("proxied")
@@ -132,6 +135,6 @@ def test_the_port_with_the_gateway_s_role_is_the_way(
     )
     manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"), SERVICE_CIDR)
     start()
-    until("routes are there", lambda: routed(node) == RANGES | HOPS)
+    until("routes are there", lambda: routed(node) == ALL)
     assert "dev gw0" in node.netns.run(["ip", "route", "get", "10.96.0.10"]).stdout
     assert node.netns.http_get("http://10.96.0.10/") == "web"

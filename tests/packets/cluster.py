@@ -19,6 +19,7 @@ HTTP, LINES, UDP = 8080, 8081, 8053
 CLOSED = 9
 
 HAIRPIN = {4: "169.254.0.252", 6: "fd6e:7378:6470::252"}
+MASQUERADE = {4: "169.254.0.251", 6: "fd6e:7378:6470::251"}
 NODE = {4: "169.254.0.253", 6: "fd6e:7378:6470::253"}
 
 _SECONDS = 60.0
@@ -152,12 +153,14 @@ class Cluster:
         spec: str = "",
         more: str = "",
         nodes: Mapping[str, str] | None = None,
+        node_port: int = 0,
+        ingress: Sequence[str] = (),
     ) -> tuple[str, str]:
         """Have a Service at port 80 of two cluster IPs, with these endpoints' addresses.
 
         'spec' and 'more' are YAML: more of the Service's spec, and of each endpoint; 'nodes' are
-        the names of endpoints' nodes. Called again for the same name, it changes the Service and
-        keeps its addresses.
+        the names of endpoints' nodes, 'ingress' the load balancer's addresses. Called again for the
+        same name, it changes the Service and keeps its addresses.
         """
         number = len(self._vips) + 10
         ip, ip6 = self._vips.setdefault(name, (f"10.96.0.{number}", f"fd00:96::{number:x}"))
@@ -166,7 +169,9 @@ apiVersion: v1
 kind: Service
 metadata: {{name: {name}, namespace: default}}
 spec: {{clusterIP: {ip}, clusterIPs: [{ip}, "{ip6}"], ipFamilies: [IPv4, IPv6],
-  ipFamilyPolicy: RequireDualStack, ports: [{{port: 80, protocol: {protocol}}}], {spec}}}
+  ipFamilyPolicy: RequireDualStack,
+  ports: [{{port: 80, protocol: {protocol}, nodePort: {node_port}}}], {spec}}}
+status: {{loadBalancer: {{ingress: [{", ".join(f'{{ip: "{ip}"}}' for ip in ingress)}]}}}}
 """
         for family in (4, 6):
             own = [end for end in endpoints if (":" in end) == (family == 6)]
@@ -187,6 +192,17 @@ endpoints: [{listed}]
         self._texts[name] = text
         self.sync()
         return ip, ip6
+
+    def know_node_by(self, *addresses: str) -> None:
+        """Have Kubernetes know the node by these addresses."""
+        listed = ", ".join(f'{{type: InternalIP, address: "{a}"}}' for a in addresses)
+        self._texts["node"] = f"""
+apiVersion: v1
+kind: Node
+metadata: {{name: here}}
+status: {{addresses: [{listed}]}}
+"""
+        self.sync()
 
     def remove(self, name: str) -> None:
         """Remove a Service and its endpoints."""

@@ -68,3 +68,30 @@ def test_connections_are_spread_over_nodes(
     report = cluster.client.traffic("http", vips[family == 6], 80, rate=500, count=60).wait()
     assert report["errors"] == {}
     assert set(report["backends"]) == {remote.short, cluster.servers[0].short}
+
+
+def test_the_node_reaches_it_with_its_own_address(
+    cluster: Cluster,
+    remote: Netns,
+    family: int,
+) -> None:
+    assert remote.short == "there"
+    vips = cluster.serve("remote", [*REMOTE.values()], target=HTTP)
+    vip = f"[{vips[1]}]" if family == 6 else vips[0]
+    source = cluster.host.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
+    assert source == HERE[family]
+
+
+def test_kp30_who_is_masqueraded_has_the_node_s_address_there(
+    cluster: Cluster,
+    remote: Netns,
+    family: int,
+) -> None:
+    """A pod at an external address: the bridge masquerades it, and the kernel once more."""
+    assert remote.short == "there"
+    external = {4: "203.0.113.77", 6: "2001:db8:113::77"}
+    listed = ", ".join(f'"{address}"' for address in external.values())
+    cluster.serve("abroad", [*REMOTE.values()], target=HTTP, spec=f"externalIPs: [{listed}]")
+    vip = f"[{external[6]}]" if family == 6 else external[4]
+    source = cluster.client.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
+    assert source == HERE[family]

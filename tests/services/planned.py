@@ -138,7 +138,8 @@ class Planned:
         """What the switch has: groups, then flows, one a line.
 
         Group ids and bucket ids are hashes. In the text they are what they stand for:
-        ``G(web:80/tcp)``, ``B(10.244.0.5:8080)``, and sorted as these.
+        ``G(web:80/tcp)``, ``B(10.244.0.5:8080)``, and sorted as these. ``L(web:80/tcp)`` is a group
+        of this node's endpoints alone.
         """
         groups = [_in_order(self._named(line)) for line in self.switch.dump_groups()]
         flows = [self._named(line) for line in self.switch.dump_flows()]
@@ -164,10 +165,11 @@ class Planned:
         tracker = self.planner.tracker
         for family in Family:
             for name, port in tracker.ports(family).items():
-                number = self.planner.compiler.group_id(name, family)
                 protocol = name.protocol.lower() + ("6" if family is Family.IPV6 else "")
-                if number is not None:
-                    self._names[number] = f"G({name.name}:{port.port}/{protocol})"
+                for local, letter in ((False, "G"), (True, "L")):
+                    number = self.planner.compiler.group_id(name, family, local=local)
+                    if number is not None:
+                        self._names[number] = f"{letter}({name.name}:{port.port}/{protocol})"
                 ends = tracker.endpoints(name, family)
                 offsets = np.arange(len(ends) + 1, dtype=np.uint64)
                 slots = endpoint_slots(ends.addresses, ends.ports, offsets)

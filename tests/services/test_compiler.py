@@ -40,12 +40,13 @@ CASES = (
         """,
         """
         group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark)),
-            bucket=bucket_id:B(10.244.0.6:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.6:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.6:8080),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
             actions=group:G(web:80/tcp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -69,10 +70,11 @@ CASES = (
         """,
         """
         group_id=G(dns:53/udp6),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B([fd00:244::5]:53),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B([fd00:244::5]:53),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=[fd00:244::5]:53),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=200,udp6,ipv6_dst=fd00:96::a,tp_dst=53
             actions=group:G(dns:53/udp6)
+        table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::a actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -105,15 +107,17 @@ CASES = (
         """,
         """
         group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
         group_id=G(web:80/tcp6),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B([fd00:244::5]:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B([fd00:244::5]:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=[fd00:244::5]:8080),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
             actions=group:G(web:80/tcp)
         table=ServiceLB, priority=200,tcp6,ipv6_dst=fd00:96::10,tp_dst=80
             actions=group:G(web:80/tcp6)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::10 actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -142,13 +146,13 @@ CASES = (
         """,
         """
         group_id=G(dns:3868/sctp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:3868),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.5:3868),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:3868),exec(set_field:0x10/0x10->ct_mark))
         group_id=G(dns:53/tcp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:1054),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.5:1054),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:1054),exec(set_field:0x10/0x10->ct_mark))
         group_id=G(dns:53/udp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:1053),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.5:1053),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:1053),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=200,sctp,nw_dst=10.96.0.10,tp_dst=3868
             actions=group:G(dns:3868/sctp)
@@ -156,6 +160,7 @@ CASES = (
             actions=group:G(dns:53/tcp)
         table=ServiceLB, priority=200,udp,nw_dst=10.96.0.10,tp_dst=53
             actions=group:G(dns:53/udp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -184,6 +189,8 @@ CASES = (
             actions=meter:28161,CONTROLLER:256
         table=ServiceLB, priority=200,udp6,ipv6_dst=fd00:96::99,tp_dst=53
             actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.99 actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::99 actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -218,13 +225,15 @@ CASES = (
         endpoints: [{addresses: [10.244.1.6], nodeName: there}]
         """,
         """
-        group_id=G(both:80/tcp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+        group_id=L(both:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.1,tp_dst=80
-            actions=group:G(both:80/tcp)
+            actions=group:L(both:80/tcp)
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.2,tp_dst=80
             actions=drop
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.1 actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.2 actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -265,15 +274,17 @@ CASES = (
         """,
         """
         group_id=G(ending:80/tcp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
         group_id=G(rolling:80/tcp),type=select,selection_method=dp_hash,
-            bucket=bucket_id:B(10.244.0.8:8080),weight:100,actions=ct(commit,table=L3Forwarding,
+            bucket=bucket_id:B(10.244.0.8:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.8:8080),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.1,tp_dst=80
             actions=group:G(ending:80/tcp)
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.2,tp_dst=80
             actions=group:G(rolling:80/tcp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.1 actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.2 actions=meter:28161,CONTROLLER:256
         """,
     ),
     Case(
@@ -304,15 +315,16 @@ CASES = (
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.20,tp_dst=80
             actions=set_field:G(cart:80/tcp)->reg7,resubmit(,ServiceAffinity),resubmit(,
               EndpointDNAT)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.20 actions=meter:28161,CONTROLLER:256
         table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.5:8080),reg7=G(cart:80/tcp)
             actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
               cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
-              load:B(10.244.0.5:8080)->NXM_NX_REG4[]),ct(commit,table=L3Forwarding,zone=65312,
+              load:B(10.244.0.5:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
         table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.6:8080),reg7=G(cart:80/tcp)
             actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
               cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
-              load:B(10.244.0.6:8080)->NXM_NX_REG4[]),ct(commit,table=L3Forwarding,zone=65312,
+              load:B(10.244.0.6:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=10.244.0.6:8080),exec(set_field:0x10/0x10->ct_mark))
         table=EndpointDNAT, priority=100,tcp,reg7=G(cart:80/tcp)
             actions=group:G(cart:80/tcp)
@@ -346,13 +358,232 @@ CASES = (
         table=ServiceLB, priority=200,udp6,ipv6_dst=fd00:96::20,tp_dst=53
             actions=set_field:G(cart:53/udp6)->reg7,resubmit(,ServiceAffinity),resubmit(,
               EndpointDNAT)
+        table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::20 actions=meter:28161,CONTROLLER:256
         table=EndpointDNAT, priority=200,udp6,reg4=B([fd00:244::5]:53),reg7=G(cart:53/udp6)
             actions=learn(table=ServiceAffinity,idle_timeout=65535,priority=100,
               cookie=0x6eff000000000001,eth_type=0x86dd,nw_proto=17,NXM_NX_REG7[],NXM_NX_IPV6_SRC[],
-              load:B([fd00:244::5]:53)->NXM_NX_REG4[]),ct(commit,table=L3Forwarding,zone=65312,
+              load:B([fd00:244::5]:53)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=[fd00:244::5]:53),exec(set_field:0x10/0x10->ct_mark))
         table=EndpointDNAT, priority=100,udp6,reg7=G(cart:53/udp6)
             actions=group:G(cart:53/udp6)
+        """,
+    ),
+    Case(
+        "KP-30, KP-36, KP-46: a node port and external addresses: the same group, masqueraded",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: web, namespace: default}
+        spec:
+          clusterIP: 10.96.0.10
+          ports: [{port: 80, nodePort: 30080}]
+          type: LoadBalancer
+          externalIPs: [192.0.2.7]
+        status: {loadBalancer: {ingress: [{ip: 203.0.113.1}]}}
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv4
+        ports: [{name: "", port: 8080}]
+        endpoints:
+          - {addresses: [10.244.0.5], nodeName: here}
+          - {addresses: [10.244.1.6], nodeName: there}
+        """,
+        """
+        group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark)),
+            bucket=bucket_id:B(10.244.1.6:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.1.6:8080),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,nw_dst=192.0.2.7,tp_dst=80
+            actions=set_field:0x4/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,nw_dst=203.0.113.1,tp_dst=80
+            actions=set_field:0x4/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+            actions=set_field:0x4/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        """,
+    ),
+    Case(
+        "KP-31: externalTrafficPolicy Local: the outside goes to local endpoints, as it is",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: web, namespace: default}
+        spec:
+          clusterIP: 10.96.0.10
+          ports: [{port: 80, nodePort: 30080}]
+          type: NodePort
+          externalTrafficPolicy: Local
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv4
+        ports: [{name: "", port: 8080}]
+        endpoints:
+          - {addresses: [10.244.0.5], nodeName: here}
+          - {addresses: [10.244.1.6], nodeName: there}
+        """,
+        """
+        group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark)),
+            bucket=bucket_id:B(10.244.1.6:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.1.6:8080),exec(set_field:0x10/0x10->ct_mark))
+        group_id=L(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30080
+            actions=set_field:0/0x4->reg0,group:L(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+            actions=set_field:0/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        """,
+    ),
+    Case(
+        "KP-24: externalTrafficPolicy Local without a local endpoint: silence for the outside",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: web, namespace: default}
+        spec:
+          clusterIP: 10.96.0.10
+          ports: [{port: 80, nodePort: 30080}]
+          type: NodePort
+          externalTrafficPolicy: Local
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv4
+        ports: [{name: "", port: 8080}]
+        endpoints:
+          - {addresses: [10.244.1.6], nodeName: there}
+        """,
+        """
+        group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.1.6:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.1.6:8080),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30080 actions=drop
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+            actions=set_field:0/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        """,
+    ),
+    Case(
+        "KP-39: loadBalancerSourceRanges: who is in none of them gets no answer",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: web, namespace: default}
+        spec:
+          clusterIP: 10.96.0.10
+          ports: [{port: 80, nodePort: 30080}]
+          type: LoadBalancer
+          loadBalancerSourceRanges: [198.51.100.0/24, ' 10.0.0.0/8']
+        status: {loadBalancer: {ingress: [{ip: 203.0.113.1}]}}
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv4
+        ports: [{name: "", port: 8080}]
+        endpoints:
+          - {addresses: [10.244.1.6], nodeName: there}
+        """,
+        """
+        group_id=G(web:80/tcp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.1.6:8080),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.1.6:8080),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=220,tcp,nw_src=10.0.0.0/8,nw_dst=203.0.113.1,tp_dst=80
+            actions=set_field:0x4/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=220,tcp,nw_src=198.51.100.0/24,nw_dst=203.0.113.1,tp_dst=80
+            actions=set_field:0x4/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=215,tcp,nw_dst=203.0.113.1,tp_dst=80 actions=drop
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G(web:80/tcp)
+        table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+            actions=set_field:0x4/0x4->reg0,group:G(web:80/tcp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        """,
+    ),
+    Case(
+        "KP-25: without endpoints every address rejects",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: web, namespace: default}
+        spec:
+          clusterIP: 10.96.0.10
+          ports: [{port: 80, nodePort: 30080}]
+          type: LoadBalancer
+          externalTrafficPolicy: Local
+          loadBalancerSourceRanges: [10.0.0.0/8]
+        status: {loadBalancer: {ingress: [{ip: 203.0.113.1}]}}
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv4
+        ports: [{name: "", port: 8080}]
+        endpoints: []
+        """,
+        """
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
+            actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=200,tcp,nw_dst=203.0.113.1,tp_dst=80
+            actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+            actions=meter:28161,CONTROLLER:256
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        """,
+    ),
+    Case(
+        "KP-33: session affinity at every address of the Service is one affinity",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: web, namespace: default}
+        spec:
+          clusterIP: 10.96.0.10
+          ports: [{port: 80, nodePort: 30080}]
+          type: NodePort
+          sessionAffinity: ClientIP
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv4
+        ports: [{name: "", port: 8080}]
+        endpoints:
+          - {addresses: [10.244.0.5], nodeName: here}
+        """,
+        """
+        group_id=G(web:80/tcp),type=select,selection_method=hash,fields=ip_src,
+            bucket=bucket_id:B(10.244.0.5:8080),weight:100,
+              actions=set_field:B(10.244.0.5:8080)->reg4,resubmit(,EndpointDNAT)
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
+            actions=set_field:G(web:80/tcp)->reg7,resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+        table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
+            actions=set_field:0x4/0x4->reg0,set_field:G(web:80/tcp)->reg7,
+              resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.5:8080),reg7=G(web:80/tcp)
+            actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
+              cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
+              load:B(10.244.0.5:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
+              nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
+        table=EndpointDNAT, priority=100,tcp,reg7=G(web:80/tcp) actions=group:G(web:80/tcp)
         """,
     ),
 )

@@ -35,7 +35,7 @@ def test_changes_gather_until_the_round() -> None:
     planned.take(endpoint_slice("10.244.0.5, 10.244.0.6"))
     planned.take(service("other", cluster_ips="10.96.0.11"))
     delta = planned.round()
-    assert (delta.groups_added, delta.flows_added, delta.buckets_inserted) == (1, 2, 0)
+    assert (delta.groups_added, delta.flows_added, delta.buckets_inserted) == (1, 4, 0)
 
 
 def test_what_came_and_went_between_two_rounds_sends_nothing() -> None:

@@ -1,117 +1,207 @@
-"""Where a packet to a Service goes: kube-proxy's packets, asked of the tracker and `choose` alone.
+"""Where a packet to a Service goes: kube-proxy's packets, asked of the flows that were compiled.
 
-The frontends of served ports only, and only which endpoints: what else becomes of a packet
-(masquerading, what has no Service) is the dataplane's, and asked of a dataplane.
+`_Switch` walks through NodeAddress and ServiceLB as Open vSwitch does; what comes before is the
+packet's origin (pod, node or outside), what comes after is in the group: the endpoints.
 """
 
+from __future__ import annotations
+
+import re
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
 from nsxdp.k8s import objects as k8s
-from nsxdp.services.addresses import Family, parse_address
-from nsxdp.services.endpoints import Choice, Traffic, Verdict, choose
-from nsxdp.services.model import ServicePort
-from nsxdp.services.tracker import ServiceTracker
+from nsxdp.k8s.source import Op
+from nsxdp.openflow.fake import FakeSwitch
+from nsxdp.pipeline.node import NodeCompiler, NodePlan
+from nsxdp.pipeline.registers import BITS
+from nsxdp.pipeline.tables import TABLES
+from nsxdp.services.addresses import Family, format_address, parse_address
+from nsxdp.services.planner import ServicePlanner
 
 _Json = dict[str, Any]
-_VERDICTS = {Verdict.SERVE: "dnat", Verdict.REJECT: "reject", Verdict.DROP: "drop"}
+
+_KINDS = {"Service": k8s.Service, "EndpointSlice": k8s.EndpointSlice}
+
+_OUTSIDE, _MASQUERADE = BITS["Outside"].mask, BITS["Masquerade"].mask
 
 
 def _family(config: _Json) -> Family:
     return Family.IPV6 if config["ipFamily"] == "IPv6" else Family.IPV4
 
 
-def _apply(tracker: ServiceTracker, event: _Json, objects: list[_Json]) -> None:
-    value = None if event["op"] == "delete" else objects[event["object"]]
-    if event["kind"] == "Service":
-        if value is None:
-            tracker.delete_service(event["name"])
-        else:
-            tracker.upsert_service(msgspec.convert(value, k8s.Service))
-    elif event["kind"] == "EndpointSlice":
-        if value is None:
-            tracker.delete_slice(event["name"])
-        else:
-            tracker.upsert_slice(msgspec.convert(value, k8s.EndpointSlice))
-    else:
-        raise AssertionError(event["kind"])
+def _address(text: str) -> str:
+    packed = parse_address(text)
+    assert packed
+    return format_address(packed)
 
 
-class _Frontends:
-    """What the Services of 'tracker' have an address for."""
+class _Answer(NamedTuple):
+    verdict: str
+    endpoints: list[str]
+    masquerade: bool
 
-    def __init__(self, tracker: ServiceTracker, case: _Json, config: _Json) -> None:
+
+class _Flow:
+    """A flow of ServiceLB or NodeAddress, in ovs-ofctl's syntax."""
+
+    def __init__(self, text: str) -> None:
+        match, _, self.actions = text.partition(" actions=")
+        words = dict(
+            word.partition("=")[::2] for word in match.replace(" ", "").split(",") if "=" in word
+        )
+        self.table = words.pop("table")
+        self.priority = int(words.pop("priority", "32768"))
+        names = {word for word in match.replace(" ", "").split(",") if "=" not in word}
+        self._protocol = next(iter(names & {"tcp", "udp", "sctp", "tcp6", "udp6", "sctp6"}), "")
+        self._match = words
+
+    def is_for(self, packet: _Json, bits: int) -> bool:
+        if self._protocol and self._protocol.rstrip("6") != packet["protocol"].lower():
+            return False
+        for field, value in self._match.items():
+            if field in ("nw_dst", "ipv6_dst", "nw_src", "ipv6_src"):
+                which = "destIP" if field.endswith("dst") else "sourceIP"
+                if ip_address(_address(packet[which])) not in ip_network(value):
+                    return False
+            elif field == "tp_dst":
+                if int(value) != packet["destPort"]:
+                    return False
+            elif field == "reg0":
+                wanted, _, mask = value.partition("/")
+                if bits & int(mask, 0) != int(wanted, 0):
+                    return False
+            else:
+                raise AssertionError(field)
+        return True
+
+
+class _Switch:
+    """The flows for what one proxier of the table has seen."""
+
+    def __init__(self, case: _Json, table: _Json) -> None:
         self._case = case
-        self._config = config
-        self._ports: dict[tuple[bytes, int, str], tuple[str, ServicePort, Choice]] = {}
-        family = _family(config)
-        node_addresses = config["nodePortAddresses"]["ips"]
-        for name, port in tracker.ports(family).items():
-            choice = choose(port, tracker.endpoints(name, family))
-            addresses = [
-                ("cluster", [port.cluster_ip], port.port),
-                ("external", port.external_ips, port.port),
-                ("load balancer", port.load_balancer_vips, port.port),
-                ("node", [parse_address(text) for text in node_addresses], port.node_port),
-            ]
-            for kind, packed, number in addresses:
-                for address in packed:
-                    assert address
-                    if number:
-                        self._ports[address, number, port.protocol] = kind, port, choice
+        self._config = table["configs"][case["config"]]
+        family = _family(self._config)
+        own = frozenset(
+            address
+            for text in (self._config["node"]["ip"], *self._config["node"]["hostAddresses"])
+            if (address := parse_address(text.split("/")[0])) and len(address) == family.width
+        )
+        self.planner = ServicePlanner(self._config["node"]["name"])
+        self.planner.set_node_addresses(own)
+        self._switch = FakeSwitch(TABLES)
+        plan = NodePlan(
+            None,
+            (),
+            node_port_addresses=frozenset(
+                ip_address(_address(text)) for text in self._config["nodePortAddresses"]["ips"]
+            ),
+            ranges=frozenset(map(ip_network, self._config["serviceCIDRs"])),
+        )
+        self._switch.apply(NodeCompiler().compile(plan).messages)
+        for event in _events(case, table):
+            self._take(event, table["objects"])
+        owned = self.planner.round(1000.0).owned
+        self._switch.apply(owned.messages)
+        self._flows = [
+            _Flow(text)
+            for text in self._switch.dump_flows()
+            if re.search(r"table=(ServiceLB|NodeAddress),", text)
+        ]
+        self._groups = {
+            int(text.split(",")[0].partition("=")[2]): text for text in self._switch.dump_groups()
+        }
+        self._endpoints = {
+            (match[1], match[2]): match[3].strip("[]") if match[3].count(":") == 1 else match[3]
+            for text in self._switch.dump_flows()
+            if (match := re.search(r"reg4=(\w+),reg7=(\w+) .*nat\(dst=([^)]+)\)", text))
+        }
 
-    def _from_inside(self, source: str) -> bool:
-        """Whether 'source' is the node or one of its pods, as far as kube-proxy can tell."""
+    def _take(self, event: _Json, objects: list[_Json]) -> None:
+        kind = _KINDS[event["kind"]]
+        if event["op"] == "delete":
+            namespace, _, name = event["name"].partition("/")
+            gone = {"metadata": {"namespace": namespace, "name": name}}
+            if kind is k8s.EndpointSlice:
+                gone["addressType"] = "IPv4"
+            self.planner.take(Op.DELETE, msgspec.convert(gone, kind))
+        else:
+            self.planner.take(Op.UPSERT, msgspec.convert(objects[event["object"]], kind))
+
+    def _origin(self, source: str) -> int:
+        """What Classifier knows of where a packet comes from."""
         detect = self._config["detectLocal"]
-        is_pod = detect["mode"] == "cidr" and ip_address(source) in ip_network(detect["cidr"])
-        return is_pod or source in self._case["localIPs"]
+        masquerade = _MASQUERADE if self._config["masqueradeAll"] else 0
+        if source in self._case["localIPs"]:
+            return masquerade
+        if detect["mode"] == "none":
+            # Nobody counts as a pod, so nobody is masqueraded for not being one.
+            return _OUTSIDE | masquerade
+        if ip_address(source) in ip_network(detect["cidr"]):
+            return masquerade
+        return _OUTSIDE | _MASQUERADE
 
-    def answer(self, packet: _Json) -> tuple[str, list[str]] | None:
-        """(verdict, endpoints) for 'packet', None if no Service has its destination."""
-        address = parse_address(packet["destIP"])
-        assert address
-        found = self._ports.get((address, packet["destPort"], packet["protocol"]))
-        if found is None:
-            return None
-        kind, port, choice = found
-        if kind == "load balancer" and port.source_ranges and choice.has_any:
-            ranges = [ip_network((network, length)) for network, length in port.source_ranges]
-            source = packet["sourceIP"]
-            if source == packet["destIP"]:
-                # KP-39: so the node's own packets to the load balancer's address may look.
-                source = self._config["node"]["ip"]
-            if not any(ip_address(source) in range_ for range_ in ranges):
-                return "drop", []
-        traffic: Traffic = "internal" if kind == "cluster" else "external"
-        if traffic == "external" and self._from_inside(packet["sourceIP"]) and choice.has_any:
-            return "dnat", choice.cluster.texts()
-        endpoints, verdict = choice.for_traffic(port, traffic)
-        return _VERDICTS[verdict], endpoints.texts()
+    def _best(self, table: str, packet: _Json, bits: int) -> str:
+        flows = [f for f in self._flows if f.table == table and f.is_for(packet, bits)]
+        best = max(flows, key=lambda flow: flow.priority, default=None)
+        assert best is not None
+        same = {flow.actions for flow in flows if flow.priority == best.priority}
+        assert len(same) == 1, "two flows of one priority are for one packet"
+        return best.actions
+
+    def answer(self, packet: _Json) -> _Answer:
+        bits = self._origin(packet["sourceIP"])
+        if "set_field" in self._best("NodeAddress", packet, bits):
+            bits |= BITS["NodeAddress"].mask
+        actions = self._best("ServiceLB", packet, bits)
+        if "CONTROLLER" in actions:
+            return _Answer("reject", [], False)
+        if actions == "drop":
+            return _Answer("drop", [], False)
+        if not (group := re.search(r"group:(\d+)|set_field:(0x\w+)->reg7", actions)):
+            return _Answer("none", [], False)
+        if changed := re.search(r"set_field:(\w+)/0x4->reg0", actions):
+            bits = bits & ~_MASQUERADE | int(changed[1], 0)
+        number = int(group[1] or group[2], 0)
+        endpoints = self._of_group(number)
+        source = packet["sourceIP"]
+        hairpin = all(ip_network(source) == ip_network(_host(end)) for end in endpoints)
+        return _Answer("dnat", endpoints, bool(bits & _MASQUERADE) or hairpin)
+
+    def _of_group(self, number: int) -> list[str]:
+        text = self._groups[number]
+        direct = re.findall(r"nat\(dst=([^)]+)\)", text)
+        if direct:
+            return sorted(direct)
+        slots = re.findall(r"set_field:(0x\w+)->reg4", text)
+        return sorted(self._endpoints[slot, hex(number)] for slot in slots)
 
 
-def _state(table: _Json, case: _Json) -> ServiceTracker:
-    """The tracker after all events of the same proxier up to 'case'."""
-    events = []
+def _host(endpoint: str) -> str:
+    return endpoint.rpartition(":")[0].strip("[]")
+
+
+def _events(case: _Json, table: _Json) -> list[_Json]:
+    """All events of the same proxier up to 'case'."""
+    events: list[_Json] = []
     for other in table["steps" if "step" in case else "syncs"]:
         if other["proxier"] == case["proxier"]:
             events += other["events"]
         if other is case:
             break
-    tracker = ServiceTracker(table["configs"][case["config"]]["node"]["name"])
-    for event in events:
-        _apply(tracker, event, table["objects"])
-        tracker.changes()
-    return tracker
+    return events
 
 
 @pytest.mark.table("nftables.json", "steps", "syncs")
-def test_kp20_to_kp42_endpoints_of_packets(case: _Json, table: _Json) -> None:
+def test_kp20_to_kp46_packets(case: _Json, table: _Json) -> None:
     config = table["configs"][case["config"]]
     family = _family(config)
-    tracker = _state(table, case)
+    switch = _Switch(case, table)
+    tracker = switch.planner.tracker
 
     checks = tracker.health_checks(family)
     ports = {service: port for service, (port, _) in checks.items()}
@@ -122,12 +212,10 @@ def test_kp20_to_kp42_endpoints_of_packets(case: _Json, table: _Json) -> None:
     expected = case["observed"]["localReadyEndpoints"]
     assert {key: n for key, n in ready.items() if n} == expected
 
-    frontends = _Frontends(tracker, case, config)
     for packet in case["packets"]:
-        answer = frontends.answer(packet)
-        wanted = packet["verdict"], sorted(packet["endpoints"])
-        if answer is None:
-            # Not a frontend: rejected or dropped if it is in a ServiceCIDR, else left alone.
-            assert not wanted[1], packet
-        else:
-            assert (answer[0], sorted(answer[1])) == wanted, packet
+        answer = switch.answer(packet)
+        wanted = "none" if packet["verdict"] == "accept" else packet["verdict"]
+        assert (answer.verdict, answer.endpoints) == (wanted, sorted(packet["endpoints"])), packet
+        # The node's own packets have one of its addresses, masqueraded or not.
+        if packet["masquerade"] is not None and packet["sourceIP"] not in case["localIPs"]:
+            assert answer.masquerade == packet["masquerade"], packet
