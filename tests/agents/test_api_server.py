@@ -101,14 +101,14 @@ def test_kp10_nothing_is_removed_before_all_is_known(
     agent.kill()
     # With one that gives Services, but no EndpointSlices.
     user = apiserver.kubeconfig_for("half-blind")
-    apiserver.apply(role("half-blind", ["services", "nodes"]))
+    apiserver.apply(role("half-blind", ["services", "nodes", "servicecidrs"]))
     agent = start(f"--kubeconfig={user}", "--no-host-routes", netns=apiserver.netns, wait=False)
     (line, *_) = agent.await_log("endpointslices.*forbidden")
     assert "half-blind" in line
     assert (flows(node), groups(node)) == before
     # As soon as they are given, all goes on.
     apiserver.apply([endpoints("web", "10.244.0.11", "10.244.0.12")])
-    apiserver.apply(role("half-blind", ["services", "nodes", "endpointslices"]))
+    apiserver.apply(role("half-blind", ["services", "nodes", "servicecidrs", "endpointslices"]))
     until("the new endpoint", lambda: "10.244.0.12:8080" in buckets(node))
     assert agent.messages == 1
     apiserver.delete(role("half-blind", []))

@@ -14,8 +14,10 @@ Start = Callable[..., Agent]
 
 RANGES = {"10.96.0.0/12", "fd00:96::/108"}
 HOPS = {"169.254.0.253", "fd6e:7378:6470::253"}
-MASQUERADE = {"169.254.0.251", "fd6e:7378:6470::251"}
-ALL = RANGES | HOPS | MASQUERADE
+BRIDGE = {"169.254.0.250", "169.254.0.251", "fd6e:7378:6470::250", "fd6e:7378:6470::251"}
+"""Addresses that mean something to the bridge."""
+ALL = RANGES | HOPS | BRIDGE
+OWN = {"169.254.0.250", "169.254.0.251", "169.254.0.253"}
 
 
 def routed(node: Node) -> set[str]:
@@ -46,10 +48,10 @@ def proxied(node: Node, manifests: Manifests, start: Start) -> Agent:
 def test_routes_follow_the_ranges(node: Node, manifests: Manifests) -> None:
     assert neighbors(node) == HOPS
     manifests.put(SERVICE_CIDR | {"spec": {"cidrs": ["10.96.0.0/16"]}})
-    until("one range", lambda: routed(node) == {"10.96.0.0/16", "169.254.0.253", "169.254.0.251"})
+    until("one range", lambda: routed(node) == {"10.96.0.0/16", *OWN})
     more = SERVICE_CIDR | {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.100.0.0/16"]}}
     manifests.put(more)
-    both = {"10.96.0.0/16", "10.100.0.0/16", "169.254.0.253", "169.254.0.251"}
+    both = {"10.96.0.0/16", "10.100.0.0/16", *OWN}
     until("two", lambda: routed(node) == both)
     manifests.remove(SERVICE_CIDR, more)
     until("none", lambda: routed(node) == set())
