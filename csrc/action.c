@@ -206,8 +206,10 @@ check_places(const struct nsx_action_list *list, struct nsx_slice word,
     }
     for (size_t i = start; i < list->buf->size; ) {
         const uint8_t *a = list->buf->data + i;
+        const struct action *action = find_action(a);
 
-        if (!is_placed(find_action(a), list->context)) {
+        /* The debug actions can be written, and never read. */
+        if (!action || !is_placed(action, list->context)) {
             return nsx_parse_error(list->parser, word, "not allowed in %s",
                                    context_name(list->context));
         }

@@ -71,6 +71,8 @@ REJECTED = [
     ("ip actions=ct(alg=ftp)", "ftp", "tcp"),
     ("ip actions=ct(force)", "ct", "commit"),
     ("ip actions=ct(commit,exec(output:1))", "output", "not allowed"),
+    ("ip actions=ct(commit,exec(debug_slow))", "debug_slow", "not allowed"),
+    ("ip actions=ct(commit,exec(debug_recirc))", "debug_recirc", "not allowed"),
     ("ip actions=ct(commit,exec(load:1->NXM_NX_REG0[]))", "1->", "ct_mark and ct_label"),
     ("ip actions=ct(commit,nat(src=1.2.3.4,dst))", "nat", "either src or dst"),
     ("ip actions=ct(commit,nat(random))", "nat", "need src or dst"),
