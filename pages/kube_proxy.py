@@ -20,16 +20,15 @@ from pages.markdown import WRITTEN, code, item
 __all__ = ["CONFIGURATION_KEYS", "manual"]
 
 CONFIGURATION_KEYS: Final[Mapping[str, str]] = {
+    field.name: "nsxdp." + re.sub("_(.)", lambda m: m[1].upper(), field.name)
+    for field in msgspec.structs.fields(Options)
+} | {
     "node_name": "hostnameOverride",
     "kubeconfig": "clientConnection.kubeconfig",
     "healthz_bind_address": "healthzBindAddress",
     "metrics_bind_address": "metricsBindAddress",
-    **{
-        field.name: "nsxdp." + re.sub("_(.)", lambda m: m[1].upper(), field.name)
-        for field in msgspec.structs.fields(Options)
-        if field.name
-        not in {"node_name", "kubeconfig", "healthz_bind_address", "metrics_bind_address"}
-    },
+    "nodeport_addresses": "nodePortAddresses",
+    "masquerade_all": "nftables.masqueradeAll",
 }
 """From an option's name to where the configuration file has it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import yaml
@@ -26,10 +26,10 @@ from pages.markdown import WIDTH, WRITTEN, wrapped
 __all__ = ["EXAMPLE", "GATEWAY", "POD", "example", "page"]
 
 EXAMPLE: Final = """\
-# HTTP, and DNS over UDP and IPv6.
+# HTTP, also at a node port, and DNS over UDP and IPv6.
 kind: Service
 metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, ports: [{port: 80}]}
+spec: {type: NodePort, clusterIP: 10.96.0.10, ports: [{port: 80, nodePort: 30080}]}
 ---
 kind: EndpointSlice
 metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
@@ -58,6 +58,23 @@ addressType: IPv4
 ports: [{name: "", port: 8080}]
 endpoints: [{addresses: [10.244.0.5]}]
 ---
+# Who comes from outside goes to this node's endpoints, and is not masqueraded.
+kind: Service
+metadata: {name: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.30
+  externalTrafficPolicy: Local
+  ports: [{port: 80, nodePort: 30081}]
+---
+kind: EndpointSlice
+metadata: {name: shop-1, labels: {kubernetes.io/service-name: shop}}
+addressType: IPv4
+ports: [{name: "", port: 8080}]
+endpoints:
+  - {addresses: [10.244.0.5], nodeName: here}
+  - {addresses: [10.244.1.6], nodeName: another}
+---
 # No endpoint anywhere: refused.
 kind: Service
 metadata: {name: closed}
@@ -84,6 +101,8 @@ POD: Final = LocalPod(
     (ip_address("10.244.0.5"), ip_address("fd00:244::5")),
     5,
 )
+UPLINK: Final = 1
+NODE: Final = ip_address("192.0.2.10")
 
 
 def example() -> FakeSwitch:
@@ -95,8 +114,16 @@ def example() -> FakeSwitch:
         assert not isinstance(obj, ObjectError), obj
         planner.take(Op.UPSERT, with_defaults(resource, obj))
     desired = DesiredSet(registers.COOKIE_PREFIX, registers.GROUP_FIRST, registers.GROUP_LAST)
+    plan = NodePlan(
+        GATEWAY,
+        (POD,),
+        uplink=UPLINK,
+        addresses=frozenset({NODE}),
+        node_port_addresses=frozenset({NODE}),
+        ranges=frozenset({ip_network("10.96.0.0/12")}),
+    )
     for owned in (
-        NodeCompiler().compile(NodePlan(GATEWAY, (POD,))),
+        NodeCompiler().compile(plan),
         planner.round(0.0).owned,
     ):
         desired.replace(owned.owners, owned.messages, owned.ends)
@@ -181,7 +208,8 @@ def _flows() -> Iterator[str]:
     yield wrapped(
         f"A node `here`, whose gateway is the bridge's own port ({GATEWAY.mac}, "
         f"{_and(GATEWAY.addresses)}), with one pod at port {POD.ofport} ({POD.mac}, "
-        f"{_and(POD.ips)}), and these Services:",
+        f"{_and(POD.ips)}), the uplink at port {UPLINK}, and an address {NODE} that serves node "
+        "ports; and these Services:",
     )
     yield ""
     yield from ("```yaml", *EXAMPLE.splitlines(), "```")

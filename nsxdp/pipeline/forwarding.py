@@ -26,11 +26,11 @@ it came in by, unless it is asked by name.
 
 What comes from outside the cluster, by the uplink on the bridge or by way of the node's kernel, is
 masqueraded where Kubernetes says so (masquerade.py), and those that came by the uplink are
-answered there, at the MAC address that they came from::
+answered there (here it is port 1), at the MAC address that they came from::
 
     table=ConntrackState, priority=220,ct_state=+rpl+trk,ct_mark=0x40/0x40,ip
         actions=set_field:0->in_port,set_field:GATEWAY->eth_src,
-            move:NXM_NX_CT_LABEL[0..47]->NXM_OF_ETH_DST[],dec_ttl,output:UPLINK
+            move:NXM_NX_CT_LABEL[0..47]->NXM_OF_ETH_DST[],dec_ttl,output:1
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ the outside, a group of their own, and all see who the client is::
         actions=set_field:0x4/0x4->reg0,group:G
 
     table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30081
-        actions=set_field:0/0x4->reg0,group:LOCAL
+        actions=set_field:0/0x4->reg0,group:G
     table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30081
         actions=set_field:0/0x4->reg0,group:G
 

@@ -102,9 +102,11 @@ class ServicePlanner:
     (True, True)
     >>> switch = FakeSwitch(TABLES)
     >>> switch.apply(planner.round(0.0).owned.messages)
-    2
-    >>> print(*switch.dump_flows())
+    3
+    >>> for flow in switch.dump_flows():
+    ...     print(flow)
     table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:...
+    table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
     """
 
     def __init__(

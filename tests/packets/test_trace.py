@@ -37,7 +37,7 @@ def test_kp43_sctp_reaches_its_group(cluster: Cluster, packet: str) -> None:
         "ofproto/trace", cluster.node.bridge, packet, "--ct-next", "trk,new"
     )
     tables = [int(n) for n in re.findall(r"^ ?(\d+)\. ", trace, re.MULTILINE)]
-    stages = (b"Classifier", b"Conntrack", b"ConntrackState", b"ServiceLB")
+    stages = (b"Classifier", b"Conntrack", b"ConntrackState", b"NodeAddress", b"ServiceLB")
     assert tables == [number(table) for table in stages]
     assert re.search(r"sctp6?,(nw|ipv6)_dst=\S+,tp_dst=80, priority 200.*\n +group:\d+\n", trace)
 
