@@ -93,6 +93,8 @@ class HostRoutes:
         self._ranges: frozenset[str] | None = None
         """What `set` was told last; None: nothing yet."""
         self._problems: list[str] = []
+        self._doubtful = True
+        """Whether something may have happened to our routes since they were set."""
         self._due = asyncio.Event()
 
     async def set(self, ranges: Iterable[str]) -> None:
@@ -100,7 +102,11 @@ class HostRoutes:
 
         What the kernel refuses is logged: once, until it is something else.
         """
-        self._ranges = frozenset(ranges)
+        wanted = frozenset(ranges)
+        if wanted == self._ranges and not self._doubtful:
+            return
+        self._ranges = wanted
+        self._doubtful = False
         problems = await asyncio.to_thread(self._apply, self._interface, self._ranges)
         for problem in problems:
             if problem not in self._problems:
@@ -110,6 +116,7 @@ class HostRoutes:
                     reason=problem,
                 )
         self._problems = problems
+        self._doubtful = self._doubtful or bool(problems)
 
     async def use(self, interface: str) -> None:
         """The gateway is 'interface' from now on."""
@@ -118,7 +125,8 @@ class HostRoutes:
         before, self._interface = self._interface, interface
         if self._ranges is not None:
             await asyncio.to_thread(self._apply, before, frozenset[str]())
-            self.look_again()
+        self._doubtful = True
+        self.look_again()
 
     def look_again(self) -> None:
         """Let `changes` have something to tell."""
@@ -158,20 +166,21 @@ class HostRoutes:
         except BlockingIOError:
             return
         except OSError:  # more news than the socket holds: what was in them is lost
+            self._doubtful = True
             self.look_again()
             return
         at = 0
         while at + _MESSAGE.size + 8 <= len(data):
             length, kind = _MESSAGE.unpack_from(data, at)[:2]
             body = at + _MESSAGE.size
-            if kind == _NEW_LINK:
+            if kind in (_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS):
+                # struct ifinfomsg and struct ifaddrmsg have the interface at the same place.
                 (index,) = struct.unpack_from("=I", data, body + 4)
-                matters = index == self._index()
-            elif kind in (_NEW_ADDRESS, _DELETED_ADDRESS):
-                matters = True
+                ours = index == self._index()
             else:
-                matters = kind == _DELETED_ROUTE and data[body + 5] == _PROTOCOL
-            if matters:
+                ours = kind == _DELETED_ROUTE and data[body + 5] == _PROTOCOL
+            self._doubtful = self._doubtful or ours
+            if ours or kind in (_NEW_ADDRESS, _DELETED_ADDRESS):
                 self.look_again()
             at += max(_MESSAGE.size, length + 3 & ~3)
 
@@ -226,13 +235,15 @@ def _set_family(netlink: IPRoute, index: int, version: int, ranges: set[str]) ->
             state=NUD_PERMANENT,
         )
         netlink.route("replace", dst=way_to_hop, scope=rt_scope["link"], **common)
-        for cidr in ranges:
-            netlink.route("replace", dst=cidr, gateway=hop, flags=_ONLINK, **common)
     wanted = {way_to_hop, *ranges} if ranges else set()
+    there = set()
     for route in list(netlink.get_routes(**common)):
         destination = f"{route.get('dst')}/{route['dst_len']}"
+        there.add(destination)
         if destination not in wanted:
             _gone(netlink.route, "del", dst=destination, scope=route["scope"], **common)
+    for cidr in ranges - there:
+        netlink.route("replace", dst=cidr, gateway=hop, flags=_ONLINK, **common)
     if not ranges:
         _gone(netlink.neigh, "del", family=family, ifindex=index, dst=hop, lladdr=VIRTUAL_MAC)
 

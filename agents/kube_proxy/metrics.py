@@ -131,7 +131,7 @@ class Metrics:
         since_watch: float | None,
         now: float,
         trigger_times: dict[str, list[float]],
-        without_local: dict[str, int],
+        without_local: dict[tuple[str, str], int],
     ) -> None:
         """A round took 'seconds' until the switch confirmed it, at 'now' (since the epoch).
 
@@ -149,8 +149,8 @@ class Metrics:
         for times in trigger_times.values():
             for changed in times:
                 _each(self.programming_duration, Histogram.observe, max(0.0, now - changed))
-        for family, n in without_local.items():
-            self.no_local_endpoints.labels(family, "internal").set(n)
+        for (family, traffic), n in without_local.items():
+            self.no_local_endpoints.labels(family, traffic).set(n)
 
     def committed(self, commit: Commit, flows: int, groups: int) -> None:
         """The switch confirmed 'commit'; it has 'flows' and 'groups' of ours now."""

@@ -9,6 +9,7 @@ changed as little as a change needs; what somebody else did to it is undone when
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from collections.abc import Iterable
 from typing import Final
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 TABLE: Final = "inet nsxdp"
 
 _SECONDS: Final = 30.0
+
+_INTERFACE: Final = re.compile(r"[\w.@:-]{1,15}", re.ASCII)
 
 
 class NatPlan(Struct, frozen=True):
@@ -138,6 +141,8 @@ class HostNat:
             self._problem = ""
 
     async def _set(self, plan: NatPlan) -> None:
+        if not _INTERFACE.fullmatch(plan.gateway):
+            raise NftError(f"the gateway's name can't stand in a rule: {plan.gateway!r}")
         if self._plan is not None and self._doubtful and await _list() != self._seen:
             log.warning("somebody changed the nftables table: it is made anew", table=TABLE)
             self._plan = None

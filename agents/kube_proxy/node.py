@@ -79,7 +79,13 @@ class NodeSide:
 
     def set_range(self, key: str, cidrs: tuple[str, ...]) -> None:
         """The ServiceCIDR 'key' has 'cidrs' now; none where it is gone."""
-        self._ranges[key] = cidrs
+        good = []
+        for cidr in cidrs:
+            try:
+                good.append(str(ip_network(cidr)))
+            except ValueError as error:
+                log.warning("a range of cluster IPs cannot be used", range=key, reason=str(error))
+        self._ranges[key] = tuple(good)
         self._look_again()
 
     def all_ranges_known(self) -> None:

@@ -22,6 +22,7 @@ from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_fl
 from nsxdp.pipeline.registers import ZONE
 from nsxdp.services.addresses import Family
 from nsxdp.services.conntrack import Stale, parse_entries
+from nsxdp.services.endpoints import TRAFFIC
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.services.reject import reject
 from nsxdp.services.tracker import Changes
@@ -209,7 +210,11 @@ class Proxy:
             seconds,
             now,
             planned.changes.trigger_times,
-            {family.label: self._planner.without_local_endpoints(family) for family in Family},
+            {
+                (family.label, traffic): self._planner.without_local_endpoints(family, traffic)
+                for family in Family
+                for traffic in TRAFFIC
+            },
         )
         self._forget(planned.stale)
 
@@ -236,7 +241,10 @@ class Proxy:
                     ct_flush(
                         ZONE,
                         _UDP,
-                        CtTuple(dst=ip_address(entry.vip), dst_port=entry.port),
+                        CtTuple(
+                            dst=None if entry.vip is None else ip_address(entry.vip),
+                            dst_port=entry.port,
+                        ),
                         CtTuple(src=ip_address(entry.endpoint), src_port=entry.endpoint_port),
                     )
                 )

@@ -20,9 +20,12 @@ __all__ = ["Stale", "StaleFinder", "parse_entries"]
 
 
 class Stale(NamedTuple):
-    """Connections to a virtual address that go to an endpoint. Addresses are packed."""
+    """Connections to a virtual address that go to an endpoint. Addresses are packed.
 
-    vip: bytes
+    ``vip`` is None for a node port, whichever of the node's addresses it was for.
+    """
+
+    vip: bytes | None
     port: int
     endpoint: bytes
     endpoint_port: int
@@ -47,7 +50,8 @@ class StaleFinder:
         if old is None or old[1] == serving:
             return []
         return [
-            Stale(port.cluster_ip, port.port, address, number)
+            Stale(vip, at, address, number)
+            for vip, at in _frontends(port)
             for address, number in sorted(_pairs(old[1]) - _pairs(serving))
         ]
 
@@ -57,15 +61,16 @@ class StaleFinder:
         For the start: what went while nobody looked.
         """
         serving = {
-            (port.cluster_ip, port.port): _pairs(endpoints)
+            frontend: _pairs(endpoints)
             for port, endpoints in self._serving.values()
+            for frontend in _frontends(port)
         }
-        return [
-            entry
-            for entry in entries
-            if (entry.endpoint, entry.endpoint_port)
-            not in serving.get((entry.vip, entry.port), {(entry.endpoint, entry.endpoint_port)})
-        ]
+        stale = []
+        for entry in entries:
+            known = serving.get((entry.vip, entry.port), serving.get((None, entry.port)))
+            if known is not None and (entry.endpoint, entry.endpoint_port) not in known:
+                stale.append(entry)
+        return stale
 
     def remove(self, name: ServicePortName, family: Family) -> None:
         """The Service port is gone; its connections go on as long as its endpoints do."""
@@ -86,6 +91,15 @@ def parse_entries(dump: str) -> Iterator[Stale]:
         yield Stale(
             inet_pton(family, vip), int(port), inet_pton(family, endpoint), int(endpoint_port)
         )
+
+
+def _frontends(port: ServicePort) -> list[tuple[bytes | None, int]]:
+    """Where connections to a Service port go: addresses and ports; None: any of the node's."""
+    vips = (port.cluster_ip, *port.external_ips, *port.load_balancer_vips)
+    found: list[tuple[bytes | None, int]] = [(vip, port.port) for vip in vips]
+    if port.node_port:
+        found.append((None, port.node_port))
+    return found
 
 
 def _pairs(endpoints: Endpoints) -> set[tuple[bytes, int]]:

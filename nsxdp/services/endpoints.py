@@ -5,7 +5,7 @@ distribution).
 """
 
 from enum import IntEnum
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from nsxdp.services.model import (
     ServicePort,
 )
 
-__all__ = ["Choice", "Traffic", "Verdict", "choose"]
+__all__ = ["TRAFFIC", "Choice", "Traffic", "Verdict", "choose"]
 
 
 _CONDITIONS: Final = READY | SERVING | TERMINATING
@@ -30,6 +30,9 @@ _USUAL: Final = {READY | SERVING, READY | SERVING | LOCAL}
 
 Traffic = Literal["internal", "external"]
 """Traffic to the cluster IP, or to an external address (node port, external IP, load balancer)."""
+
+TRAFFIC: Final[tuple[Traffic, ...]] = get_args(Traffic)
+"""Both kinds."""
 
 
 class Verdict(IntEnum):

@@ -16,7 +16,7 @@ from nsxdp.pipeline.compiled import Compiled
 from nsxdp.services.addresses import Family
 from nsxdp.services.compiler import ServiceCompiler
 from nsxdp.services.conntrack import Stale, StaleFinder
-from nsxdp.services.endpoints import Verdict
+from nsxdp.services.endpoints import TRAFFIC, Traffic, Verdict
 from nsxdp.services.model import ServicePort, ServicePortName
 from nsxdp.services.plan import Plan, basis_period, make_plan
 from nsxdp.services.tracker import Changes, ServiceTracker
@@ -120,7 +120,7 @@ class ServicePlanner:
         self._with_sources: set[_Key] = set()
         self._renewed: set[_Key] = set()
         self._stale = StaleFinder()
-        self._without_local: dict[Family, set[ServicePortName]] = {f: set() for f in Family}
+        self._without_local: dict[Traffic, set[_Key]] = {traffic: set() for traffic in TRAFFIC}
         self._rotations: list[tuple[float, _Key]] = []
         self._rotates: dict[_Key, float] = {}
 
@@ -157,15 +157,21 @@ class ServicePlanner:
         return self._exposed
 
     def _note_external(self, key: _Key, port: ServicePort | None) -> None:
-        before = self._external.pop(key, None)
-        if port is not None and port.externally_accessible:
+        if port is not None and not port.externally_accessible:
+            port = None
+        if self._external.get(key) == port:
+            return
+        self._exposed = None
+        if port is not None:
             self._external[key] = port
-        if before is not None or key in self._external:
-            self._exposed = None
+        else:
+            del self._external[key]
 
-    def without_local_endpoints(self, family: Family) -> int:
-        """Service ports with internalTrafficPolicy Local whose endpoints are all elsewhere."""
-        return len(self._without_local[family])
+    def without_local_endpoints(self, family: Family, traffic: Traffic) -> int:
+        """Service ports whose policy for such traffic is Local, and whose endpoints are all
+        elsewhere.
+        """
+        return sum(of is family for _, of in self._without_local[traffic])
 
     def stale_entries(self, entries: Iterable[Stale]) -> list[Stale]:
         """Which tracked UDP connections to forget at the start (see `StaleFinder.check`)."""
@@ -191,7 +197,8 @@ class ServicePlanner:
         # In order: where two hashes collide, the same one gives way after every restart.
         for name, family in sorted(keys):
             port = self.tracker.ports(family).get(name)
-            self._without_local[family].discard(name)
+            for silent in self._without_local.values():
+                silent.discard((name, family))
             self._with_sources.discard((name, family))
             if port is None:
                 removed.append((name, family))
@@ -207,7 +214,9 @@ class ServicePlanner:
             if port.source_ranges:
                 self._with_sources.add((name, family))
             if plan.internal is Verdict.DROP:
-                self._without_local[family].add(name)
+                self._without_local["internal"].add((name, family))
+            if port.externally_accessible and plan.outside is Verdict.DROP:
+                self._without_local["external"].add((name, family))
             self._schedule((name, family), port.affinity_timeout, now)
         return Round(changes, self.compiler.compile(plans, removed), stale)
 

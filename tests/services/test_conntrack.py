@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planned import Planned, endpoint_slice, service
 
-from nsxdp.services.conntrack import parse_entries
+from nsxdp.k8s import objects as k8s
+from nsxdp.k8s.source import Op
+from nsxdp.services.addresses import parse_address
+from nsxdp.services.conntrack import Stale, parse_entries
+from nsxdp.services.planner import ServicePlanner
 
 UDP = "{port: 53, protocol: UDP}"
 PORT = "{name: '', protocol: UDP, port: 1053}"
@@ -23,7 +29,7 @@ def stale(planned: Planned) -> list[str]:
     """What the last round wants forgotten: ``virtual address -> endpoint``."""
     assert planned.last is not None
     return [
-        f"{ip_address(entry.vip)}:{entry.port} -> "
+        f"{'*' if entry.vip is None else ip_address(entry.vip)}:{entry.port} -> "
         f"{ip_address(entry.endpoint)}:{entry.endpoint_port}"
         for entry in planned.last.stale
     ]
@@ -107,6 +113,41 @@ def test_kp52_tcp_is_left_alone() -> None:
     planned = Planned(service() + endpoint_slice("10.244.0.5, 10.244.0.6"))
     planned.apply(endpoint_slice("10.244.0.5"))
     assert stale(planned) == []
+
+
+def test_kp50_every_address_of_the_service_is_looked_at() -> None:
+    spec = "type: NodePort, externalIPs: [192.0.2.7]"
+    ports = "{port: 53, protocol: UDP, nodePort: 30053}"
+    planned = Planned(service(ports=ports, spec=spec) + slice_("10.244.0.5, 10.244.0.6"))
+    planned.apply(slice_("10.244.0.6"))
+    assert stale(planned) == [
+        "10.96.0.10:53 -> 10.244.0.5:1053",
+        "192.0.2.7:53 -> 10.244.0.5:1053",
+        "*:30053 -> 10.244.0.5:1053",
+    ]
+
+
+@pytest.mark.table("conntrack.json", "cleanup")
+def test_kp50_entries_that_kube_proxy_deletes(case: dict[str, Any]) -> None:
+    planner = ServicePlanner("here")
+    for kind, key in ((k8s.Service, "services"), (k8s.EndpointSlice, "endpointSlices")):
+        for value in case[key]:
+            planner.take(Op.UPSERT, msgspec.convert(value, kind))
+    planner.round(0.0)
+    entries = [
+        Stale(
+            parse_address(entry["origDst"]),
+            entry["origDstPort"],
+            parse_address(entry["replySrc"]) or b"",
+            entry["replySrcPort"],
+        )
+        for entry in case["entries"]
+        if entry["protocol"] == "UDP"  # all others are left alone
+    ]
+    delete = [entry["delete"] for entry in case["entries"] if entry["protocol"] == "UDP"]
+    stale = planner.stale_entries(entries)
+    assert stale == [entry for entry, gone in zip(entries, delete, strict=True) if gone]
+    assert not any(e["delete"] for e in case["entries"] if e["protocol"] != "UDP")
 
 
 DUMP = """\

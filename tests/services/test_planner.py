@@ -70,7 +70,7 @@ def test_kp23_ports_without_local_endpoints_are_counted() -> None:
     planned = Planned()
 
     def counts() -> list[int]:
-        return [planned.planner.without_local_endpoints(family) for family in Family]
+        return [planned.planner.without_local_endpoints(f, "internal") for f in Family]
 
     local = service(spec="internalTrafficPolicy: Local", cluster_ips="10.96.0.10, fd00:96::10")
     planned.apply(local + endpoint_slice("10.244.1.5", more="nodeName: there"))

@@ -212,6 +212,9 @@ def test_kp20_to_kp46_packets(case: _Json, table: _Json) -> None:
     expected = case["observed"]["localReadyEndpoints"]
     assert {key: n for key, n in ready.items() if n} == expected
 
+    for traffic, n in ((case.get("metrics") or {}).get("noLocalEndpoints") or {}).items():
+        assert switch.planner.without_local_endpoints(family, traffic) == (n or 0)
+
     for packet in case["packets"]:
         answer = switch.answer(packet)
         wanted = "none" if packet["verdict"] == "accept" else packet["verdict"]

@@ -1,0 +1,82 @@
+"""The node's kernel sends node ports at its own addresses to the bridge, by nftables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from proxying import SERVICE_CIDR, Agent, Manifests, endpoints, finished, service, until
+
+from nsxdp.lab import Node
+from nsxdp_agents.kube_proxy.nat import NatPlan, changes, ruleset
+
+Start = Callable[..., Agent]
+
+OWN = "192.0.2.1"
+
+
+def table(node: Node) -> str:
+    """What nftables has of ours; empty: nothing."""
+    return node.netns.run(["nft", "list", "table", "inet", "nsxdp"], check=False).stdout
+
+
+def node_port(name: str, ip: str, port: int) -> dict[str, object]:
+    made = service(name, ip, type="NodePort")
+    made["spec"]["ports"][0]["nodePort"] = port
+    return made
+
+
+@pytest.fixture
+def proxied(node: Node, manifests: Manifests, start: Start) -> Agent:
+    node.netns.iproute(f"addr add {OWN}/24 dev lo")
+    node.add_pod("web", ip="10.244.0.11").serve_http(8080)
+    manifests.put(
+        node_port("web", "10.96.0.10", 30080), endpoints("web", "10.244.0.11"), SERVICE_CIDR
+    )
+    agent = start(f"--nodeport-addresses={OWN}/32")
+    until("the port is known", lambda: "tcp . 30080" in table(node))
+    return agent
+
+
+def ask(node: Node, port: int) -> str:
+    return node.netns.http_get(f"http://{OWN}:{port}/")
+
+
+@pytest.mark.usefixtures("proxied")
+def test_kp36_node_ports_come_and_go(node: Node, manifests: Manifests) -> None:
+    assert ask(node, 30080) == "web"
+    manifests.put(node_port("other", "10.96.0.11", 30081), endpoints("other", "10.244.0.11"))
+    until("another", lambda: "tcp . 30081" in table(node))
+    assert ask(node, 30081) == "web"
+    manifests.remove(node_port("web", "10.96.0.10", 30080))
+    until("gone", lambda: "tcp . 30080" not in table(node))
+    with pytest.raises(ConnectionRefusedError):
+        ask(node, 30080)
+    assert ask(node, 30081) == "web"
+
+
+def test_kp72_a_table_that_somebody_flushes_is_back(node: Node, proxied: Agent) -> None:
+    before = table(node)
+    node.netns.run(["nft", "flush", "ruleset"])
+    until("it is back", lambda: table(node) == before)
+    assert proxied.await_log("somebody changed the nftables table")
+    assert ask(node, 30080) == "web"
+
+
+def test_cleanup_removes_the_table(node: Node, proxied: Agent) -> None:
+    assert proxied.stop() == 0
+    assert "tcp . 30080" in table(node)
+    done = finished(["--cleanup", f"--ovsdb={node.ovsdb}"], node.netns)
+    assert done.returncode == 0, done.stderr
+    assert table(node) == ""
+
+
+def test_changes_are_small() -> None:
+    old = NatPlan("br-int", frozenset({OWN}), ports=frozenset({"tcp . 1", "tcp . 2"}))
+    new = NatPlan("br-int", frozenset({OWN}), ports=frozenset({"tcp . 2", "udp . 3"}))
+    assert changes(old, new).splitlines() == [
+        "delete element inet nsxdp ports { tcp . 1 }",
+        "add element inet nsxdp ports { udp . 3 }",
+    ]
+    assert changes(new, new) == ""
+    assert "elements = { tcp . 2, udp . 3 }" in ruleset(new)
