@@ -8,35 +8,26 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import pytest
+from corpora import (
+    Json,
+    canonical,
+    family_of,
+    node_port_addresses,
+    origin,
+    planner_of,
+    ranges,
+)
 
 from nsxdp.k8s import objects as k8s
-from nsxdp.k8s.source import Op
 from nsxdp.openflow.fake import FakeSwitch
 from nsxdp.pipeline.node import NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import BITS
 from nsxdp.pipeline.tables import TABLES
-from nsxdp.services.addresses import Family, format_address, parse_address
-from nsxdp.services.planner import ServicePlanner
-
-_Json = dict[str, Any]
-
-_KINDS = {"Service": k8s.Service, "EndpointSlice": k8s.EndpointSlice}
 
 _OUTSIDE, _MASQUERADE = BITS["Outside"].mask, BITS["Masquerade"].mask
-
-
-def _family(config: _Json) -> Family:
-    return Family.IPV6 if config["ipFamily"] == "IPv6" else Family.IPV4
-
-
-def _address(text: str) -> str:
-    packed = parse_address(text)
-    assert packed
-    return format_address(packed)
 
 
 class _Answer(NamedTuple):
@@ -59,13 +50,13 @@ class _Flow:
         self._protocol = next(iter(names & {"tcp", "udp", "sctp", "tcp6", "udp6", "sctp6"}), "")
         self._match = words
 
-    def is_for(self, packet: _Json, bits: int) -> bool:
+    def is_for(self, packet: Json, bits: int) -> bool:
         if self._protocol and self._protocol.rstrip("6") != packet["protocol"].lower():
             return False
         for field, value in self._match.items():
             if field in ("nw_dst", "ipv6_dst", "nw_src", "ipv6_src"):
                 which = "destIP" if field.endswith("dst") else "sourceIP"
-                if ip_address(_address(packet[which])) not in ip_network(value):
+                if ip_address(canonical(packet[which])) not in ip_network(value):
                     return False
             elif field == "tp_dst":
                 if int(value) != packet["destPort"]:
@@ -82,29 +73,18 @@ class _Flow:
 class _Switch:
     """The flows for what one proxier of the table has seen."""
 
-    def __init__(self, case: _Json, table: _Json) -> None:
+    def __init__(self, case: Json, table: Json) -> None:
         self._case = case
         self._config = table["configs"][case["config"]]
-        family = _family(self._config)
-        own = frozenset(
-            address
-            for text in (self._config["node"]["ip"], *self._config["node"]["hostAddresses"])
-            if (address := parse_address(text.split("/")[0])) and len(address) == family.width
-        )
-        self.planner = ServicePlanner(self._config["node"]["name"])
-        self.planner.set_node_addresses(own)
+        self.planner = planner_of(case, table)
         self._switch = FakeSwitch(TABLES)
         plan = NodePlan(
             None,
             (),
-            node_port_addresses=frozenset(
-                ip_address(_address(text)) for text in self._config["nodePortAddresses"]["ips"]
-            ),
-            ranges=frozenset(map(ip_network, self._config["serviceCIDRs"])),
+            node_port_addresses=node_port_addresses(self._config),
+            ranges=ranges(self._config),
         )
         self._switch.apply(NodeCompiler().compile(plan).messages)
-        for event in _events(case, table):
-            self._take(event, table["objects"])
         owned = self.planner.round(1000.0).owned
         self._switch.apply(owned.messages)
         self._flows = [
@@ -121,31 +101,17 @@ class _Switch:
             if (match := re.search(r"reg4=(\w+),reg7=(\w+) .*nat\(dst=([^)]+)\)", text))
         }
 
-    def _take(self, event: _Json, objects: list[_Json]) -> None:
-        kind = _KINDS[event["kind"]]
-        if event["op"] == "delete":
-            namespace, _, name = event["name"].partition("/")
-            gone = {"metadata": {"namespace": namespace, "name": name}}
-            if kind is k8s.EndpointSlice:
-                gone["addressType"] = "IPv4"
-            self.planner.take(Op.DELETE, msgspec.convert(gone, kind))
-        else:
-            self.planner.take(Op.UPSERT, msgspec.convert(objects[event["object"]], kind))
-
     def _origin(self, source: str) -> int:
         """What Classifier knows of where a packet comes from."""
-        detect = self._config["detectLocal"]
         masquerade = _MASQUERADE if self._config["masqueradeAll"] else 0
-        if source in self._case["localIPs"]:
+        if origin(self._case, self._config, source) != "outside":
             return masquerade
-        if detect["mode"] == "none":
+        if self._config["detectLocal"]["mode"] == "none":
             # Nobody counts as a pod, so nobody is masqueraded for not being one.
             return _OUTSIDE | masquerade
-        if ip_address(source) in ip_network(detect["cidr"]):
-            return masquerade
         return _OUTSIDE | _MASQUERADE
 
-    def _best(self, table: str, packet: _Json, bits: int) -> str:
+    def _best(self, table: str, packet: Json, bits: int) -> str:
         flows = [f for f in self._flows if f.table == table and f.is_for(packet, bits)]
         best = max(flows, key=lambda flow: flow.priority, default=None)
         assert best is not None
@@ -153,7 +119,7 @@ class _Switch:
         assert len(same) == 1, "two flows of one priority are for one packet"
         return best.actions
 
-    def answer(self, packet: _Json) -> _Answer:
+    def answer(self, packet: Json) -> _Answer:
         bits = self._origin(packet["sourceIP"])
         if "set_field" in self._best("NodeAddress", packet, bits):
             bits |= BITS["NodeAddress"].mask
@@ -185,21 +151,10 @@ def _host(endpoint: str) -> str:
     return endpoint.rpartition(":")[0].strip("[]")
 
 
-def _events(case: _Json, table: _Json) -> list[_Json]:
-    """All events of the same proxier up to 'case'."""
-    events: list[_Json] = []
-    for other in table["steps" if "step" in case else "syncs"]:
-        if other["proxier"] == case["proxier"]:
-            events += other["events"]
-        if other is case:
-            break
-    return events
-
-
 @pytest.mark.table("nftables.json", "steps", "syncs")
-def test_kp20_to_kp46_packets(case: _Json, table: _Json) -> None:
+def test_kp20_to_kp46_packets(case: Json, table: Json) -> None:
     config = table["configs"][case["config"]]
-    family = _family(config)
+    family = family_of(config)
     switch = _Switch(case, table)
     tracker = switch.planner.tracker
 
