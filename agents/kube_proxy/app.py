@@ -49,6 +49,7 @@ from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.proxy import Proxy
 from nsxdp_agents.kube_proxy.server import serve
+from nsxdp_agents.kube_proxy.service_health import ServiceHealth
 
 __all__ = ["StartError", "cleanup", "run"]
 
@@ -128,6 +129,7 @@ async def _run(options: Options) -> None:
             writer,
             control=_run_directory(options),
             health=health,
+            service_health=ServiceHealth(lambda: health.healthy),
             metrics=metrics,
         )
         await stack.enter_async_context(serve(options, health, metrics))

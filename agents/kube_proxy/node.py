@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -120,6 +120,20 @@ class NodeSide:
         """The node's addresses, packed."""
         return self._known_by | {address.packed for address in self._addresses.node}
 
+    @property
+    def node_port_addresses(self) -> frozenset[Address]:
+        """At which the node serves node ports, beside what its kernel translates to."""
+        if self._node_port_cidrs == ("primary",):
+            found = self._known_by or {address.packed for address in self._addresses.gateway}
+        else:
+            found = frozenset().union(
+                *(
+                    node_port_addresses(self._node_port_cidrs, self.addresses, family)
+                    for family in Family
+                )
+            )
+        return frozenset(map(ip_address, found))
+
     async def compile(self) -> None:
         """Compile what is on the bridge now; ports that are as they were cost nothing."""
         async with self._one_at_a_time:
@@ -147,7 +161,7 @@ class NodeSide:
             tuple(pods),
             way_out.ofport if way_out else None,
             self._addresses.node,
-            frozenset((*self._node_port_addresses(), *_BY_KERNEL)),
+            self.node_port_addresses.union(_BY_KERNEL),
             frozenset(map(ip_network, self._all_ranges())) if self._ranges_known else frozenset(),
         )
         owned = self._compiler.compile(plan)
@@ -156,19 +170,6 @@ class NodeSide:
 
     def _all_ranges(self) -> set[str]:
         return {cidr for cidrs in self._ranges.values() for cidr in cidrs}
-
-    def _node_port_addresses(self) -> Iterable[Address]:
-        """At which the node serves node ports."""
-        if self._node_port_cidrs == ("primary",):
-            found = self._known_by or {address.packed for address in self._addresses.gateway}
-        else:
-            found = frozenset().union(
-                *(
-                    node_port_addresses(self._node_port_cidrs, self.addresses, family)
-                    for family in Family
-                )
-            )
-        return map(ip_address, found)
 
     async def follow(self) -> None:
         """Compile each change of the bridge, until cancelled."""
@@ -195,9 +196,9 @@ class NodeSide:
 
     async def _keep(self, addresses_changed: Callable[[], None]) -> None:
         async for _ in self._changes():
-            before = self.addresses
+            before = self.addresses, self.node_port_addresses
             await self.compile()
-            if self.addresses != before:
+            if (self.addresses, self.node_port_addresses) != before:
                 addresses_changed()
             if self._host is not None and self._ranges_known:
                 single = {f"{format_address(a)}/{8 * len(a)}" for a in self._exposed.addresses}
@@ -206,7 +207,7 @@ class NodeSide:
                     await self._nat.set(self._nat_plan(self._router))
 
     def _nat_plan(self, router: str) -> NatPlan:
-        own = {str(address) for address in self._node_port_addresses()}
+        own = {str(address) for address in self.node_port_addresses}
         ports: dict[Family, set[str]] = {family: set() for family in Family}
         for family, protocol, port in self._exposed.node_ports:
             ports[family].add(f"{protocol.lower()} . {port}")

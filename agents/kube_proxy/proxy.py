@@ -32,6 +32,7 @@ from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.node import NodeSide
+from nsxdp_agents.kube_proxy.service_health import Check, ServiceHealth
 
 __all__ = ["Proxy"]
 
@@ -83,6 +84,7 @@ class Proxy:
         *,
         control: Path | None,
         health: Health,
+        service_health: ServiceHealth,
         metrics: Metrics,
     ) -> None:
         self._planner = planner
@@ -92,6 +94,7 @@ class Proxy:
         self._writer = writer
         self._control = control
         self._health = health
+        self._service_health = service_health
         self._metrics = metrics
         self._missing = set(_NEEDED)
         self._synced = asyncio.Event()
@@ -111,13 +114,14 @@ class Proxy:
                 async with asyncio.timeout(_EXPECTED_SECONDS):
                     await self._complete.wait()
             await self._node.compile()
-            self._planner.set_node_addresses(self._node.addresses)
+            self._take_addresses()
             rounds = self._rounds(self._plan())
             # From here on the writer may remove what isn't wanted: all that is wanted is known.
             tasks.create_task(self._writer.run())
             tasks.create_task(self._node.follow())
             tasks.create_task(self._node.keep(self._take_addresses))
             tasks.create_task(rounds)
+            tasks.create_task(self._service_health.run())
             tasks.create_task(self._reject_packets())
 
     # What comes in.
@@ -155,6 +159,7 @@ class Proxy:
 
     def _take_addresses(self) -> None:
         self._planner.set_node_addresses(self._node.addresses)
+        self._service_health.set_addresses(self._node.node_port_addresses)
         self._changed.set()
 
     def _take_node(self, node: Node | None) -> None:
@@ -192,10 +197,18 @@ class Proxy:
         received, self._received = self._received, None
         planned = self._planner.round(time.time())
         self._node.set_exposed(self._planner.exposed)
+        self._tell_service_health(planned.changes)
         if len(planned.owned.owners):
             self._writer.replace(planned.owned)
         self._complain(planned.changes.problems)
         return _Planned(planned.changes, planned.stale, started, received)
+
+    def _tell_service_health(self, changes: Changes) -> None:
+        tracker = self._planner.tracker
+        for service in changes.services:
+            for family in Family:
+                found = tracker.health_check(service, family)
+                self._service_health.set(service, family, Check(*found) if found else None)
 
     async def _confirm(self, planned: _Planned) -> None:
         """Wait for the switch, then do what had to wait for it."""

@@ -107,7 +107,7 @@ class ServiceTracker:
         self._services: dict[str, tuple[ServicePort, ...]] = {}
         self._slices: dict[str, Slice] = {}
         self._slices_of: dict[str, list[Slice]] = {}
-        self._health_check_ports: dict[str, int] = {}
+        self._health_check_ports: dict[tuple[str, Family], int] = {}
         # What was there at the last changes(), of what has been touched since.
         self._old_services: dict[str, tuple[ServicePort, ...]] = {}
         self._old_slices: dict[str, Slice | None] = {}
@@ -193,14 +193,21 @@ class ServiceTracker:
         ]
         return join(family, pieces, self._zone)
 
-    def health_checks(self, family: Family) -> dict[str, tuple[int, int]]:
-        """Key of each Service with a health check node port -> (that port, ready local endpoints).
+    def health_check(self, service: str, family: Family) -> tuple[int, int] | None:
+        """The health check node port of a Service (``namespace/name``), and its ready local
+        endpoints; None: it has no such port in 'family'.
 
         An address counts once, however many ports it serves (KP-42).
         """
+        port = self._health_check_ports.get((service, family))
+        return None if port is None else (port, self.local_ready_endpoints(service, family))
+
+    def health_checks(self, family: Family) -> dict[str, tuple[int, int]]:
+        """`health_check` of each Service that has one."""
         return {
             service: (port, self.local_ready_endpoints(service, family))
-            for service, port in self._health_check_ports.items()
+            for (service, of), port in self._health_check_ports.items()
+            if of is family
         }
 
     def local_ready_endpoints(self, service: str, family: Family) -> int:
@@ -290,10 +297,11 @@ class ServiceTracker:
             self._services[key] = ports
         else:
             del self._services[key]
-        if ports and ports[0].health_check_node_port:
-            self._health_check_ports[key] = ports[0].health_check_node_port
-        else:
-            self._health_check_ports.pop(key, None)
+        for port in old:
+            self._health_check_ports.pop((key, port.family), None)
+        for port in ports:
+            if port.health_check_node_port:
+                self._health_check_ports[key, port.family] = port.health_check_node_port
         return True
 
     def _put_slice(self, key: str, new: Slice | None) -> bool:
