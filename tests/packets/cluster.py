@@ -203,6 +203,9 @@ metadata: {{name: here}}
 status: {{addresses: [{listed}]}}
 """
         self.sync()
+        # These flows are not a Service's: they may come after the mark.
+        until(lambda: all(f"_dst={a} " in self._node_flows() for a in addresses), "node addresses")
+        self.node.ovs.appctl("revalidator/wait")
 
     def remove(self, name: str) -> None:
         """Remove a Service and its endpoints."""
@@ -234,6 +237,9 @@ status: {{addresses: [{listed}]}}
 
     def _groups(self) -> str:
         return self.node.ovs.ofctl("dump-groups", self.node.mgmt)
+
+    def _node_flows(self) -> str:
+        return self.node.ovs.ofctl("dump-flows", self.node.mgmt, "table=16")
 
     def _log_end(self) -> str:
         return self._log.read_text()[-4000:] if self._log.exists() else ""
