@@ -215,18 +215,17 @@ def local_pods(bridge: Bridge) -> tuple[list[LocalPod], list[str]]:
 
 def gateway(bridge: Bridge) -> Port | None:
     """The port that leads to the node itself: the one with that role, else the bridge's own."""
-    for port in bridge.ports.values():
-        if port.external_ids.get("nsxdp-role") == "gateway":
-            return port
-    return bridge.local_port
+    return _with_role(bridge, "gateway") or bridge.local_port
 
 
 def uplink(bridge: Bridge, name: str = "") -> Port | None:
     """The port by which the outside comes: the one of that name, else the one with that role."""
-    if name:
-        return bridge.ports.get(name)
+    return bridge.ports.get(name) if name else _with_role(bridge, "uplink")
+
+
+def _with_role(bridge: Bridge, role: str) -> Port | None:
     for port in bridge.ports.values():
-        if port.external_ids.get("nsxdp-role") == "uplink":
+        if port.external_ids.get("nsxdp-role") == role:
             return port
     return None
 

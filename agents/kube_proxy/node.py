@@ -11,6 +11,7 @@ import structlog
 
 from nsxdp.bridge import gateway, local_pods, uplink
 from nsxdp.k8s import objects as k8s
+from nsxdp.pipeline.forwarding import Network
 from nsxdp.pipeline.node import Address, Gateway, NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import NODE_PORT_IPV4, NODE_PORT_IPV6
 from nsxdp.services.addresses import Family, format_address, parse_address
@@ -64,7 +65,7 @@ class NodeSide:
         self._node_port_cidrs = node_port_cidrs
         self._check_period = check_period
         self._compiler = NodeCompiler(masquerade_all=masquerade_all)
-        self._ranges: dict[str, tuple[str, ...]] = {}
+        self._ranges: dict[str, list[Network]] = {}
         self._ranges_known = False
         self._exposed = Exposed()
         self._known_by: frozenset[bytes] = frozenset()
@@ -79,13 +80,12 @@ class NodeSide:
 
     def set_range(self, key: str, cidrs: tuple[str, ...]) -> None:
         """The ServiceCIDR 'key' has 'cidrs' now; none where it is gone."""
-        good = []
+        networks = self._ranges[key] = []
         for cidr in cidrs:
             try:
-                good.append(str(ip_network(cidr)))
+                networks.append(ip_network(cidr))
             except ValueError as error:
                 log.warning("a range of cluster IPs cannot be used", range=key, reason=str(error))
-        self._ranges[key] = tuple(good)
         self._look_again()
 
     def all_ranges_known(self) -> None:
@@ -162,14 +162,14 @@ class NodeSide:
             way_out.ofport if way_out else None,
             self._addresses.node,
             self.node_port_addresses.union(_BY_KERNEL),
-            frozenset(map(ip_network, self._all_ranges())) if self._ranges_known else frozenset(),
+            self._all_ranges() if self._ranges_known else frozenset(),
         )
         owned = self._compiler.compile(plan)
         if len(owned.owners):
             self._writer.replace(owned)
 
-    def _all_ranges(self) -> set[str]:
-        return {cidr for cidrs in self._ranges.values() for cidr in cidrs}
+    def _all_ranges(self) -> frozenset[Network]:
+        return frozenset().union(*self._ranges.values())
 
     async def follow(self) -> None:
         """Compile each change of the bridge, until cancelled."""
@@ -202,19 +202,19 @@ class NodeSide:
                 addresses_changed()
             if self._host is not None and self._ranges_known:
                 single = {f"{format_address(a)}/{8 * len(a)}" for a in self._exposed.addresses}
-                await self._host.set(self._all_ranges() | single)
+                await self._host.set(single.union(map(str, self._all_ranges())))
                 if self._router:
                     await self._nat.set(self._nat_plan(self._router))
 
     def _nat_plan(self, router: str) -> NatPlan:
-        own = {str(address) for address in self.node_port_addresses}
+        own = self.node_port_addresses
         ports: dict[Family, set[str]] = {family: set() for family in Family}
         for family, protocol, port in self._exposed.node_ports:
             ports[family].add(f"{protocol.lower()} . {port}")
         return NatPlan(
             router,
-            frozenset(address for address in own if ":" not in address),
-            frozenset(address for address in own if ":" in address),
+            frozenset(str(address) for address in own if address.version == 4),
+            frozenset(str(address) for address in own if address.version == 6),
             frozenset(ports[Family.IPV4]),
             frozenset(ports[Family.IPV6]),
         )

@@ -82,7 +82,8 @@ class ServiceCompiler:
             owner = self._ids.get((name, family))
             if owner is not None:
                 owners.append(owner)
-                self._release(name, family, owner)
+                self._release(name, family)
+                self._release(name, family, "local")
         return Compiled(owners, pieces)
 
     # A plan to pools and frontends.
@@ -90,14 +91,16 @@ class ServiceCompiler:
     def _add(self, batch: _Batch, row: int, plan: Plan, owner: int) -> None:
         """Note what a Service port needs."""
         port = plan.port
-        cluster = self._add_pool(batch, row, plan, owner) if port.uses_cluster_endpoints else 0
-        local = 0
+        cluster = local = 0
+        if port.uses_cluster_endpoints:
+            cluster = owner
+            self._add_pool(batch, row, plan, cluster)
         if port.uses_local_endpoints and plan.local:
             key = port.name, port.family, "local"
             local = self._ids.take(key, f"{_text(port)}/local")
             self._add_pool(batch, row, plan, local, local=True)
         else:
-            self._release_local(port.name, port.family)
+            self._release(port.name, port.family, "local")
         batch.add(
             row,
             Frontend(_act(plan, plan.internal)),
@@ -111,14 +114,13 @@ class ServiceCompiler:
 
     def _add_pool(
         self, batch: _Batch, row: int, plan: Plan, group: int, *, local: bool = False
-    ) -> int:
+    ) -> None:
         endpoints = plan.local if local else plan.cluster
         pool = _Pool(row, group, plan.port, plan.basis, endpoints, local)
         self._set_parts(pool)
         if endpoints:
             sticky = plan.port.affinity_timeout is not None
             (batch.sticky if sticky else batch.plain).append(pool)
-        return group
 
     # Groups.
 
@@ -232,19 +234,14 @@ class ServiceCompiler:
         else:
             self._parts.pop(pool.group, None)
 
-    def _release(self, name: ServicePortName, family: Family, group: int) -> None:
-        for part in range(self._parts.pop(group, 0)):
-            self._ids.release((name, family, part))
-        self._ids.release((name, family))
-        self._release_local(name, family)
-
-    def _release_local(self, name: ServicePortName, family: Family) -> None:
-        group = self._ids.get((name, family, "local"))
+    def _release(self, *key: Hashable) -> None:
+        """Give back the id of a pool's group, and those of its parts."""
+        group = self._ids.get(key)
         if group is None:
             return
         for part in range(self._parts.pop(group, 0)):
-            self._ids.release((name, family, "local", part))
-        self._ids.release((name, family, "local"))
+            self._ids.release((*key, part))
+        self._ids.release(key)
 
 
 def _text(port: ServicePort) -> str:
