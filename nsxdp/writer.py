@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 import numpy as np
@@ -149,6 +150,7 @@ class Writer:
         self._on_refusal = on_refusal
         self._pending: list[Delta] = []
         self._session: Session | None = None
+        self._watcher: asyncio.Task[OpenFlowError] | None = None
         self._in_sync = False
         """Whether what is pending is all that the switch lacks."""
         self._expected = False
@@ -186,18 +188,23 @@ class Writer:
     async def run(self) -> None:
         """Write until cancelled. All owners must have been given once before."""
         failures = 0
-        while True:
-            try:
-                await self._step(await self._ready())
-                failures = 0
-            except OpenFlowError as error:
-                self._in_sync = self._expected = False
-                delay = min(_RETRY_FIRST * 2**failures, _RETRY_LAST)
-                failures = min(failures + 1, 16)
-                if isinstance(error, CommitError):
-                    self._refused(error)
-                log.warning("the switch will be compared again", reason=str(error), retry_in=delay)
-                await asyncio.sleep(delay)
+        try:
+            while True:
+                try:
+                    await self._step(await self._ready())
+                    failures = 0
+                except OpenFlowError as error:
+                    self._in_sync = self._expected = False
+                    delay = min(_RETRY_FIRST * 2**failures, _RETRY_LAST)
+                    failures = min(failures + 1, 16)
+                    if isinstance(error, CommitError):
+                        self._refused(error)
+                    log.warning(
+                        "the switch will be compared again", reason=str(error), retry_in=delay
+                    )
+                    await asyncio.sleep(delay)
+        finally:
+            self._watch(None)
 
     async def _ready(self) -> Session:
         """The present session."""
@@ -211,7 +218,17 @@ class Writer:
             if session is not self._session:
                 self._in_sync = self._expected = False
                 self._session = session
+                self._watch(session)
             return session
+
+    def _watch(self, session: Session | None) -> None:
+        """Wake up when that session ends, and no longer when the last one does."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+        if session is not None:
+            self._watcher = asyncio.create_task(session.wait_closed())
+            self._watcher.add_done_callback(lambda _: self._wake.set())
 
     async def _step(self, session: Session) -> None:
         """Do what is most urgent; wait where nothing is."""
@@ -226,15 +243,10 @@ class Writer:
 
     async def _sleep(self, session: Session, seconds: float) -> None:
         """Wait for something to do, the end of the session, or that time."""
-        waits = [
-            asyncio.ensure_future(self._wake.wait()),
-            asyncio.ensure_future(session.wait_closed()),
-        ]
-        try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        if session.lost is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
 
     async def _send_pending(self, session: Session) -> None:
         """Send all deltas that have gathered."""
