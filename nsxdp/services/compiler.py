@@ -56,6 +56,11 @@ class ServiceCompiler:
         """
         return self._ids.get((name, family, "local") if local else (name, family))
 
+    def service_of(self, group: int) -> str | None:
+        """Whose the group is: ``namespace/name``; None: nobody's."""
+        key = self._ids.name(group)
+        return key[0].service if isinstance(key, tuple) else None
+
     def compile(
         self, plans: Sequence[Plan], removed: Iterable[tuple[ServicePortName, Family]] = ()
     ) -> Compiled:
