@@ -68,8 +68,9 @@ def _rest() -> Iterator[str]:
 
         kube-proxy's own file can be used as it is, and so can kube-proxy's flags; a flag overrides
         the file. What means nothing here is a warning in the log that says why; a field or a flag
-        that kube-proxy hasn't either is an error. Empty text, 0 and null say nothing, as in
-        kube-proxy's file. Of its modes' sections (`iptables`, `ipvs`, `nftables`) the one of its
+        that kube-proxy hasn't either is an error. In the file, empty text, 0 and null say nothing,
+        as in kube-proxy's, and neither do kube-proxy's defaults, which it writes into each file
+        that it makes itself. Of its modes' sections (`iptables`, `ipvs`, `nftables`) the one of its
         `mode` counts; without a mode, all do.
 
         ```yaml
@@ -115,7 +116,9 @@ def _rest() -> Iterator[str]:
         missing.
 
         On the machine: to connect to Open vSwitch's sockets, which belong to root unless they were
-        given away, and, for routes, CAP_NET_ADMIN in the node's network namespace.
+        given away; for routes, CAP_NET_ADMIN in the node's network namespace; with the kernel's
+        datapath, to write to /proc/sys/net/netfilter, unless that is as it shall be already; and
+        CAP_SYS_RESOURCE, to be killed late when memory is short.
 
         ## Health
 

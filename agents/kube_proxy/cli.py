@@ -251,7 +251,7 @@ def run(
         bool,
         typer.Option(
             "--init-only",
-            help="Set the kernel's connection tracking as configured, and end.",
+            help="Have connections tracked as configured, and end.",
             rich_help_panel=_PROCESS,
         ),
     ] = False,
@@ -278,7 +278,8 @@ def run(
     ours, kube_proxys = given(context.params)
     flags = {name: value for name, value in ours.items() if name in Options.__struct_fields__}
     if nodeport_addresses is not None:
-        flags["nodeport_addresses"] = tuple(nodeport_addresses.split(","))
+        cidrs = tuple(filter(None, nodeport_addresses.split(",")))
+        flags["nodeport_addresses"] = cidrs or None
 
     def read() -> Configured:
         return read_options(config, flags, kube_proxys)

@@ -21,9 +21,9 @@ from nsxdp_agents.kube_proxy.values import (
     Kind,
 )
 
-__all__ = ["KUBE_PROXYS", "given", "parameter_name", "plain_switches", "with_kube_proxys_flags"]
+__all__ = ["given", "parameter_name", "plain_switches", "with_kube_proxys_flags"]
 
-KUBE_PROXYS: Final = "As kube-proxy has it"
+_PANEL: Final = "As kube-proxy has it"
 """The heading that these flags have in help."""
 
 _METAVARS: Final[dict[Kind, str]] = {
@@ -114,7 +114,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         metavar=None if switch else _METAVARS.get(setting.kind, "TEXT"),
         help=setting.help,
         hidden=not setting.option,
-        rich_help_panel=KUBE_PROXYS,
+        rich_help_panel=_PANEL,
     )
     return inspect.Parameter(
         parameter_name(setting),

@@ -29,6 +29,7 @@ from nsxdp.services.tracker import Changes
 from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.kube_proxy import memory
+from nsxdp_agents.kube_proxy.affinity import keep_long_affinity
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.node import NodeSide
@@ -86,6 +87,7 @@ class Proxy:
         health: Health,
         service_health: ServiceHealth,
         metrics: Metrics,
+        look_period: float,
     ) -> None:
         self._planner = planner
         self._source = source
@@ -96,6 +98,7 @@ class Proxy:
         self._health = health
         self._service_health = service_health
         self._metrics = metrics
+        self._look_period = look_period
         self._missing = set(_NEEDED)
         self._synced = asyncio.Event()
         self._expected = set(_EXPECTED)
@@ -123,6 +126,7 @@ class Proxy:
             tasks.create_task(rounds)
             tasks.create_task(self._service_health.run())
             tasks.create_task(self._reject_packets())
+            tasks.create_task(keep_long_affinity(self._connection, self._look_period))
 
     # What comes in.
 
