@@ -135,6 +135,7 @@ def _rest() -> Iterator[str]:
         - `FailedToStartProxierHealthcheck`, `FailedToStartMetricServer`, of the Node: an address of
           `/healthz` or `/metrics` can't be bound.
         - `FailedToStartServiceHealthcheck`, of a Service: the same of its health check node port.
+        - `CannotBeUsed`, of a Service or an EndpointSlice: something in it can't be; the rest is.
         - `SwitchRefused`, of a Service or the Node: Open vSwitch refused a flow or group that it
           needs.
 

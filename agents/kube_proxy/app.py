@@ -169,6 +169,7 @@ async def _run(options: Options) -> None:
             health=health,
             service_health=ServiceHealth(lambda: health.healthy, events.cannot_check),
             metrics=metrics,
+            events=events,
             look_period=options.sync_period,
         )
         try:

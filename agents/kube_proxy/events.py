@@ -11,6 +11,7 @@ from typing import Final
 
 from nsxdp.k8s.events import EventRecorder
 from nsxdp.k8s.objects import ObjectReference
+from nsxdp.k8s.resources import RESOURCES
 from nsxdp.openflow import CommitError
 
 __all__ = ["CONTROLLER", "Events"]
@@ -19,6 +20,9 @@ CONTROLLER: Final = "nsx-kube-proxy"
 """Who reports."""
 
 _START: Final = "StartKubeProxy"
+_OBJECT: Final = re.compile(r"(Service|EndpointSlice) ([^\s/]+)/([^\s/:]+)(?=[: ])")
+"""What the tracker's complaints begin with."""
+
 _GROUP: Final = re.compile(r"\bgroup(?:_id=|:)(\d+)")
 
 
@@ -75,6 +79,15 @@ class Events:
             self._of_service(service, "SwitchRefused", note, "Commit")
         else:
             self._of_node("SwitchRefused", note, "Commit", warning=True)
+
+    def unusable(self, problem: str) -> None:
+        """Something is wrong with an object: 'problem' begins with its kind and its key."""
+        found = _OBJECT.match(problem)
+        if found and self._recorder is not None:
+            kind, namespace, name = found.groups()
+            about = ObjectReference(RESOURCES[kind].api_version, kind, namespace, name)
+            note = f"node {self._node_name}: {problem}"
+            self._recorder.record(about, "CannotBeUsed", note, action="Plan", warning=True)
 
     def _of_node(self, reason: str, note: str, action: str, *, warning: bool = False) -> None:
         if self._recorder is not None:

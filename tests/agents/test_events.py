@@ -133,6 +133,23 @@ def test_a_switch_that_refuses(
     assert f"group:{group}" in event["note"]
 
 
+def test_an_object_that_cannot_be_used(apiserver: ApiServer, begin: Callable[..., Agent]) -> None:
+    apiserver.apply(permissions("proxy"))
+    astray = endpoints("web", "10.244.0.11")
+    del astray["metadata"]["labels"]
+    apiserver.apply([service("web", "10.96.0.10"), astray])
+    begin("proxy")
+    event = told(apiserver, "CannotBeUsed")
+    assert (event["type"], event["action"]) == ("Warning", "Plan")
+    assert event["regarding"] == {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "namespace": "default",
+        "name": "web-1",
+    }
+    assert "has no label kubernetes.io/service-name" in event["note"]
+
+
 def test_without_the_permission_nothing_else_is_missing(
     apiserver: ApiServer, node: Node, begin: Callable[..., Agent]
 ) -> None:
@@ -148,4 +165,5 @@ def test_without_an_api_server_nobody_is_told() -> None:
     events = Events(None, "node")
     events.starting()
     events.cannot_check("default/web", 1, "x")
+    events.unusable("Service default/web: x")
     events.refused(CommitError("OFPFMFC_TABLE_FULL", "group:1", 0, b""))
