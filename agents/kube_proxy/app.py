@@ -58,7 +58,7 @@ from nsxdp_agents.kube_proxy.proxy import Proxy
 from nsxdp_agents.kube_proxy.server import CannotServeError, serve
 from nsxdp_agents.kube_proxy.service_health import ServiceHealth
 
-__all__ = ["StartError", "cleanup", "initialise", "run"]
+__all__ = ["StartError", "cleanup", "initialise", "run", "run_directory", "tls_files"]
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ async def _run(options: Options) -> None:
         async def prepare(session: Session) -> None:
             await _make_meter(session)
             if _is_userspace(view):
-                await set_limits(_run_directory(options), of_open_vswitch(options))
+                await set_limits(run_directory(options), of_open_vswitch(options))
 
         def committed(commit: Commit) -> None:
             metrics.committed(commit, desired.size.flows, desired.size.groups)
@@ -165,7 +165,7 @@ async def _run(options: Options) -> None:
             node,
             connection,
             writer,
-            control=_run_directory(options),
+            control=run_directory(options),
             health=health,
             service_health=ServiceHealth(lambda: health.healthy, events.cannot_check),
             metrics=metrics,
@@ -197,7 +197,7 @@ async def cleanup(options: Options) -> None:
             raise StartError(str(error)) from error
         router = gateway(view.bridge) if view.bridge else None
         if _is_userspace(view):
-            await set_timeouts(options.ovsdb, _tls(options), Tracking())
+            await set_timeouts(options.ovsdb, tls_files(options), Tracking())
     if options.host_routes and router is not None:
         await HostRoutes(router.name).clear()
         try:
@@ -217,13 +217,13 @@ async def initialise(options: Options) -> None:
     async with _bridge(options) as (view, _):
         await _track(options, view)
         if _is_userspace(view):
-            await set_limits(_run_directory(options), of_open_vswitch(options))
+            await set_limits(run_directory(options), of_open_vswitch(options))
 
 
 @asynccontextmanager
 async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connection]]:
     """The bridge as its database shows it, and an OpenFlow connection to it that is ready."""
-    tls = _tls(options)
+    tls = tls_files(options)
     async with AsyncExitStack() as stack:
         try:
             view = await stack.enter_async_context(
@@ -244,8 +244,8 @@ async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connectio
         yield view, connection
 
 
-def _tls(options: Options) -> Tls | None:
-    """Our files for connections to Open vSwitch."""
+def tls_files(options: Options) -> Tls | None:
+    """Our files for ``ssl:`` connections to Open vSwitch."""
     if not options.private_key:
         return None
     return Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
@@ -258,13 +258,13 @@ def _is_userspace(view: BridgeView) -> bool:
 async def _track(options: Options, view: BridgeView) -> None:
     """Have connections tracked as configured, by whom the datapath has for it."""
     if _is_userspace(view):
-        await set_timeouts(options.ovsdb, _tls(options), of_open_vswitch(options))
+        await set_timeouts(options.ovsdb, tls_files(options), of_open_vswitch(options))
         return
     for problem in await asyncio.to_thread(set_sysctls, of_kernel(options)):
         log.warning("connections are not tracked as configured", reason=problem)
 
 
-def _run_directory(options: Options) -> Path | None:
+def run_directory(options: Options) -> Path | None:
     """Where the control sockets of this machine's Open vSwitch are; None: it runs elsewhere."""
     remote = parse_remote(options.ovsdb, 6640)
     return Path(remote.path).parent if remote.kind == "unix" else None

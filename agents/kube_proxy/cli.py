@@ -275,15 +275,7 @@ def run(
     """
     if context.invoked_subcommand is not None:
         return
-    ours, kube_proxys = given(context.params)
-    flags = {name: value for name, value in ours.items() if name in Options.__struct_fields__}
-    if nodeport_addresses is not None:
-        cidrs = tuple(filter(None, nodeport_addresses.split(",")))
-        flags["nodeport_addresses"] = cidrs or None
-
-    def read() -> Configured:
-        return read_options(config, flags, kube_proxys)
-
+    read = partial(configured_by, context.params)
     try:
         configured = read()
         if write_config_to is not None:
@@ -310,6 +302,22 @@ def run(
             uvloop.run(process.run(options, changed))
     except process.StartError as error:
         _die(str(error))
+
+
+def configured_by(parameters: dict[str, Any]) -> Configured:
+    """What these parameters of `run`, and the file that they name, configure.
+
+    Raises
+    ------
+    OptionsError
+        As of `read_options`.
+    """
+    ours, kube_proxys = given(parameters)
+    flags = {name: value for name, value in ours.items() if name in Options.__struct_fields__}
+    if flags["nodeport_addresses"] is not None:
+        cidrs = tuple(filter(None, flags["nodeport_addresses"].split(",")))
+        flags["nodeport_addresses"] = cidrs or None
+    return read_options(parameters["config"], flags, kube_proxys)
 
 
 @app.command()

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 USERSPACE: Final = "netdev"
 """The datapath's type."""
 
+_DATAPATH: Final = f"{USERSPACE}@ovs-{USERSPACE}"
+"""Open vSwitch's name of the one that all bridges of the type share."""
+
 _ZONES: Final = (ZONE, SNAT_ZONE)
 _WATCHES: Final = (
     Watch("Open_vSwitch", ("datapaths",)),
@@ -66,9 +69,9 @@ async def set_limits(directory: Path | None, tracking: Tracking) -> None:
     """Tell ovs-vswitchd, whose control socket is in 'directory', what it forgets when it ends."""
     commands: list[tuple[str, ...]] = []
     if tracking.most:
-        commands.append(("dpctl/ct-set-maxconns", str(tracking.most)))
+        commands.append(("dpctl/ct-set-maxconns", _DATAPATH, str(tracking.most)))
     if tracking.tcp_be_liberal:
-        commands.append(("dpctl/ct-disable-tcp-seq-chk",))
+        commands.append(("dpctl/ct-disable-tcp-seq-chk", _DATAPATH))
     for command in commands:
         try:
             if directory is None:
