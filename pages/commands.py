@@ -104,7 +104,7 @@ def parameters(command: Command) -> Iterator[Parameter]:
     signature = inspect.signature(command).parameters
     for name, hint in get_type_hints(command, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
-            if isinstance(info, OptionInfo | ArgumentInfo):
+            if isinstance(info, OptionInfo | ArgumentInfo) and not info.hidden:
                 yield Parameter(name, info, _plain(hint.__origin__), signature[name].default)
 
 

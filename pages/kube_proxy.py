@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import inspect
-import re
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import Final
-
-import msgspec
+from collections.abc import Iterator
 
 from nsxdp.k8s.resources import service_proxy_wants
 from nsxdp_agents.kube_proxy.cli import render, run
+from nsxdp_agents.kube_proxy.config import API_VERSION, KIND
+from nsxdp_agents.kube_proxy.flags import parameter_name
 from nsxdp_agents.kube_proxy.metrics import Metrics
-from nsxdp_agents.kube_proxy.options import API_VERSION, KIND, Options
+from nsxdp_agents.kube_proxy.settings import SETTINGS
 from pages import commands
 from pages.markdown import WRITTEN, code, item
 
-__all__ = ["CONFIGURATION_KEYS", "manual"]
+__all__ = ["manual"]
 
-CONFIGURATION_KEYS: Final[Mapping[str, str]] = {
-    field.name: "nsxdp." + re.sub("_(.)", lambda m: m[1].upper(), field.name)
-    for field in msgspec.structs.fields(Options)
-} | {
-    "node_name": "hostnameOverride",
-    "kubeconfig": "clientConnection.kubeconfig",
-    "healthz_bind_address": "healthzBindAddress",
-    "metrics_bind_address": "metricsBindAddress",
-    "nodeport_addresses": "nodePortAddresses",
-    "masquerade_all": "nftables.masqueradeAll",
-}
-"""From an option's name to where the configuration file has it."""
+
+def _keys() -> dict[str, str]:
+    """From what the command line calls something to where the configuration file has it."""
+    places: dict[str, list[str]] = {}
+    for setting in SETTINGS:
+        if setting.path:
+            name = parameter_name(setting) if setting.flag else setting.option
+            places.setdefault(name, []).append(f"`{setting.path}`")
+    return {name: f"In the file: {', '.join(paths)}." for name, paths in places.items()}
 
 
 def manual() -> str:
@@ -51,17 +46,32 @@ def _head() -> Iterator[str]:
 
 
 def _options() -> Iterator[str]:
-    keys = {name: f"In the file: `{key}`." for name, key in CONFIGURATION_KEYS.items()}
     yield from ("## Options", "")
-    yield from commands.options(run, keys, "###")
+    yield from commands.options(run, _keys(), "###")
+
+
+def _meaningless() -> Iterator[str]:
+    """What kube-proxy can be told and means nothing here, by the reason why."""
+    yield from ("### What means nothing here", "")
+    reasons: dict[str, list[str]] = {}
+    for setting in SETTINGS:
+        if not setting.option:
+            reasons.setdefault(setting.help, []).append(f"`{setting.path or setting.flag}`")
+    for reason, paths in reasons.items():
+        yield item(", ".join(paths), f"{reason}.")
+    yield ""
 
 
 def _rest() -> Iterator[str]:
     yield textwrap.dedent(f"""\
         ## Configuration file
 
-        kube-proxy's own file is understood, as far as its fields mean something here. An unknown
-        field is an error. A flag overrides the file.
+        kube-proxy's own file can be used as it is, and so can kube-proxy's flags; a flag overrides
+        the file. What means nothing here is a warning in the log that says why; a field or a flag
+        that kube-proxy hasn't either is an error. In the file, empty text, 0 and null say nothing,
+        as in kube-proxy's, and neither do kube-proxy's defaults, which it writes into each file
+        that it makes itself. Of its modes' sections (`iptables`, `ipvs`, `nftables`) the one of its
+        `mode` counts; without a mode, all do.
 
         ```yaml
         apiVersion: {API_VERSION}
@@ -77,6 +87,23 @@ def _rest() -> Iterator[str]:
           syncPeriod: 30
         ```
 
+        When the file's meaning changes, the process ends with status 1, so that whoever started it
+        starts it again; Services go on working meanwhile. A file that can't be used any more is an
+        error in the log, and nothing else. `/configz`, where the metrics are, shows all that is
+        configured.
+        """)
+    yield from _meaningless()
+    yield textwrap.dedent("""\
+        ## Connection tracking
+
+        With the kernel's datapath, these are sysctls of the kernel, and what isn't configured is
+        set as kube-proxy sets it: 32,768 connections for each processor, but at least 131,072 and
+        at most 1,048,576; TCP connections for 24 hours, and for one hour once one end has closed.
+        With the userspace datapath, Open vSwitch's own connection tracking is told, and only what
+        is configured: a timeout policy in its database for our two zones, a limit of connections
+        that holds for all zones. It has no timeout of its own for connections that one end has
+        closed.
+
         ## Permissions
 
         On the API server, to list and watch:
@@ -85,14 +112,32 @@ def _rest() -> Iterator[str]:
         resource = want.resource
         yield f"- `{resource.plural}` of {resource.group or 'the core group'}"
     yield textwrap.dedent("""
+        And to create and patch `events` of events.k8s.io; without that, nothing but the Events is
+        missing.
+
         On the machine: to connect to Open vSwitch's sockets, which belong to root unless they were
-        given away, and, for routes, CAP_NET_ADMIN in the node's network namespace.
+        given away; for routes, CAP_NET_ADMIN in the node's network namespace; with the kernel's
+        datapath, to write to /proc/sys/net/netfilter, unless that is as it shall be already; and
+        CAP_SYS_RESOURCE, to be killed late when memory is short.
 
         ## Health
 
         `/healthz` and `/livez` answer 200 or 503, with kube-proxy's JSON body. Both fail while a
         change has waited for the switch for more than two sync periods; `/healthz` also fails on
         a node that is about to be removed, so that load balancers stop sending to it.
+
+        ## Events
+
+        `kubectl get events` shows them; the same one again within the hour counts up, and no more
+        than a few are sent each second.
+
+        - `Starting`, of the Node: the process has started.
+        - `FailedToStartProxierHealthcheck`, `FailedToStartMetricServer`, of the Node: an address of
+          `/healthz` or `/metrics` can't be bound.
+        - `FailedToStartServiceHealthcheck`, of a Service: the same of its health check node port.
+        - `CannotBeUsed`, of a Service or an EndpointSlice: something in it can't be; the rest is.
+        - `SwitchRefused`, of a Service or the Node: Open vSwitch refused a flow or group that it
+          needs.
 
         ## Metrics
 
@@ -108,5 +153,5 @@ def _rest() -> Iterator[str]:
         SIGTERM and SIGINT end the process. What it put on the switch stays there, and goes on
         working; `--cleanup` removes it.
 
-        0: ended by a signal, or done. 1: it can't start; standard error has one line that says why
-        and what to do. 2: a flag that it doesn't know.""")
+        0: ended by a signal, or done. 1: it can't start, or the configuration was changed; standard
+        error has one line that says why and what to do. 2: a flag that it doesn't know.""")

@@ -7,13 +7,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import msgspec
 import pytest
-import yaml
 
 from nsxdp.lab import tools
-from nsxdp_agents.kube_proxy.options import Options, read_options
-from pages.kube_proxy import CONFIGURATION_KEYS, manual
+from nsxdp_agents.kube_proxy.config import read_options
+from pages.kube_proxy import manual
 from pages.markdown import slug
 from pages.written import FOLDERS
 from pages.written import PAGES as WRITTEN
@@ -48,27 +46,10 @@ def test_the_configuration_file_of_the_manual_page_can_be_used(tmp_path: Path) -
     (sample,) = re.findall(r"^```yaml\n(.*?)^```$", manual(), re.MULTILINE | re.DOTALL)
     file = tmp_path / "config.yaml"
     file.write_text(sample.replace("/etc/kubernetes/proxy.conf", str(file)))
-    options = read_options(file, {})
+    options, notes = read_options(file, {})
+    assert notes == ()
     assert options.node_name == "node-1"
     assert options.bridge == "br-int"
-
-
-def test_each_configuration_key_of_the_manual_page_is_understood(tmp_path: Path) -> None:
-    defaults = msgspec.structs.asdict(Options())
-    content: dict[str, object] = {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-    }
-    for name, key in CONFIGURATION_KEYS.items():
-        place = content
-        *outer, last = key.split(".")
-        for part in outer:
-            place = place.setdefault(part, {})  # type: ignore[assignment]
-        place[last] = defaults[name]
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(content))
-    assert set(CONFIGURATION_KEYS) == set(defaults)
-    read_options(file, {})
 
 
 def test_there_are_examples() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,15 @@ from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client as ApiClient
 from nsxdp.k8s.credentials import Credentials
 from nsxdp.k8s.errors import KubernetesError, UnreachableError
+from nsxdp.k8s.events import EventRecorder
 from nsxdp.k8s.manifests import ManifestDirectory
+from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import service_proxy_wants
 from nsxdp.k8s.source import Source
 from nsxdp.openflow import (
     Band,
+    CommitError,
     Connection,
     DesiredSet,
     Meter,
@@ -41,17 +44,21 @@ from nsxdp.transport import RemoteError, Tls, parse_remote
 from nsxdp.writer import Commit, Writer
 from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.cleanup import clean_up
+from nsxdp_agents.kube_proxy.conntrack import Tracking, of_kernel, of_open_vswitch, set_sysctls
+from nsxdp_agents.kube_proxy.events import CONTROLLER, Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.nat import HostNat, NftError
 from nsxdp_agents.kube_proxy.node import NodeSide
+from nsxdp_agents.kube_proxy.oom import set_oom_score
 from nsxdp_agents.kube_proxy.options import Options
+from nsxdp_agents.kube_proxy.ovs_conntrack import USERSPACE, set_limits, set_timeouts
 from nsxdp_agents.kube_proxy.proxy import Proxy
-from nsxdp_agents.kube_proxy.server import serve
+from nsxdp_agents.kube_proxy.server import CannotServeError, serve
 from nsxdp_agents.kube_proxy.service_health import ServiceHealth
 
-__all__ = ["StartError", "cleanup", "run"]
+__all__ = ["StartError", "cleanup", "initialise", "run", "run_directory", "tls_files"]
 
 log = structlog.get_logger(__name__)
 
@@ -65,23 +72,36 @@ class StartError(Exception):
     """The proxy can't start; the message is one line with the way out."""
 
 
-async def run(options: Options) -> None:
+async def run(
+    options: Options, until_changed: Callable[[], Coroutine[None, None, None]] | None = None
+) -> None:
     """Run the proxy until SIGTERM or SIGINT. What is on the switch stays there.
+
+    'until_changed' returns when the configuration is another one.
 
     Raises
     ------
     StartError
-        The bridge or the credentials can't be used. Nothing was changed on the switch.
+        The bridge or the credentials can't be used: nothing was changed on the switch. Or the
+        configuration was changed.
     """
     loop = asyncio.get_running_loop()
     running = loop.create_task(_run(options))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
+    changed = loop.create_task(until_changed()) if until_changed else None
+    if changed is not None:
+        changed.add_done_callback(lambda _: running.cancel())
     try:
         await running
     except asyncio.CancelledError:
         if not running.cancelled():
             raise
+    if changed is not None:
+        if changed.done():
+            await changed
+            raise StartError("the configuration was changed: start anew")
+        changed.cancel()
     log.info("stopped: what is on the switch stays there and goes on working")
 
 
@@ -92,24 +112,41 @@ async def _run(options: Options) -> None:
     health = Health(2 * options.sync_period, time.time)
     async with AsyncExitStack() as stack:
         view, connection = await stack.enter_async_context(_bridge(options))
-        source = await _source(options, stack)
+        await _track(options, view)
+        client = await _client(options, stack)
+        source = _source(options, client)
+        planner = ServicePlanner(
+            options.node_name,
+            proxy_name=options.service_proxy_name or None,
+            started_at=time.time(),
+            external_ips=options.external_ips,
+        )
+        recorder = None
+        if client is not None:
+            recorder = EventRecorder(client, CONTROLLER, options.node_name)
+            await stack.enter_async_context(recorder)
+        events = Events(recorder, options.node_name, planner.compiler.service_of)
         desired = DesiredSet(COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST)
+
+        async def prepare(session: Session) -> None:
+            await _make_meter(session)
+            if _is_userspace(view):
+                await set_limits(run_directory(options), of_open_vswitch(options))
 
         def committed(commit: Commit) -> None:
             metrics.committed(commit, desired.size.flows, desired.size.groups)
+
+        def refused(error: CommitError) -> None:
+            metrics.refused()
+            events.refused(error)
 
         writer = Writer(
             connection,
             desired,
             sync_period=options.sync_period,
-            prepare=_make_meter,
+            prepare=prepare,
             on_commit=committed,
-            on_refusal=lambda _: metrics.refused(),
-        )
-        planner = ServicePlanner(
-            options.node_name,
-            proxy_name=options.service_proxy_name or None,
-            started_at=time.time(),
+            on_refusal=refused,
         )
         host = HostRoutes(options.bridge) if options.host_routes else None
         node = NodeSide(
@@ -117,6 +154,7 @@ async def _run(options: Options) -> None:
             writer,
             host,
             uplink_port=options.uplink_port,
+            primary_address=options.bind_address,
             node_port_cidrs=options.nodeport_addresses,
             masquerade_all=options.masquerade_all,
             check_period=options.sync_period,
@@ -127,12 +165,19 @@ async def _run(options: Options) -> None:
             node,
             connection,
             writer,
-            control=_run_directory(options),
+            control=run_directory(options),
             health=health,
-            service_health=ServiceHealth(lambda: health.healthy),
+            service_health=ServiceHealth(lambda: health.healthy, events.cannot_check),
             metrics=metrics,
+            events=events,
+            look_period=options.sync_period,
         )
-        await stack.enter_async_context(serve(options, health, metrics))
+        try:
+            await stack.enter_async_context(serve(options, health, metrics, events))
+        except CannotServeError as error:
+            raise StartError(str(error)) from None
+        set_oom_score(options.oom_score_adj)
+        events.starting()
         log.info("started", node=options.node_name, bridge=options.bridge)
         await proxy.run()
 
@@ -151,6 +196,8 @@ async def cleanup(options: Options) -> None:
         except OpenFlowError as error:
             raise StartError(str(error)) from error
         router = gateway(view.bridge) if view.bridge else None
+        if _is_userspace(view):
+            await set_timeouts(options.ovsdb, tls_files(options), Tracking())
     if options.host_routes and router is not None:
         await HostRoutes(router.name).clear()
         try:
@@ -159,12 +206,24 @@ async def cleanup(options: Options) -> None:
             log.warning("the node's translations stay as they are", reason=str(error))
 
 
+async def initialise(options: Options) -> None:
+    """Do what needs the most permissions, and no more: connection tracking is set.
+
+    Raises
+    ------
+    StartError
+        The bridge can't be used.
+    """
+    async with _bridge(options) as (view, _):
+        await _track(options, view)
+        if _is_userspace(view):
+            await set_limits(run_directory(options), of_open_vswitch(options))
+
+
 @asynccontextmanager
 async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connection]]:
     """The bridge as its database shows it, and an OpenFlow connection to it that is ready."""
-    tls = None
-    if options.private_key:
-        tls = Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
+    tls = tls_files(options)
     async with AsyncExitStack() as stack:
         try:
             view = await stack.enter_async_context(
@@ -185,29 +244,57 @@ async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connectio
         yield view, connection
 
 
-def _run_directory(options: Options) -> Path | None:
+def tls_files(options: Options) -> Tls | None:
+    """Our files for ``ssl:`` connections to Open vSwitch."""
+    if not options.private_key:
+        return None
+    return Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
+
+
+def _is_userspace(view: BridgeView) -> bool:
+    return view.bridge is not None and view.bridge.datapath_type == USERSPACE
+
+
+async def _track(options: Options, view: BridgeView) -> None:
+    """Have connections tracked as configured, by whom the datapath has for it."""
+    if _is_userspace(view):
+        await set_timeouts(options.ovsdb, tls_files(options), of_open_vswitch(options))
+        return
+    for problem in await asyncio.to_thread(set_sysctls, of_kernel(options)):
+        log.warning("connections are not tracked as configured", reason=problem)
+
+
+def run_directory(options: Options) -> Path | None:
     """Where the control sockets of this machine's Open vSwitch are; None: it runs elsewhere."""
     remote = parse_remote(options.ovsdb, 6640)
     return Path(remote.path).parent if remote.kind == "unix" else None
 
 
-async def _source(options: Options, stack: AsyncExitStack) -> Source:
-    """Where Services come from."""
-    wants = service_proxy_wants(
-        options.node_name, proxy_name=options.service_proxy_name, service_cidrs=True
-    )
+async def _client(options: Options, stack: AsyncExitStack) -> ApiClient | None:
+    """The API server, if it is one where Services come from; it answers."""
     if options.manifests:
-        return ManifestDirectory(options.manifests, wants)
+        return None
+    rate = Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None
     try:
-        credentials = await Credentials.find(options.kubeconfig or None)
+        credentials = await Credentials.find(options.kubeconfig or None, server=options.server)
         client = await stack.enter_async_context(
-            ApiClient(credentials, user_agent="nsx-kube-proxy")
+            ApiClient(credentials, user_agent="nsx-kube-proxy", rate=rate)
         )
         await _reach(client)
     except KubernetesError as error:
         other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
         raise StartError(f"{error}{other}") from error
-    return Reflector(client, wants)
+    return client
+
+
+def _source(options: Options, client: ApiClient | None) -> Source:
+    """Where Services come from."""
+    wants = service_proxy_wants(
+        options.node_name, proxy_name=options.service_proxy_name, service_cidrs=True
+    )
+    if client is None:
+        return ManifestDirectory(options.manifests, wants)
+    return Reflector(client, wants, relist=options.config_sync_period)
 
 
 async def _reach(client: ApiClient) -> None:

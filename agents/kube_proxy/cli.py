@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import socket
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 import typer
 import uvloop
+import yaml
 
 import nsxdp
 from nsxdp_agents.kube_proxy import memory
-from nsxdp_agents.kube_proxy.options import LogFormat, LogLevel, Options, OptionsError, read_options
+from nsxdp_agents.kube_proxy.config import Configured, read_options, written
+from nsxdp_agents.kube_proxy.flags import given, plain_switches, with_kube_proxys_flags
+from nsxdp_agents.kube_proxy.options import (
+    HEALTHZ,
+    METRICS,
+    LogFormat,
+    LogLevel,
+    Options,
+    OptionsError,
+)
 
 __all__ = ["main"]
 
@@ -37,12 +48,21 @@ def _show_version(value: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
+@with_kube_proxys_flags
 def run(
     context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Configuration file (KubeProxyConfiguration). Flags override it."
+            metavar="FILE",
+            help="Configuration file (KubeProxyConfiguration). Flags override it. When it changes, "
+            "the process ends, to be started again.",
+        ),
+    ] = None,
+    write_config_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write all that is configured to a configuration file, and end."
         ),
     ] = None,
     kubeconfig: Annotated[
@@ -190,7 +210,7 @@ def run(
         typer.Option(
             metavar="ADDRESS",
             help="HOST:PORT of /healthz and /livez; empty: none.",
-            show_default=_DEFAULTS.healthz_bind_address,
+            show_default=HEALTHZ[4],
             rich_help_panel=_PROCESS,
         ),
     ] = None,
@@ -199,7 +219,7 @@ def run(
         typer.Option(
             metavar="ADDRESS",
             help="HOST:PORT of /metrics; empty: none.",
-            show_default=_DEFAULTS.metrics_bind_address,
+            show_default=METRICS[4],
             rich_help_panel=_PROCESS,
         ),
     ] = None,
@@ -227,6 +247,14 @@ def run(
             rich_help_panel=_PROCESS,
         ),
     ] = False,
+    init_only: Annotated[
+        bool,
+        typer.Option(
+            "--init-only",
+            help="Have connections tracked as configured, and end.",
+            rich_help_panel=_PROCESS,
+        ),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
@@ -247,27 +275,49 @@ def run(
     """
     if context.invoked_subcommand is not None:
         return
-    flags: dict[str, Any] = {
-        name: value
-        for name, value in context.params.items()
-        if name not in ("config", "cleanup", "version")
-    }
-    if nodeport_addresses is not None:
-        flags["nodeport_addresses"] = tuple(nodeport_addresses.split(","))
+    read = partial(configured_by, context.params)
     try:
-        options = read_options(config, flags)
+        configured = read()
+        if write_config_to is not None:
+            _write(written(configured.options), write_config_to)
+            return
     except OptionsError as error:
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
     memory.before_import()
     from nsxdp_agents.kube_proxy import app as process
-    from nsxdp_agents.kube_proxy.logs import configure
+    from nsxdp_agents.kube_proxy.config_file import until_changed
+    from nsxdp_agents.kube_proxy.logs import configure, warn_of
 
+    options = configured.options
     configure(options.log_format, options.log_level)
+    warn_of(configured.notes)
+    changed = None if config is None else partial(until_changed, config, read, configured)
     try:
-        uvloop.run(process.cleanup(options) if cleanup else process.run(options))
+        if cleanup:
+            uvloop.run(process.cleanup(options))
+        elif init_only:
+            uvloop.run(process.initialise(options))
+        else:
+            uvloop.run(process.run(options, changed))
     except process.StartError as error:
         _die(str(error))
+
+
+def configured_by(parameters: dict[str, Any]) -> Configured:
+    """What these parameters of `run`, and the file that they name, configure.
+
+    Raises
+    ------
+    OptionsError
+        As of `read_options`.
+    """
+    ours, kube_proxys = given(parameters)
+    flags = {name: value for name, value in ours.items() if name in Options.__struct_fields__}
+    if flags["nodeport_addresses"] is not None:
+        cidrs = tuple(filter(None, flags["nodeport_addresses"].split(",")))
+        flags["nodeport_addresses"] = cidrs or None
+    return read_options(parameters["config"], flags, kube_proxys)
 
 
 @app.command()
@@ -309,7 +359,14 @@ def render(
         _die(str(error))
 
 
-def _die(text: str) -> None:
+def _write(content: dict[str, Any], file: Path) -> None:
+    try:
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+    except OSError as error:
+        _die(f"--write-config-to {file}: {error.strerror}")
+
+
+def _die(text: str) -> Never:
     for line in text.splitlines():
         typer.echo(f"nsx-kube-proxy: {line}", err=True)
     raise typer.Exit(1)
@@ -317,4 +374,4 @@ def _die(text: str) -> None:
 
 def main() -> None:
     """The console script."""
-    app()
+    app(plain_switches(sys.argv[1:], run))

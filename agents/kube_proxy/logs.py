@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 
 import structlog
 
 from nsxdp_agents.kube_proxy.options import LogFormat, LogLevel
 
-__all__ = ["configure"]
+__all__ = ["configure", "warn_of"]
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:
@@ -48,3 +49,10 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     root.setLevel(level.upper())
     for chatty in ("asyncio", "pyroute2"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.INFO))
+
+
+def warn_of(notes: Iterable[tuple[str, str]]) -> None:
+    """Log what was configured in vain: where, and why it means nothing."""
+    log = structlog.get_logger(__name__)
+    for where, reason in notes:
+        log.warning("means nothing here", setting=where, reason=reason)

@@ -38,6 +38,8 @@ class NodeSide:
         The host's routes; None: they are left alone, and the host's addresses aren't known.
     uplink_port
         The Interface by which the outside comes; empty: the one with that role, if any has it.
+    primary_address
+        The node's, in place of the one of its family that Kubernetes knows it by; empty: none.
     node_port_cidrs
         Which of the node's addresses serve node ports; ``primary``: those that Kubernetes knows it
         by.
@@ -54,6 +56,7 @@ class NodeSide:
         host: HostRoutes | None,
         *,
         uplink_port: str = "",
+        primary_address: str = "",
         node_port_cidrs: tuple[str, ...] = ("primary",),
         masquerade_all: bool = False,
         check_period: float = 30.0,
@@ -68,7 +71,8 @@ class NodeSide:
         self._ranges: dict[str, list[Network]] = {}
         self._ranges_known = False
         self._exposed = Exposed()
-        self._known_by: frozenset[bytes] = frozenset()
+        self._primary = parse_address(primary_address)
+        self._known_by: frozenset[bytes] = self._with_primary(frozenset())
         self._addresses = HostAddresses()
         self._nat = HostNat()
         self._router = ""
@@ -102,10 +106,19 @@ class NodeSide:
     def set_node(self, node: k8s.Node | None) -> None:
         """Kubernetes knows the node by the addresses of 'node'."""
         texts = [a.address for a in node.status.addresses if a.type == "InternalIP"] if node else []
-        known_by = frozenset(address for text in texts if (address := parse_address(text)))
+        known_by = self._with_primary(
+            frozenset(address for text in texts if (address := parse_address(text)))
+        )
         if known_by != self._known_by:
             self._known_by = known_by
             self._look_again()
+
+    def _with_primary(self, known_by: frozenset[bytes]) -> frozenset[bytes]:
+        """Those addresses, with the one that was given in place of that of its family."""
+        primary = self._primary
+        if primary is None:
+            return known_by
+        return frozenset({a for a in known_by if len(a) != len(primary)} | {primary})
 
     def _look_again(self) -> None:
         if self._host is not None:

@@ -1,38 +1,24 @@
-"""What can be configured: the file, the defaults, and what doesn't fit together.
-
-The file is kube-proxy's own (kind KubeProxyConfiguration), with the fields that mean something
-here, and a section ``nsxdp`` for what kube-proxy hasn't::
-
-    apiVersion: kubeproxy.config.k8s.io/v1alpha1
-    kind: KubeProxyConfiguration
-    hostnameOverride: node-1
-    clientConnection: {kubeconfig: /etc/kubernetes/proxy.conf}
-    healthzBindAddress: 0.0.0.0:10256
-    nodePortAddresses: [192.0.2.0/24]
-    nftables: {masqueradeAll: false}
-    nsxdp: {bridge: br-int, ovsdb: "unix:/var/run/openvswitch/db.sock"}
-
-A flag overrides the file.
-"""
+"""What can be configured: the defaults, and what doesn't fit together."""
 
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
-import yaml
 
-from nsxdp.services.addresses import parse_prefix
+from nsxdp.services.addresses import parse_address, parse_prefix
 
-__all__ = ["Options", "OptionsError", "parse_bind_address", "read_options"]
-
-API_VERSION: Final = "kubeproxy.config.k8s.io/v1alpha1"
-KIND: Final = "KubeProxyConfiguration"
+__all__ = ["Options", "OptionsError", "parse_bind_address", "with_port"]
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+HEALTHZ: Final = {4: "0.0.0.0:10256", 6: "[::]:10256"}
+METRICS: Final = {4: "127.0.0.1:10249", 6: "[::1]:10249"}
+"""The defaults, by the IP version of the node's primary address."""
 
 
 class OptionsError(ValueError):
@@ -43,6 +29,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration. Durations are seconds; an address is ``HOST:PORT``, or empty: none."""
 
     kubeconfig: str = ""
+    server: str = ""
+    """The API server's URL; empty: the kubeconfig's, or the cluster's."""
+    api_qps: float = 0.0
+    """Requests a second to the API server; 0, or less: as many as needed."""
+    api_burst: int = 10
+    config_sync_period: float = 0.0
+    """How often everything is listed anew; 0: only when a watch can't go on."""
     manifests: str = ""
     ovsdb: str = "unix:/var/run/openvswitch/db.sock"
     private_key: str = ""
@@ -53,11 +46,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     openflow: str = ""
     """Where the bridge listens; empty: the socket ``BRIDGE.mgmt`` beside the database's."""
     node_name: str = ""
+    bind_address: str = ""
+    """The node's primary address; empty: as Kubernetes knows it."""
     service_proxy_name: str = ""
     sync_period: float = 30.0
     """How often the switch is compared with what it should have, and a failed commit is retried."""
-    healthz_bind_address: str = "0.0.0.0:10256"
-    metrics_bind_address: str = "127.0.0.1:10249"
+    healthz_bind_address: str | None = None
+    metrics_bind_address: str | None = None
+    """None: the usual port, at addresses of the primary address's family."""
+    bind_address_hard_fail: bool = False
+    profiling: bool = False
+    oom_score_adj: int = -999
     host_routes: bool = True
     """Whether the node's own processes get a way to Services, by routes through the bridge."""
     uplink_port: str = ""
@@ -67,37 +66,69 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     knows it by."""
     masquerade_all: bool = False
     """Whether every client of a cluster IP is masqueraded."""
+    external_ips: bool = True
+    """Whether Services' external IPs are served."""
+    conntrack_max_per_core: int | None = None
+    conntrack_min: int | None = None
+    conntrack_tcp_established: float | None = None
+    conntrack_tcp_close_wait: float | None = None
+    """None: what kube-proxy has for the kernel's connection tracking; Open vSwitch's own is left
+    as it is."""
+    conntrack_tcp_be_liberal: bool = False
+    conntrack_udp: float = 0.0
+    conntrack_udp_stream: float = 0.0
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 
     def check(self) -> Options:
-        """Return the options with the defaults that depend on the machine.
+        """Return the options with the defaults that depend on the machine and on each other.
 
         Raises
         ------
         OptionsError
             They contradict each other, or one is out of its range.
         """
-        if self.kubeconfig and self.manifests:
+        if (self.kubeconfig or self.server) and self.manifests:
+            first = "--kubeconfig" if self.kubeconfig else "--master"
             raise OptionsError(
-                "--kubeconfig and --manifests both name where Services come from: give one of them"
+                f"{first} and --manifests both name where Services come from: give one of them"
             )
         if self.manifests and not Path(self.manifests).is_dir():
             raise OptionsError(f"--manifests {self.manifests}: no such directory")
         if self.kubeconfig and not Path(self.kubeconfig).is_file():
             raise OptionsError(f"--kubeconfig {self.kubeconfig}: no such file")
+        if self.server and not self.server.startswith(("http://", "https://")):
+            raise OptionsError(f"--master {self.server}: must begin with https:// or http://")
         if not 1 <= self.sync_period <= 3600:
             raise OptionsError(f"--sync-period {self.sync_period:g}: must be 1 to 3600 seconds")
         if len({bool(self.private_key), bool(self.certificate), bool(self.ca_cert)}) > 1:
             raise OptionsError("--private-key, --certificate and --ca-cert go together")
-        for flag, address in (
-            ("--healthz-bind-address", self.healthz_bind_address),
-            ("--metrics-bind-address", self.metrics_bind_address),
+        for name, word, words in (
+            ("format", self.log_format, get_args(LogFormat)),
+            ("level", self.log_level, get_args(LogLevel)),
         ):
-            try:
-                parse_bind_address(address)
-            except ValueError as error:
-                raise OptionsError(f"{flag} {address}: {error}") from None
+            if word not in words:
+                raise OptionsError(f"--log-{name} {word}: must be one of {', '.join(words)}")
+        self._check_node_ports()
+        primary = self._primary()
+        version = ip_address(primary).version if primary else 4
+        _check_remotes("--ovsdb", self.ovsdb.split(","))
+        openflow = self.openflow or _management_socket(self.ovsdb, self.bridge)
+        _check_remotes("--openflow", [openflow])
+        return msgspec.structs.replace(
+            self,
+            node_name=self.node_name.strip().lower() or socket.gethostname().lower(),
+            bind_address=primary,
+            openflow=openflow,
+            healthz_bind_address=_checked_bind_address(
+                "--healthz-bind-address", self.healthz_bind_address, HEALTHZ[version]
+            ),
+            metrics_bind_address=_checked_bind_address(
+                "--metrics-bind-address", self.metrics_bind_address, METRICS[version]
+            ),
+        )
+
+    def _check_node_ports(self) -> None:
         if self.nodeport_addresses != ("primary",):
             for cidr in self.nodeport_addresses:
                 if parse_prefix(cidr) is None:
@@ -105,61 +136,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                         f"--nodeport-addresses {cidr}: must be prefixes, such as 192.0.2.0/24, or "
                         "primary alone"
                     )
-        _check_remotes("--ovsdb", self.ovsdb.split(","))
-        openflow = self.openflow or _management_socket(self.ovsdb, self.bridge)
-        _check_remotes("--openflow", [openflow])
-        return msgspec.structs.replace(
-            self, node_name=self.node_name or socket.gethostname().lower(), openflow=openflow
-        )
 
-
-class _ClientConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    kubeconfig: str | None = None
-
-
-class _Nsxdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    manifests: str | None = None
-    ovsdb: str | None = None
-    bridge: str | None = None
-    private_key: str | None = None
-    certificate: str | None = None
-    ca_cert: str | None = None
-    openflow: str | None = None
-    service_proxy_name: str | None = None
-    sync_period: float | None = None
-    host_routes: bool | None = None
-    uplink_port: str | None = None
-    log_format: LogFormat | None = None
-    log_level: LogLevel | None = None
-
-
-class _Nftables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    masquerade_all: bool | None = None
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    api_version: str
-    kind: str
-    hostname_override: str | None = None
-    client_connection: _ClientConnection = _ClientConnection()
-    healthz_bind_address: str | None = None
-    metrics_bind_address: str | None = None
-    node_port_addresses: tuple[str, ...] | None = None
-    nftables: _Nftables = _Nftables()
-    nsxdp: _Nsxdp = _Nsxdp()
-
-
-def read_options(config: Path | None, flags: dict[str, Any]) -> Options:
-    """The options of the file 'config', overridden by those of 'flags' that aren't None.
-
-    Raises
-    ------
-    OptionsError
-        The file can't be read, or something in it or in the flags can't be used.
-    """
-    values = _read_file(config) if config else {}
-    values.update({name: value for name, value in flags.items() if value is not None})
-    return Options(**values).check()
+    def _primary(self) -> str:
+        """The node's primary address, if one is said."""
+        return "" if self.bind_address in ("0.0.0.0", "::") else self.bind_address
 
 
 def parse_bind_address(address: str) -> tuple[str, int] | None:
@@ -167,9 +147,25 @@ def parse_bind_address(address: str) -> tuple[str, int] | None:
     if not address:
         return None
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) <= 65535:
         raise ValueError("must be HOST:PORT, such as 0.0.0.0:10256")
     return host.strip("[]"), int(port)
+
+
+def with_port(address: str, port: int) -> str:
+    """'address', with 'port' where it is an IP address alone (kube-proxy's AppendPortIfNeeded)."""
+    if parse_address(address) is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _checked_bind_address(flag: str, address: str | None, usual: str) -> str:
+    address = with_port(usual if address is None else address, int(usual.rpartition(":")[2]))
+    try:
+        parse_bind_address(address)
+    except ValueError as error:
+        raise OptionsError(f"{flag} {address}: {error}") from None
+    return address
 
 
 def _check_remotes(flag: str, remotes: list[str]) -> None:
@@ -190,29 +186,3 @@ def _management_socket(ovsdb: str, bridge: str) -> str:
             f"--ovsdb {ovsdb} is not on this machine: say with --openflow where the bridge listens"
         )
     return f"unix:{Path(path).parent / bridge}.mgmt"
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        file = msgspec.convert(yaml.safe_load(path.read_text()), _File)
-    except OSError as error:
-        raise OptionsError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionsError(f"--config {path}: {' '.join(str(error).split())}") from None
-    except msgspec.ValidationError as error:
-        raise OptionsError(f"--config {path}: {error}") from None
-    if (file.api_version, file.kind) != (API_VERSION, KIND):
-        raise OptionsError(
-            f"--config {path}: is {file.kind} of {file.api_version}, "
-            f"must be {KIND} of {API_VERSION}"
-        )
-    values = {
-        "node_name": file.hostname_override,
-        "kubeconfig": file.client_connection.kubeconfig,
-        "healthz_bind_address": file.healthz_bind_address,
-        "metrics_bind_address": file.metrics_bind_address,
-        "nodeport_addresses": file.node_port_addresses or None,
-        "masquerade_all": file.nftables.masquerade_all,
-        **msgspec.structs.asdict(file.nsxdp),
-    }
-    return {name: value for name, value in values.items() if value is not None}

@@ -29,6 +29,8 @@ from nsxdp.services.tracker import Changes
 from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.kube_proxy import memory
+from nsxdp_agents.kube_proxy.affinity import keep_long_affinity
+from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.node import NodeSide
@@ -86,6 +88,8 @@ class Proxy:
         health: Health,
         service_health: ServiceHealth,
         metrics: Metrics,
+        events: Events,
+        look_period: float,
     ) -> None:
         self._planner = planner
         self._source = source
@@ -96,6 +100,8 @@ class Proxy:
         self._health = health
         self._service_health = service_health
         self._metrics = metrics
+        self._events = events
+        self._look_period = look_period
         self._missing = set(_NEEDED)
         self._synced = asyncio.Event()
         self._expected = set(_EXPECTED)
@@ -123,6 +129,7 @@ class Proxy:
             tasks.create_task(rounds)
             tasks.create_task(self._service_health.run())
             tasks.create_task(self._reject_packets())
+            tasks.create_task(keep_long_affinity(self._connection, self._look_period))
 
     # What comes in.
 
@@ -281,10 +288,11 @@ class Proxy:
                 continue
 
     def _complain(self, problems: list[str]) -> None:
-        """Log what is wrong with objects: once each."""
+        """Tell what is wrong with objects: once each."""
         for problem in problems:
             if problem not in self._problems:
                 log.warning("cannot be used", reason=problem)
+                self._events.unusable(problem)
         self._problems = (
             (self._problems | set(problems))
             if len(self._problems) < _MAX_PROBLEMS

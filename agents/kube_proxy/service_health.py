@@ -49,10 +49,17 @@ class ServiceHealth:
     ----------
     healthy
         Whether the proxy keeps up.
+    cannot_serve
+        Told of a Service (``namespace/name``) whose port can't be bound, the port, and why.
     """
 
-    def __init__(self, healthy: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        healthy: Callable[[], bool],
+        cannot_serve: Callable[[str, int, str], None] = lambda *_: None,
+    ) -> None:
         self._healthy = healthy
+        self._cannot_serve = cannot_serve
         self._checks: dict[_Key, Check] = {}
         self._addresses: frozenset[Address] = frozenset()
         self._servers: dict[_Key, _Server] = {}
@@ -136,6 +143,7 @@ class ServiceHealth:
                     port=port,
                     reason=error.strerror,
                 )
+                self._cannot_serve(key[0], port, str(error.strerror))
             return False
         self._complained.discard((key, port))
         self._servers[key] = _Server(port, addresses, runner)

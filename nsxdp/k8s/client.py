@@ -21,6 +21,7 @@ from nsxdp.k8s.errors import (
     api_error,
 )
 from nsxdp.k8s.objects import Object, Status
+from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.resources import Resource, Want
 
 __all__ = ["MAX_BODY", "Client"]
@@ -53,11 +54,21 @@ class Client:
 
     All requests raise `UnreachableError` without a connection, and an `ApiError` where the server
     refuses, of the class that its status has: `NotFoundError`, say.
+
+    Parameters
+    ----------
+    user_agent
+        What the server's logs and its priority levels know us by.
+    rate
+        How many requests may be sent; None: any number.
     """
 
-    def __init__(self, credentials: Credentials, *, user_agent: str = "nsxdp") -> None:
+    def __init__(
+        self, credentials: Credentials, *, user_agent: str = "nsxdp", rate: Rate | None = None
+    ) -> None:
         self._credentials = credentials
         self._user_agent = user_agent
+        self._rate = rate
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -253,6 +264,8 @@ class Client:
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("use the client as `async with Client(...) as client`")
+        if self._rate is not None:
+            await self._rate.take()
         access = await self._credentials.access()
         headers = {"Accept-Encoding": "gzip" if _compress(access) else "identity"}
         if access.authorization:

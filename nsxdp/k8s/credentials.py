@@ -174,8 +174,18 @@ class Credentials:
         return await cls._make(load)
 
     @classmethod
-    async def find(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
+    async def find(
+        cls, kubeconfig: str | None = None, context: str | None = None, *, server: str = ""
+    ) -> Self:
         """Credentials of `kubeconfig`, else of the pod, else of $KUBECONFIG or ~/.kube/config.
+
+        Parameters
+        ----------
+        kubeconfig, context
+            See `from_kubeconfig`.
+        server
+            The API server's URL, in place of the one found. Without a kubeconfig, it is asked
+            without credentials.
 
         Raises
         ------
@@ -183,7 +193,9 @@ class Credentials:
             If there are none, or they can't be used.
         """
         if kubeconfig:
-            return await cls.from_kubeconfig(kubeconfig, context)
+            return await cls._make(lambda: _load_kubeconfig(kubeconfig, context, server))
+        if server:
+            return await cls._make(lambda: _load_anonymous(server))
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
             return await cls.in_cluster()
         found = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube/config")
@@ -272,7 +284,13 @@ def _existing(paths: str) -> list[Path]:
     return there
 
 
-async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
+async def _load_anonymous(server: str) -> _Loaded:
+    settings = Settings()
+    settings.host = server
+    return _Loaded(_access(settings, compress=True), ())
+
+
+async def _load_kubeconfig(paths: str, context: str | None, server: str = "") -> _Loaded:
     there = _existing(paths)
     library = loaders()
     try:
@@ -287,6 +305,7 @@ async def _load_kubeconfig(paths: str, context: str | None) -> _Loaded:
                     merged, active_context=name, config_base_path=None, temp_file_path=private
                 )
                 await loader.load_and_set(settings)
+                settings.host = server or settings.host
                 certificate = _content(settings.cert_file)
                 expiry = getattr(loader, "exec_plugin_expiry", None)
                 access = _access(

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.errors import KubernetesError, NotFoundError
 from nsxdp.k8s.objects import Event, EventSeries, Object, ObjectMeta, ObjectReference
+from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.resources import EVENTS, RESOURCES
 
 __all__ = [
@@ -92,8 +93,7 @@ class EventRecorder:
         self._instance = instance
         self._queue: asyncio.Queue[_Key] = asyncio.Queue(QUEUE)
         self._series: OrderedDict[_Key, _Series] = OrderedDict()
-        self._tokens = _BURST
-        self._filled = time.monotonic()
+        self._rate = Rate(_EACH_SECOND, _BURST)
         self._task: asyncio.Task[None] | None = None
         self._dropped = 0
 
@@ -187,7 +187,7 @@ class EventRecorder:
         while True:
             key = await self._queue.get()
             try:
-                await self._token()
+                await self._rate.take()
                 series = self._series.get(key)
                 if series is not None:
                     series.queued = False
@@ -201,17 +201,6 @@ class EventRecorder:
             if self._dropped:
                 log.warning("Events were dropped: too many at once", count=self._dropped)
                 self._dropped = 0
-
-    async def _token(self) -> None:
-        """Wait until one more Event may be sent."""
-        while True:
-            moment = time.monotonic()
-            self._tokens = min(_BURST, self._tokens + (moment - self._filled) * _EACH_SECOND)
-            self._filled = moment
-            if self._tokens >= 1:
-                self._tokens -= 1
-                return
-            await asyncio.sleep((1 - self._tokens) / _EACH_SECOND)
 
     async def _send(self, series: _Series) -> None:
         event = series.event

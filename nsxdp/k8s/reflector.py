@@ -68,6 +68,9 @@ class Reflector:
         about every minute.
     read_timeout
         Seconds without a byte after which a list is given up.
+    relist
+        Seconds after which everything is listed anew, though nothing says that the watch missed
+        something; 0: never.
     backoff
         Makes the delays between attempts of one kind.
     """
@@ -82,6 +85,7 @@ class Reflector:
         queue_size: int = 16,
         idle_timeout: float = 180.0,
         read_timeout: float = 60.0,
+        relist: float = 0.0,
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         if len({want.resource.kind for want in wants}) != len(wants):
@@ -96,6 +100,7 @@ class Reflector:
                 streaming=streaming,
                 idle_timeout=idle_timeout,
                 read_timeout=read_timeout,
+                relist=relist,
                 backoff=backoff(),
             )
             for want in wants
@@ -140,6 +145,7 @@ class _Follower:
         streaming: bool,
         idle_timeout: float,
         read_timeout: float,
+        relist: float,
         backoff: Backoff,
     ) -> None:
         self._client = client
@@ -149,6 +155,8 @@ class _Follower:
         self._streaming = streaming
         self._idle_timeout = idle_timeout
         self._read_timeout = read_timeout
+        self._relist = relist
+        self._relist_at = 0.0
         self._backoff = backoff
         self._decoder = Decoder(want.resource)
         self._inventory = Inventory(want.resource)
@@ -163,6 +171,9 @@ class _Follower:
         try:
             while True:
                 began = time.monotonic()
+                if self._relist and began >= self._relist_at:
+                    self._version = ""
+                    self._relist_at = began + self._relist
                 try:
                     if not self._version and not self._streaming:
                         await self._list()
@@ -242,10 +253,10 @@ class _Follower:
     async def _watch(self) -> bool:
         """Watch until the server ends it. Returns whether anything came."""
         initial = not self._version
-        params = {
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
-        }
+        seconds = random.randint(*_WATCH_SECONDS)
+        if self._relist:
+            seconds = max(1, min(seconds, round(self._relist_at - time.monotonic())))
+        params = {"allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         if initial:
             params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
             self._inventory.begin_list()

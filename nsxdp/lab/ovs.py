@@ -34,6 +34,9 @@ class OVS:
     after_start
         Called each time that ovs-vswitchd has been started: with the userspace datapath the local
         ports are devices made anew then, so their addresses have to be given again.
+    vswitchd_options
+        What ovs-vswitchd is given from its next start on: ``--enable-dummy`` lets a test move its
+        clock.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class OVS:
                 "no /dev/net/tun: the userspace datapath needs the kernel's tun driver"
             )
         self.after_start: list[Callable[[], None]] = []
+        self.vswitchd_options: list[str] = []
         self._closing = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._starts = 0
@@ -188,7 +192,7 @@ class OVS:
 
     def start_vswitchd(self) -> None:
         """Start ovs-vswitchd; returns when the bridges of the database are there."""
-        self._start("ovs-vswitchd", self.ovsdb)
+        self._start("ovs-vswitchd", *self.vswitchd_options, self.ovsdb)
         self._starts += 1
         # Any change makes ovs-vsctl wait until ovs-vswitchd has caught up with the database.
         self.vsctl("set", "Open_vSwitch", ".", f"external_ids:lab-starts={self._starts}")

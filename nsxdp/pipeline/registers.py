@@ -19,6 +19,9 @@ __all__ = [
     "HAIRPIN_IPV4",
     "HAIRPIN_IPV6",
     "LEARNED_COOKIE",
+    "LONG_COOKIE",
+    "LONG_COOKIE_MASK",
+    "LONG_TIMEOUT_SHIFT",
     "MASQUERADE_IPV4",
     "MASQUERADE_IPV6",
     "NODE_IPV4",
@@ -124,6 +127,13 @@ COOKIE_FAMILY_MASK: Final = 0xFF00 << 48
 
 LEARNED_COOKIE: Final = (0x6EFF << 48) | PIPELINE_VERSION
 """Flows that the switch learned by our flows. They come and go by themselves."""
+
+LONG_COOKIE: Final = LEARNED_COOKIE | 1 << 47
+LONG_COOKIE_MASK: Final = 0xFFFF << 48 | 1 << 47
+"""Of these, what is learned for longer than a flow can be idle (`nsxdp.services.affinity`)."""
+
+LONG_TIMEOUT_SHIFT: Final = 16
+"""Where such a cookie has the seconds: 31 bits from there on."""
 
 GROUP_FIRST: Final = 0x4000_0000
 GROUP_LAST: Final = 0x7FFF_FFFF

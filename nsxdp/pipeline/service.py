@@ -54,6 +54,9 @@ the group must choose the same endpoint for one client, so it hashes the client'
 (``selection_method=hash,fields(ip_src)``). Its ``selection_method_param`` changes with time, so
 that a client whose flow expired can move. Buckets are action sets, in which Open vSwitch ignores
 ``learn``: hence the detour by EndpointDNAT.
+
+A flow can be idle for 65,535 seconds at most. What is learned for longer has the timeout in its
+cookie, so that the agent can see to it (`nsxdp.services.affinity`).
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from nsxdp.openflow import Template
-from nsxdp.pipeline.registers import BITS, LEARNED_COOKIE, REJECT_METER, ZONE
+from nsxdp.pipeline.registers import BITS, REJECT_METER, ZONE
 from nsxdp.pipeline.tables import TABLES
 
 __all__ = [
@@ -172,7 +175,8 @@ class ServiceTemplates:
     """The groups and flows of Service ports of one address family and protocol.
 
     Each one's columns are its text's holes. ``group`` and ``slot`` are 32-bit numbers, addresses
-    uint32 or (n, 16) uint8, ports uint16, ``timeout`` is seconds.
+    uint32 or (n, 16) uint8, ports uint16, ``timeout`` is seconds, ``cookie`` is that of
+    what is learned.
     """
 
     group: Template
@@ -207,7 +211,7 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
     )
     learn = (
         "learn(table=ServiceAffinity,idle_timeout={timeout},priority=100,"
-        f"cookie={LEARNED_COOKIE:#x},eth_type={eth_type},nw_proto={_NUMBER[protocol]},"
+        f"cookie={{cookie}},eth_type={eth_type},nw_proto={_NUMBER[protocol]},"
         f"NXM_NX_REG7[],{src},load:{{slot}}->NXM_NX_REG4[])"
     )
 

@@ -18,10 +18,11 @@ from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.registers import GROUP_FIRST, GROUP_LAST
 from nsxdp.pipeline.service import TEMPLATES, Act, Frontend, Protocol, frontend
 from nsxdp.services.addresses import Family, format_address
+from nsxdp.services.affinity import Learned, learned
 from nsxdp.services.endpoints import Verdict
 from nsxdp.services.ids import GroupIds, endpoint_slots
 from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
-from nsxdp.services.plan import MAX_AFFINITY_TIMEOUT, Plan
+from nsxdp.services.plan import Plan
 
 if TYPE_CHECKING:
     from nsxdp.openflow.template import Column
@@ -55,6 +56,11 @@ class ServiceCompiler:
         ``local``: the one of this node's endpoints alone.
         """
         return self._ids.get((name, family, "local") if local else (name, family))
+
+    def service_of(self, group: int) -> str | None:
+        """Whose the group is: ``namespace/name``; None: nobody's."""
+        key = self._ids.name(group)
+        return key[0].service if isinstance(key, tuple) else None
 
     def compile(
         self, plans: Sequence[Plan], removed: Iterable[tuple[ServicePortName, Family]] = ()
@@ -185,12 +191,14 @@ class ServiceCompiler:
         groups, rows = _groups(batch.sticky), _rows(batch.sticky)
         columns = _columns(batch.sticky)
         counts = np.diff(columns.offsets).astype(np.int64)
+        what = _learned(batch.sticky)
         commits = templates.endpoint.stamp(
             group=np.repeat(groups, counts),
             slot=columns.slots,
             ip=columns.ips,
             endpoint_port=columns.ports,
-            timeout=np.repeat(_timeouts(batch.sticky), counts),
+            timeout=np.repeat(what.timeouts, counts),
+            cookie=np.repeat(what.cookies, counts),
         )
         pieces += [
             (commits, np.repeat(rows, counts)),
@@ -390,10 +398,9 @@ def _bases(pools: list[_Pool]) -> NDArray[np.uint64]:
     return np.array([pool.basis for pool in pools], np.uint64)
 
 
-def _timeouts(pools: list[_Pool]) -> NDArray[np.uint16]:
-    """The affinity timeout of each, in seconds."""
-    wanted = [pool.port.affinity_timeout or 0 for pool in pools]
-    return np.minimum(wanted, MAX_AFFINITY_TIMEOUT).astype(np.uint16)
+def _learned(pools: list[_Pool]) -> Learned:
+    """What the switch learns of each one's clients."""
+    return learned([pool.port.affinity_timeout or 0 for pool in pools])
 
 
 def _columns(pools: list[_Pool]) -> _Endpoints:

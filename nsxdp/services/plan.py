@@ -11,10 +11,7 @@ from nsxdp.services.addresses import Family, format_address, is_in
 from nsxdp.services.endpoints import Verdict, choose
 from nsxdp.services.model import Endpoints, ServicePort
 
-__all__ = ["MAX_AFFINITY_TIMEOUT", "Plan", "basis_period", "make_plan"]
-
-MAX_AFFINITY_TIMEOUT: Final = 65535
-"""Seconds: the longest that a learned flow can stay idle (16 bits in OpenFlow)."""
+__all__ = ["Plan", "basis_period", "make_plan"]
 
 _MIN_BASIS_PERIOD: Final = 10.0
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nsxdp.k8s.objects import EndpointSlice, Object, Service
 from nsxdp.k8s.source import Op
@@ -70,6 +71,8 @@ class ServicePlanner:
         See `ServiceTracker`.
     started_at
         Seconds since the epoch: older trigger times say nothing about this process.
+    external_ips
+        Whether Services are served at their external IPs (KP-14).
 
     Attributes
     ----------
@@ -110,8 +113,14 @@ class ServicePlanner:
     """
 
     def __init__(
-        self, node_name: str, *, proxy_name: str | None = None, started_at: float = 0.0
+        self,
+        node_name: str,
+        *,
+        proxy_name: str | None = None,
+        started_at: float = 0.0,
+        external_ips: bool = True,
     ) -> None:
+        self._external_ips = external_ips
         self.tracker = ServiceTracker(node_name, proxy_name=proxy_name, started_at=started_at)
         self.compiler = ServiceCompiler()
         self._node_addresses: frozenset[bytes] = frozenset()
@@ -129,6 +138,8 @@ class ServicePlanner:
         if isinstance(obj, Service):
             if op is Op.DELETE:
                 return self.tracker.delete_service(obj.key)
+            if obj.spec.external_ips and not self._external_ips:
+                obj = replace(obj, spec=replace(obj.spec, external_ips=()))
             return self.tracker.upsert_service(obj)
         if isinstance(obj, EndpointSlice):
             if op is Op.DELETE:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from proxying import NODE, Agent, Manifests, endpoints, service, until
+from proxying import NODE, Agent, Manifests, endpoints, ours, service, until
 
 from nsxdp.k8s.objects import Node as NodeObject
 from nsxdp.lab import Node
@@ -18,11 +18,8 @@ from nsxdp_agents.kube_proxy.health import Health
 
 Start = Callable[..., Agent]
 
-_TABLE = Path(__file__).parents[1] / "data" / "kube-proxy" / "health.json"
-CASES = [case for case in json.loads(_TABLE.read_text())["cases"] if case["ops"][0]["op"] == "new"]
 
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["test"])
+@pytest.mark.table("health.json", "cases", op=("new",))
 def test_kp63_kp64_kube_proxy_s_own_cases(case: dict[str, Any]) -> None:
     """One commit serves both families here: their 'updated' counts once both have come."""
     now = 0.0
@@ -147,6 +144,7 @@ def test_an_address_in_use_is_logged_and_services_go_on(
         assert "--healthz-bind-address 0.0.0.0:10256" in line
         assert "ddress already in use" in line
         assert agent.synced > 0
+    until("served when it is free", lambda: agent.get("/healthz")[0] == 200)
 
 
 def test_no_http_servers_at_all(manifests: Manifests, start: Start) -> None:
@@ -197,3 +195,58 @@ def test_the_configuration_file_and_flags_that_override_it(
     told = json.loads(line)
     assert (told["event"], told["node"], told["bridge"]) == ("started", NODE, "br-int")
     assert told["level"] == "info"
+    _, text = agent.get("/configz", 10249)
+    shown = json.loads(text)["kubeproxy.config.k8s.io"]
+    assert (shown["nsxdp"]["bridge"], shown["nsxdp"]["syncPeriod"]) == ("br-int", 5)
+
+
+def test_kp70_a_configuration_that_changes_ends_the_process(
+    node: Node, manifests: Manifests, start: Start, tmp_path: Path
+) -> None:
+    """The file is a link into a directory that is swapped, as a ConfigMap's."""
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    volume = tmp_path / "volume"
+
+    def swap(name: str, text: str) -> None:
+        (volume / name).mkdir(parents=True)
+        (volume / name / "config.yaml").write_text(
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n" + text
+        )
+        (volume / "new").symlink_to(name)
+        (volume / "new").rename(volume / "..data")
+
+    said = f"nsxdp: {{manifests: {manifests.path}, bridge: br-int}}\nclusterCIDR: 10.0.0.0/8\n"
+    swap("1", said)
+    (volume / "config.yaml").symlink_to("..data/config.yaml")
+    agent = start(f"--config={volume / 'config.yaml'}", f"--ovsdb={node.ovsdb}")
+    (warned,) = agent.lines("means nothing here")
+    assert "clusterCIDR" in warned
+    assert "the bridge's port" in warned
+    swap("2", said + "mode: what\n")
+    agent.await_log("the new configuration cannot be used.*mode: must be one of")
+    swap("3", "# the same\n" + said)
+    swap("4", said + "oomScoreAdj: 5\n")
+    assert agent.wait() == 1
+    assert agent.lines("")[-1] == "nsx-kube-proxy: the configuration was changed: start anew"
+    assert any("10.96.0.10" in flow for flow in ours(node))
+
+
+def test_kp65_what_the_process_does(start: Start) -> None:
+    agent = start()
+    assert agent.get("/debug/pprof/heap", 10249)[0] == 404
+    agent.stop()
+    agent = start("--profiling")
+    assert "Reflector" not in agent.get("/debug/pprof/heap", 10249)[1]
+    status, text = agent.get("/debug/pprof/goroutine", 10249)
+    assert status == 200
+    assert "_follow_source" in text
+    status, text = agent.get("/debug/pprof/profile?seconds=0.2", 10249)
+    assert status == 200
+    assert "cumulative" in text
+    assert agent.get("/debug/pprof/profile?seconds=nan", 10249)[0] == 400
+
+
+def test_kp70_when_the_process_is_killed(start: Start) -> None:
+    """To be killed sooner needs no permission."""
+    agent = start("--oom-score-adj=300")
+    assert Path(f"/proc/{agent.process.pid}/oom_score_adj").read_text() == "300\n"

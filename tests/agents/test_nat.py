@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from proxying import SERVICE_CIDR, Agent, Manifests, endpoints, finished, service, until
+from proxying import SERVICE_CIDR, Agent, Manifests, endpoints, finished, ours, service, until
 
 from nsxdp.lab import Node
 from nsxdp_agents.kube_proxy.nat import NatPlan, changes, ruleset
@@ -53,6 +53,33 @@ def test_kp36_node_ports_come_and_go(node: Node, manifests: Manifests) -> None:
     with pytest.raises(ConnectionRefusedError):
         ask(node, 30080)
     assert ask(node, 30081) == "web"
+
+
+def test_kp36_a_primary_address_that_is_given(
+    node: Node, manifests: Manifests, start: Start
+) -> None:
+    """With the API server's Node, or without one, as here, where it is the gateway's otherwise."""
+    node.netns.iproute(f"addr add {OWN}/24 dev lo")
+    node.add_pod("web", ip="10.244.0.11").serve_http(8080)
+    manifests.put(
+        node_port("web", "10.96.0.10", 30080), endpoints("web", "10.244.0.11"), SERVICE_CIDR
+    )
+    start(f"--bind-address={OWN}")
+    until("the port is known", lambda: "tcp . 30080" in table(node))
+    assert ask(node, 30080) == "web"
+    with pytest.raises(ConnectionRefusedError):
+        node.netns.http_get("http://10.244.0.1:30080/")
+
+
+def test_kp14_external_ips_may_be_refused(node: Node, manifests: Manifests, start: Start) -> None:
+    external = service("web", "10.96.0.10", externalIPs=["203.0.113.9"])
+    manifests.put(external, endpoints("web", "10.244.0.11"))
+    agent = start()
+    assert any("nw_dst=203.0.113.9," in flow for flow in ours(node))
+    agent.stop()
+    start("--feature-gates=AllowServiceExternalIPs=false")
+    until("gone", lambda: not any("203.0.113.9" in flow for flow in ours(node)))
+    assert any("nw_dst=10.96.0.10," in flow for flow in ours(node))
 
 
 def test_kp72_a_table_that_somebody_flushes_is_back(node: Node, proxied: Agent) -> None:

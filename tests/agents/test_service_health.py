@@ -7,7 +7,6 @@ import json
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,16 +19,10 @@ from nsxdp_agents.kube_proxy.service_health import Check, ServiceHealth
 
 Start = Callable[..., Agent]
 
-_TABLE = Path(__file__).parents[1] / "data" / "kube-proxy" / "health.json"
-CASES = [
-    case
-    for case in json.loads(_TABLE.read_text())["cases"]
-    if case["ops"][0]["op"] == "sync_services"
-]
 LOOPBACK = ip_address("127.0.0.1")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["test"])
+@pytest.mark.table("health.json", "cases", op=("sync_services",))
 async def test_kube_proxy_s_own_cases(case: dict[str, Any]) -> None:
     healthy = True
     health = ServiceHealth(lambda: healthy)

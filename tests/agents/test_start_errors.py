@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,9 +144,9 @@ def test_no_directory(node: Node) -> None:
     ("text", "said"),
     [
         ("{", "while parsing"),
-        ("[]", "Expected `object`, got `array`"),
-        ("", "Expected `object`, got `null`"),
-        ("kind: KubeProxyConfiguration\n", "missing required field `apiVersion`"),
+        ("[]", "is no mapping: must be a KubeProxyConfiguration"),
+        ("", "is no mapping: must be a KubeProxyConfiguration"),
+        ("kind: KubeProxyConfiguration\n", "is KubeProxyConfiguration of no apiVersion, must be"),
         (
             "apiVersion: v1\nkind: Pod\n",
             "is Pod of v1, must be KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
@@ -153,12 +154,12 @@ def test_no_directory(node: Node) -> None:
         (
             "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
             "nsxdp: {brdige: br-int}\n",
-            "unknown field `brdige` - at `$.nsxdp`",
+            "there is no field nsxdp.brdige: is nsxdp.bridge meant?",
         ),
         (
             "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
             "nsxdp: {syncPeriod: soon}\n",
-            "Expected `float | null`, got `str` - at `$.nsxdp.syncPeriod`",
+            "nsxdp.syncPeriod: must be seconds, or a duration such as 1m30s, not 'soon'",
         ),
     ],
 )
@@ -170,6 +171,17 @@ def test_a_configuration_file_that_is_none(
     line = refused(node, f"--config={file}")
     assert line.startswith(f"--config {file}: ")
     assert said in line
+
+
+def test_an_address_in_use_where_that_shall_be_the_end(node: Node, source: str) -> None:
+    with node.netns.enter():
+        taken = socket.create_server(("127.0.0.1", 10249))
+    with taken:
+        flags = (f"--ovsdb={node.ovsdb}", "--bind-address-hard-fail=true")
+        line = refused(node, source, *flags)
+    assert line == (
+        "--metrics-bind-address 127.0.0.1:10249 can't be served: Address already in use"
+    )
 
 
 def test_no_configuration_file(node: Node) -> None:

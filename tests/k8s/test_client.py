@@ -5,6 +5,9 @@ import asyncio
 import pytest
 
 from nsxdp.k8s import events as module
+from nsxdp.k8s import rate
+from nsxdp.k8s.client import Client
+from nsxdp.k8s.credentials import Access, Credentials
 from nsxdp.k8s.errors import ConflictError, InvalidError, NotFoundError, ProtocolError
 from nsxdp.k8s.events import EventRecorder, reference
 from nsxdp.k8s.objects import ObjectMeta, Service, ServicePort, ServiceSpec
@@ -103,3 +106,22 @@ async def test_recording_never_waits_nor_fails(fake, fake_client, monkeypatch):
         for i in range(100):
             recorder.record(about, "Failed", f"number {i}", action="Listen")
     assert 4 <= len(fake.requests) <= 5
+
+
+async def test_no_more_requests_than_allowed(fake, monkeypatch):
+    """Two at once, and then four a second, by a clock that only waiting moves."""
+    now = 100.0
+
+    async def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(rate.time, "monotonic", lambda: now)
+    monkeypatch.setattr(rate.asyncio, "sleep", sleep)
+    fake.script = [fake.raw(b'{"gitVersion": "v1"}')]
+    credentials = await Credentials.static(Access(fake.url))
+    async with Client(credentials, rate=rate.Rate(4.0, 2)) as client:
+        for _ in range(10):
+            await client.version()
+    assert len(fake.requests) == 10
+    assert now == pytest.approx(102.0)

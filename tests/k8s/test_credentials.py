@@ -129,6 +129,15 @@ async def test_find_prefers_what_is_said(kubeconfig, monkeypatch):
     assert (await Credentials.find()).server == "http://127.0.0.1:1"
 
 
+async def test_another_server(kubeconfig, fake):
+    """The credentials stay; without any, the server is asked without."""
+    path = kubeconfig({"token": "abc"}, {"server": "http://127.0.0.1:1"})
+    credentials = await Credentials.find(str(path), server=fake.url + "/")
+    assert await credentials.access() == Access(fake.url, authorization="Bearer abc", compress=True)
+    credentials = await Credentials.find(server="http://192.0.2.1:8080")
+    assert await credentials.access() == Access("http://192.0.2.1:8080", compress=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -58,6 +58,27 @@ async def test_resumes_where_it_was(fake, seen):
     assert all(300 <= int(w["timeoutSeconds"]) <= 600 for w in fake.watches)
 
 
+async def test_lists_anew_now_and_then(fake, fake_client, reflector, consumer):
+    """A server whose watch has missed something, and whose list hasn't."""
+
+    async def ends(request):
+        # As a server does with a watch that has lasted as long as was asked for.
+        await asyncio.sleep(float(request.query["timeoutSeconds"]))
+        return await fake.watch(hold=False)(request)
+
+    fake.script = [
+        fake.page(fake.service("a"), fake.service("gone"), version=10),
+        ends,
+        fake.page(fake.service("a"), fake.service("missed", 12), version=13),
+        fake.watch(),
+    ]
+    async with reflector(fake_client, relist=1.0) as source:
+        seen = consumer(source)
+        await seen.until(lambda: seen.keys() == {"default/a", "default/missed"})
+    assert len(fake.lists) == 2
+    assert len([said for said in seen.said if said[2] == "default/a"]) == 1
+
+
 async def test_pages_follow_the_token_and_410_begins_again(fake, seen):
     fake.script = [
         fake.page(fake.service("a"), fake.service("old"), token="t1", version=10),

@@ -361,7 +361,7 @@ CASES = (
         table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::20 actions=meter:28161,CONTROLLER:256
         table=EndpointDNAT, priority=200,udp6,reg4=B([fd00:244::5]:53),reg7=G(cart:53/udp6)
             actions=learn(table=ServiceAffinity,idle_timeout=65535,priority=100,
-              cookie=0x6eff000000000001,eth_type=0x86dd,nw_proto=17,NXM_NX_REG7[],NXM_NX_IPV6_SRC[],
+              cookie=0x6eff800151800001,eth_type=0x86dd,nw_proto=17,NXM_NX_REG7[],NXM_NX_IPV6_SRC[],
               load:B([fd00:244::5]:53)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=[fd00:244::5]:53),exec(set_field:0x10/0x10->ct_mark))
         table=EndpointDNAT, priority=100,udp6,reg7=G(cart:53/udp6)

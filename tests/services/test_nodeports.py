@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nsxdp.services.addresses import Family, format_address, parse_address
-from nsxdp.services.nodeports import node_port_addresses
+from nsxdp.services.nodeports import contains_loopback, node_port_addresses
 
 
 @pytest.mark.table("nodeport_addresses.json", "getNodeIPs")
@@ -17,3 +17,8 @@ def test_kp36_the_addresses_that_cidrs_select(case: dict[str, Any]) -> None:
     own = [address for text in texts if (address := parse_address(text))]
     found = node_port_addresses(case["cidrs"], own, family)
     assert sorted(map(format_address, found)) == sorted(case["ips"])
+
+
+@pytest.mark.table("nodeport_addresses.json", "containsIPv4Loopback")
+def test_kp37_cidrs_with_loopback(case: dict[str, Any]) -> None:
+    assert contains_loopback(case["cidrs"]) == case["containsIPv4Loopback"]

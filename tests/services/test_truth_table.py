@@ -26,6 +26,7 @@ from nsxdp.openflow.fake import FakeSwitch
 from nsxdp.pipeline.node import NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import BITS
 from nsxdp.pipeline.tables import TABLES
+from nsxdp.services.addresses import Family
 
 _OUTSIDE, _MASQUERADE = BITS["Outside"].mask, BITS["Masquerade"].mask
 
@@ -49,6 +50,10 @@ class _Flow:
         names = {word for word in match.replace(" ", "").split(",") if "=" not in word}
         self._protocol = next(iter(names & {"tcp", "udp", "sctp", "tcp6", "udp6", "sctp6"}), "")
         self._match = words
+
+    def value(self, field: str) -> str:
+        """What a field must be; empty: anything."""
+        return self._match.get(field, "")
 
     def is_for(self, packet: Json, bits: int) -> bool:
         if self._protocol and self._protocol.rstrip("6") != packet["protocol"].lower():
@@ -177,3 +182,16 @@ def test_kp20_to_kp46_packets(case: Json, table: Json) -> None:
         # The node's own packets have one of its addresses, masqueraded or not.
         if packet["masquerade"] is not None and packet["sourceIP"] not in case["localIPs"]:
             assert answer.masquerade == packet["masquerade"], packet
+
+
+@pytest.mark.table("nftables.json", "serviceCIDRs")
+def test_kp13_ranges_of_cluster_ips(case: Json) -> None:
+    """Those of both families are guarded here, each by flows of its family."""
+    networks = frozenset(map(ip_network, case["cidrs"]))
+    owned = NodeCompiler().compile(NodePlan(None, (), ranges=networks))
+    switch = FakeSwitch(TABLES)
+    switch.apply(owned.messages)
+    field = "ipv6_dst" if family_of(case) is Family.IPV6 else "nw_dst"
+    flows = [_Flow(text) for text in switch.dump_flows() if "table=ServiceLB" in text]
+    guarded = [flow.value(field) for flow in flows if flow.actions == "drop"]
+    assert sorted(filter(None, guarded)) == sorted(case["served"])

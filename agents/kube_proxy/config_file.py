@@ -1,0 +1,44 @@
+"""Follows the configuration file: when it says something else, the process has to start anew.
+
+As kube-proxy does: who started the process (kubelet, systemd) starts it again. Services go on
+working meanwhile, by the flows on the switch. A file that can't be used would keep the process from
+starting, so it is an error in the log, and what it said before goes on to count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from nsxdp.k8s.inotify import DirectoryWatch
+from nsxdp_agents.kube_proxy.config import Configured
+from nsxdp_agents.kube_proxy.options import OptionsError
+
+__all__ = ["until_changed"]
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 30.0
+"""How often it is looked at, for file systems that tell nothing."""
+
+
+async def until_changed(file: Path, read: Callable[[], Configured], used: Configured) -> None:
+    """Return when 'read' gives something else than 'used' from the configuration 'file'.
+
+    The file's directory is watched: a ConfigMap's files are links that are swapped.
+    """
+    said = ""
+    async with DirectoryWatch(file.parent, _LOOK_SECONDS) as watch:
+        while True:
+            try:
+                if read() != used:
+                    return
+                said = ""
+            except OptionsError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.error("the new configuration cannot be used", reason=said)
+            await watch.wait()

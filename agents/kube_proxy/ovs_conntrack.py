@@ -1,0 +1,124 @@
+"""Tells Open vSwitch's userspace datapath how to track our zones' connections.
+
+For how long is in its database, where it stays: a timeout policy for each zone
+(ovs-vswitchd.conf.db(5), CT_Timeout_Policy). How many, and how strictly, is told the daemon, which
+forgets it when it ends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from nsxdp import unixctl
+from nsxdp.ovsdb import Client, OvsdbError, Row, Transaction, Watch
+from nsxdp.pipeline.registers import SNAT_ZONE, ZONE
+from nsxdp.switch import DATABASE
+from nsxdp.transport import Tls
+from nsxdp.unixctl import UnixctlError
+from nsxdp_agents.kube_proxy.conntrack import Tracking
+
+__all__ = ["USERSPACE", "set_limits", "set_timeouts", "timeouts"]
+
+log = structlog.get_logger(__name__)
+
+USERSPACE: Final = "netdev"
+"""The datapath's type."""
+
+_DATAPATH: Final = f"{USERSPACE}@ovs-{USERSPACE}"
+"""Open vSwitch's name of the one that all bridges of the type share."""
+
+_ZONES: Final = (ZONE, SNAT_ZONE)
+_WATCHES: Final = (
+    Watch("Open_vSwitch", ("datapaths",)),
+    Watch("Datapath", ("ct_zones",)),
+    Watch("CT_Zone", ("timeout_policy",)),
+    Watch("CT_Timeout_Policy", ("timeouts",)),
+)
+
+
+def timeouts(tracking: Tracking) -> dict[str, int]:
+    """A timeout policy's, by their names there. Those of UDP are of a first packet, of packets that
+    go one way, and of those that go both.
+    """
+    wanted = {
+        "tcp_established": tracking.tcp_established,
+        "tcp_close_wait": tracking.tcp_close_wait,
+        "udp_first": tracking.udp,
+        "udp_single": tracking.udp,
+        "udp_multiple": tracking.udp_stream,
+    }
+    return {name: seconds for name, seconds in wanted.items() if seconds}
+
+
+async def set_timeouts(remote: str, tls: Tls | None, tracking: Tracking) -> None:
+    """Have our zones' timeouts in the database; none: as Open vSwitch has them by itself."""
+    wanted = timeouts(tracking)
+    try:
+        async with Client(remote, DATABASE, _WATCHES, tls=tls) as client:
+            if _found(client) != {zone: wanted for zone in _ZONES if wanted}:
+                await client.transact(lambda transaction: _build(client, transaction, wanted))
+    except OvsdbError as error:
+        if wanted:
+            log.warning("connections are not tracked as long as configured", reason=str(error))
+
+
+async def set_limits(directory: Path | None, tracking: Tracking) -> None:
+    """Tell ovs-vswitchd, whose control socket is in 'directory', what it forgets when it ends."""
+    commands: list[tuple[str, ...]] = []
+    if tracking.most:
+        commands.append(("dpctl/ct-set-maxconns", _DATAPATH, str(tracking.most)))
+    if tracking.tcp_be_liberal:
+        commands.append(("dpctl/ct-disable-tcp-seq-chk", _DATAPATH))
+    for command in commands:
+        try:
+            if directory is None:
+                raise UnixctlError("Open vSwitch's control socket is not on this machine")
+            await unixctl.call(unixctl.control_socket(directory), *command)
+        except UnixctlError as error:
+            log.warning("connections are not tracked as configured", reason=str(error))
+
+
+def _zones(client: Client) -> tuple[Row, Row | None]:
+    """The database's only row, and the datapath's, if there is one."""
+    (root,) = client.replica["Open_vSwitch"]
+    uuid = root.datapaths.get(USERSPACE)
+    return root, client.replica["Datapath"].get(uuid) if uuid else None
+
+
+def _found(client: Client) -> dict[int, dict[str, int]]:
+    """Our zones that have timeouts."""
+    _, datapath = _zones(client)
+    found = {}
+    for number in _ZONES:
+        uuid = datapath.ct_zones.get(number) if datapath else None
+        zone = client.replica["CT_Zone"].get(uuid) if uuid else None
+        policy = (
+            client.replica["CT_Timeout_Policy"].get(zone.timeout_policy)
+            if zone and zone.timeout_policy
+            else None
+        )
+        if zone is not None:
+            found[number] = dict(policy.timeouts) if policy else {}
+    return found
+
+
+def _build(client: Client, transaction: Transaction, wanted: dict[str, int]) -> None:
+    root, datapath = _zones(client)
+    zones: dict[int, Any] = {}
+    if wanted:
+        policy = transaction.insert("CT_Timeout_Policy", {"timeouts": wanted})
+        for number in _ZONES:
+            zones[number] = transaction.insert("CT_Zone", {"timeout_policy": policy})
+    if datapath is None:
+        made = transaction.insert("Datapath", {"ct_zones": zones})
+        transaction.mutate("Open_vSwitch", root, [("datapaths", "insert", {USERSPACE: made})])
+    else:
+        others = dict(transaction.read(datapath, "ct_zones"))
+        transaction.update(
+            "Datapath",
+            datapath,
+            {"ct_zones": {**{n: z for n, z in others.items() if n not in _ZONES}, **zones}},
+        )
