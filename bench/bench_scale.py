@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.cluster import ENDPOINTS, Agent, Cluster, endpoint_slice, writer
+from bench.cluster import ENDPOINTS, Cluster, endpoint_slice, writer
 from bench.conftest import Record
 from bench.processes import usage
 from bench.results import duration, size
@@ -45,7 +45,7 @@ def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
         if empty:
             cluster.empty_bridge()
         before = usage(cluster.node.ovs.pid()).cpu
-        with Agent(cluster) as agent:
+        with cluster.agent() as agent:
             switch.append(usage(cluster.node.ovs.pid()).cpu - before)
             times.append(agent.to_barrier)
             agent.settle()
@@ -72,7 +72,7 @@ def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
 def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
     """One EndpointSlice is replaced by one with an endpoint more, again and again."""
     inside, outside, acknowledged = [], [], []
-    with Agent(cluster) as agent, writer(cluster) as api:
+    with cluster.agent() as agent, writer(cluster) as api:
         agent.settle()
         sent = agent.messages()
         before = agent.usage()

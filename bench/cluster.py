@@ -105,6 +105,10 @@ class Cluster:
     ) -> None:
         self._closing.close()
 
+    def agent(self) -> Agent:
+        """The agent on this node, started."""
+        return Agent(self.node, f"--kubeconfig={self.api.kubeconfig}", self.services)
+
     def empty_bridge(self) -> None:
         """Make the bridge as it was before the agent first ran."""
         self.node.ovs.ofctl("del-groups", self.node.mgmt)
@@ -114,24 +118,33 @@ class Cluster:
 class Agent:
     """nsx-kube-proxy as a process, and what it says about itself.
 
+    Parameters
+    ----------
+    node
+        Where it runs.
+    source
+        The option that says where Services come from.
+    services
+        So many there are at least.
+
     Attributes
     ----------
     to_barrier
         Seconds from its start to the switch's confirmation of all flows.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, node: Node, source: str, services: int) -> None:
+        self._node = node
         self._events: deque[dict[str, Any]] = deque()
         self._news = threading.Condition()
         program = Path(sys.executable).with_name("nsx-kube-proxy")
         started = time.time()
-        self._process = cluster.node.netns.popen(
+        self._process = node.netns.popen(
             [
                 program,
-                f"--kubeconfig={cluster.api.kubeconfig}",
-                f"--ovsdb={cluster.node.ovsdb}",
-                f"--bridge={cluster.node.bridge}",
+                source,
+                f"--ovsdb={node.ovsdb}",
+                f"--bridge={node.bridge}",
                 f"--node-name={NODE}",
                 "--log-format=json",
                 "--log-level=debug",
@@ -149,7 +162,7 @@ class Agent:
             ]
             self.to_barrier = confirmed - started
             groups = metrics['kubeproxy_sync_proxy_rules_openflow_groups_total{ip_family="IPv4"}']
-            assert groups >= cluster.services, f"{groups:.0f} groups only"
+            assert groups >= services, f"{groups:.0f} groups only"
         except BaseException:
             self.stop()
             raise
@@ -191,7 +204,7 @@ class Agent:
 
     def metrics(self) -> dict[str, float]:
         """What it exports to Prometheus, by name and labels."""
-        with self._cluster.node.netns.enter():
+        with self._node.netns.enter():
             connection = http.client.HTTPConnection("127.0.0.1", 10249, timeout=30)
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()

@@ -56,6 +56,16 @@ TOPICS: Final = {
         "empty bridge, a restart with one that has all flows, to which nothing is sent. A change "
         "is an endpoint added to one Service, and is exactly one OpenFlow message.",
     ),
+    "traffic": (
+        "Traffic through a virtual address",
+        "A client pod and four pods that serve, all on one node with Open vSwitch's userspace "
+        "datapath; each pipeline on a node of its own, in turns. Two tables with a select group "
+        "are the least that can balance: conntrack, the group, and a port for each address. OVN "
+        "is a logical switch with a load balancer, and the router that is the pods' gateway. "
+        "Without a virtual address the client connects to the pods in turn, and the bridge "
+        "switches by MAC addresses. Megaflows are what the datapath has cached after 10,000 "
+        "connections; a packet is looked up there once, and again after each recirculation.",
+    ),
     "ovsdb": (
         "OVSDB",
         "The first replica of a large database, in a process of its own: until all rows are there, "
