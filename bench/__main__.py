@@ -1,6 +1,7 @@
 """Runs the benchmarks: all, which also writes docs/benchmarks.md; or the parts that are named.
 
-``python -m bench [PART ...]``, ``python -m bench --docs RESULTS.json`` for the document alone.
+``python -m bench [PART ...] [--services=NUMBER,...]``; ``python -m bench --docs RESULTS.json ...``
+for the document alone, in which a part is as the last of the files has it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ _DOCS = _HERE.parent / "docs"
 
 def main(words: list[str]) -> int:
     if words[:1] == ["--docs"]:
-        report.to_docs(Run.load(Path(words[1])), _DOCS)
+        report.to_docs(Run.merged([Run.load(Path(word)) for word in words[1:]]), _DOCS)
         return 0
+    options = [word for word in words if word.startswith("--services=")]
+    words = [word for word in words if word not in options]
     unknown = [word for word in words if word not in report.TOPICS]
     if unknown:
         print(f"no part {', '.join(unknown)}: there are {', '.join(report.TOPICS)}")
@@ -42,6 +45,7 @@ def main(words: list[str]) -> int:
         "--quiet",
         "--quiet",
         f"--results={_HERE / 'results' / name}.json",
+        *options,
     ]
     if not words:
         arguments.append(f"--docs={_DOCS}")

@@ -54,6 +54,12 @@ class Measure(Protocol):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--services",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=[1_000],
+        help="how many Services proxies are compared with, with commas",
+    )
     parser.addoption("--results", type=Path, help="where the results are written, as JSON")
     parser.addoption("--docs", type=Path, help="the folder in which to write benchmarks.md")
 

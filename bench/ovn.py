@@ -11,10 +11,12 @@ from typing import Final, Self
 
 from nsxdp.lab import tools
 from nsxdp.lab.node import Node
+from nsxdp.ovsdb import Client, Insert, Transaction, Watch
 
 _SCHEMAS: Final = Path("/usr/share/ovn")
 _PROGRAMS: Final = ("ovn-northd", "ovn-controller", "ovn-nbctl")
 _PATIENCE: Final = 120.0
+_NORTHBOUND: Final = "OVN_Northbound"
 _SWITCH: Final = "pods"
 _ROUTER: Final = "router"
 _PORT: Final = f"{_SWITCH}-{_ROUTER}"
@@ -105,17 +107,6 @@ class Ovn:
             ]
         self.nbctl(*commands)
 
-    def add_balancers(self, balancers: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Load balancers of the switch by name: virtual address and port, to backends."""
-        commands = []
-        for name, ports in balancers.items():
-            commands += [
-                ["lb-add", name, address, ",".join(backends), "tcp"]
-                for address, backends in ports.items()
-            ]
-            commands.append(["ls-lb-add", _SWITCH, name])
-        self.nbctl(*commands)
-
     def _database(self, name: str) -> str:
         file = self.directory / f"{name}.db"
         tools.run(["ovsdb-tool", "create", file, _SCHEMAS / f"{name}.ovsschema"])
@@ -142,3 +133,66 @@ class Ovn:
         process = self._processes.pop(name)
         process.terminate()
         process.wait(_PATIENCE)
+
+
+class Balancers:
+    """The load balancers of OVN's northbound database, and when the switch has them.
+
+    Made and used in one event loop.
+    """
+
+    def __init__(self, ovn: Ovn) -> None:
+        watches = [Watch("NB_Global", ["nb_cfg", "hv_cfg"]), Watch("Logical_Switch", ["name"])]
+        self._client = Client(ovn.northbound, _NORTHBOUND, watches, timeout=_PATIENCE)
+
+    async def __aenter__(self) -> Self:
+        await self._client.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    async def add(self, balancers: Mapping[str, Mapping[str, str]]) -> None:
+        """Have load balancers, by name: of addresses with ports, the backends with commas."""
+        txn = self._client.transaction()
+        rows = [
+            txn.insert("Load_Balancer", {"name": name, "protocol": "tcp", "vips": vips})
+            for name, vips in balancers.items()
+        ]
+        await self._on_switch(txn, rows)
+
+    async def change(self, name: str, vips: Mapping[str, str]) -> None:
+        """Have one load balancer with other backends."""
+        txn = self._client.transaction()
+        txn.update("Load_Balancer", [("name", "==", name)], {"vips": vips})
+        await self._client.commit(txn)
+
+    async def remove_all(self) -> None:
+        """Have none."""
+        txn = self._client.transaction()
+        txn.delete("Load_Balancer", [])
+        await self._on_switch(txn, [])
+
+    async def switched(self) -> None:
+        """Wait until the switch has everything up to now."""
+        table = self._client.replica["NB_Global"]
+        with self._client.replica.changes() as changes:
+            txn = self._client.transaction()
+            txn.mutate("NB_Global", [], [("nb_cfg", "+=", 1)])
+            await self._client.commit(txn)
+            (row,) = table
+            if row.hv_cfg == row.nb_cfg:
+                return
+            async for _ in changes:
+                (row,) = table
+                if row.hv_cfg == row.nb_cfg:
+                    return
+
+    async def _on_switch(self, txn: Transaction, rows: Sequence[Insert]) -> None:
+        txn.update("Logical_Switch", [("name", "==", _SWITCH)], {"load_balancer": rows})
+        await self._client.commit(txn)

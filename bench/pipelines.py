@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -12,8 +13,9 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from bench import cluster, connections
-from bench.ovn import Ovn
+from bench.ovn import Balancers, Ovn
 from bench.processes import usage
+from bench.proxies import Agent
 from nsxdp.lab.node import Node, Pod
 
 SERVERS: Final = 4
@@ -176,7 +178,7 @@ class Ours(Pipeline):
         (directory / "services.json").write_text(
             "\n---\n".join(json.dumps(item) for item in self._manifests())
         )
-        self._closing.enter_context(cluster.Agent(self.node, f"--manifests={directory}", 1))
+        self._closing.enter_context(Agent(self.node, f"--manifests={directory}", 1))
 
     def targets(self, port: int) -> list[str]:
         return [f"{_VIP}:{port}"]
@@ -206,14 +208,17 @@ class OvnPipeline(Pipeline):
     def prepare(self) -> None:
         ovn = self._closing.enter_context(Ovn(self.node))
         ovn.add_pods()
-        ovn.add_balancers(
-            {
-                "service": {
-                    f"{_VIP}:{port}": [f"{server.ip}:{port}" for server in self.servers]
-                    for port in (_ACCEPT, _SINK)
-                }
-            }
-        )
+        vips = {
+            f"{_VIP}:{port}": ",".join(f"{server.ip}:{port}" for server in self.servers)
+            for port in (_ACCEPT, _SINK)
+        }
+
+        async def balance() -> None:
+            async with Balancers(ovn) as balancers:
+                await balancers.add({"service": vips})
+                await balancers.switched()
+
+        asyncio.run(balance())
 
     def targets(self, port: int) -> list[str]:
         return [f"{_VIP}:{port}"]
