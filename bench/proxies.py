@@ -84,10 +84,10 @@ class Proxy:
         self._process.wait(30)
 
     def settle(self) -> float:
-        """Wait until the process sleeps and has no children; when its last sync ended."""
+        """Wait until it has done all that it has heard of, and sleeps; when its last sync ended."""
         deadline = time.monotonic() + _DEADLINE
         cpu = -1.0
-        while cpu != (cpu := self.usage().cpu) or self._children():
+        while cpu != (cpu := self.usage().cpu) or self._children() or self._pending():
             if time.monotonic() > deadline:
                 raise TooSlowError
             time.sleep(0.25)
@@ -105,13 +105,18 @@ class Proxy:
 
     def endpoint_changes(self) -> int:
         """Of how many changes of EndpointSlices it has heard."""
-        metrics = self.metrics()
-        changes = f"{_SYNC}_endpoint_changes_total"
-        return int(metrics.get(changes, metrics.get(changes + _IPV4, 0)))
+        return self._count("endpoint_changes_total")
 
     def usage(self) -> Usage:
         """What it has used so far."""
         return usage(self.pid)
+
+    def _pending(self) -> int:
+        return self._count("endpoint_changes_pending") + self._count("service_changes_pending")
+
+    def _count(self, name: str) -> int:
+        metrics = self.metrics()
+        return int(max(metrics.get(f"{_SYNC}_{name}{labels}", 0) for labels in ("", _IPV4)))
 
     def _children(self) -> bool:
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
@@ -226,7 +231,7 @@ class KubeProxy(Proxy):
         self._services = services
         directory = node.netns.directory("kube-proxy")
         config = directory / "config.yaml"
-        at_once = {"minSyncPeriod": "0s", "syncPeriod": "1h"}
+        at_once = {"minSyncPeriod": "1ms", "syncPeriod": "1h"}  # 0 would be the default: 1 s
         config.write_text(
             json.dumps(
                 {

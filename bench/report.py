@@ -57,14 +57,16 @@ TOPICS: Final = {
         "is an endpoint added to one Service, and is exactly one OpenFlow message.",
     ),
     "proxies": (
-        "nsx-kube-proxy beside kube-proxy",
-        "Both follow the same real API server on the same node, one after the other. The rules are "
-        "in place when nsx-kube-proxy has the answer to its barrier, and when kube-proxy has "
-        "handed its transaction to the kernel; kube-proxy need not wait a second between two "
-        "syncs, as it does by default. A change is an EndpointSlice in which one endpoint is "
-        "another one, and counts from the API server's having been asked. A burst is written past "
-        "the API server, straight into etcd. Memory is the process's own. Where nothing is said, "
-        "each did it at least three times.",
+        "nsx-kube-proxy beside kube-proxy and OVN",
+        "nsx-kube-proxy and kube-proxy follow the same real API server on the same node, one after "
+        "the other. The rules are in place when nsx-kube-proxy has the answer to its barrier, and "
+        "when kube-proxy has handed its transaction to the kernel; kube-proxy need not wait a "
+        "second between two syncs, as it does by default. A change is an EndpointSlice with "
+        "another endpoint in the place of one, from the request to the API server on; many at once "
+        "are written past the API server, straight into etcd. OVN has no API server to follow, "
+        "which would cost it more: its Services are load balancers in its northbound database, a "
+        "change is a transaction there, and it is done when ovn-controller says that the switch "
+        "has it. Memory is the process's own; OVN's is ovn-controller's.",
     ),
     "traffic": (
         "Traffic through a virtual address",
