@@ -13,14 +13,19 @@ import pytest
 
 from bench import report
 from bench.results import Run
+from nsxdp.lab import tools
+from nsxdp.lab.errors import MissingTool
 
 _HERE = Path(__file__).parent
 _DOCS = _HERE.parent / "docs"
+_PEERS = frozenset({"proxies", "traffic"})
+"""The parts that need programs that the project doesn't."""
 
 
 def main(words: list[str]) -> int:
     if words[:1] == ["--docs"]:
-        report.to_docs(Run.merged([Run.load(Path(word)) for word in words[1:]]), _DOCS)
+        runs = [Run.load(Path(word)) for word in words[1:]]
+        report.to_docs(Run.merged(runs, report.TOPICS), _DOCS)
         return 0
     options = [word for word in words if word.startswith("--services=")]
     words = [word for word in words if word not in options]
@@ -29,6 +34,8 @@ def main(words: list[str]) -> int:
         print(f"no part {', '.join(unknown)}: there are {', '.join(report.TOPICS)}")
         return 2
     parts = words or list(report.TOPICS)
+    if not _PEERS.isdisjoint(parts):
+        tools.require("iptables", "nft", "ovn-controller", "ovn-northd")
     name = "-".join(words) or "all"
     arguments = [
         *(str(_HERE / f"bench_{part}.py") for part in parts),
@@ -53,4 +60,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except MissingTool as error:
+        sys.exit(str(error))

@@ -83,15 +83,17 @@ class Run(Struct, frozen=True):
         return grouped
 
     @classmethod
-    def merged(cls, runs: Sequence[Run]) -> Run:
-        """The last run, with the topics that only earlier ones have, in the first one's order."""
-        of_topic: dict[str, list[Result]] = {}
-        for run in runs:
-            of_topic |= {topic: [] for topic, _ in run.groups()}
-            for result in run.results:
-                of_topic[result.topic].append(result)
-        results = [result for topic in of_topic.values() for result in topic]
+    def merged(cls, runs: Sequence[Run], topics: Iterable[str]) -> Run:
+        """The last run, and of each topic that it has not what the last one with it has."""
+        results: list[Result] = []
+        for topic in topics:
+            having = (run.results for run in reversed(runs) if topic in run.topics())
+            results += (result for result in next(having, []) if result.topic == topic)
         return msgspec.structs.replace(runs[-1], results=results)
+
+    def topics(self) -> set[str]:
+        """The topics that it has results of."""
+        return {result.topic for result in self.results}
 
     def digest(self) -> Run:
         """The same with few times: of more than a hundred, the percentiles from 0 to 100."""
