@@ -1,7 +1,7 @@
 """Runs the benchmarks: all, which also writes docs/benchmarks.md; or the parts that are named.
 
 ``python -m bench [PART ...] [--services=NUMBER,...]``; ``python -m bench --docs RESULTS.json ...``
-for the document alone, in which a part is as the last of the files has it.
+for the document alone, in which each comparison is as the last of the files has it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
     parts = words or list(report.TOPICS)
     if not _PEERS.isdisjoint(parts):
         tools.require("iptables", "nft", "ovn-controller", "ovn-northd")
-    name = "-".join(words) or "all"
+    name = "-".join([*words, *(option.partition("=")[2] for option in options)]) or "all"
     arguments = [
         *(str(_HERE / f"bench_{part}.py") for part in parts),
         f"--rootdir={_HERE.parent}",

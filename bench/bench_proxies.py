@@ -145,7 +145,7 @@ def _burst(record: Record, cluster: Cluster, who: str, proxy: Proxy) -> None:
         peer=_is_peer(who),
         facts={
             "changes/s": number(_BURST / seconds),
-            "written in": duration(written),
+            "after the last write": duration(max(0.0, seconds - written)),
             "CPU": duration(after.cpu - before.cpu),
             "resident": size(after.resident),
             "peak": size(after.peak),

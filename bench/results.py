@@ -84,16 +84,14 @@ class Run(Struct, frozen=True):
 
     @classmethod
     def merged(cls, runs: Sequence[Run], topics: Iterable[str]) -> Run:
-        """The last run, and of each topic that it has not what the last one with it has."""
-        results: list[Result] = []
-        for topic in topics:
-            having = (run.results for run in reversed(runs) if topic in run.topics())
-            results += (result for result in next(having, []) if result.topic == topic)
+        """The last run, with what only earlier ones have; in the order of the topics."""
+        groups: dict[tuple[str, str], list[Result]] = {}
+        for run in runs:
+            groups |= run.groups()
+        places = {topic: place for place, topic in enumerate(topics)}
+        ordered = sorted(groups.items(), key=lambda item: places[item[0][0]])
+        results = [result for _, group in ordered for result in group]
         return msgspec.structs.replace(runs[-1], results=results)
-
-    def topics(self) -> set[str]:
-        """The topics that it has results of."""
-        return {result.topic for result in self.results}
 
     def digest(self) -> Run:
         """The same with few times: of more than a hundred, the percentiles from 0 to 100."""
