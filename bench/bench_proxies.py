@@ -20,7 +20,7 @@ from nsxdp.lab.node import Node
 
 _LARGE: Final = 10_000
 _STARTS: Final = 3
-_CHANGES: Final = 100
+_CHANGES: Final = 200
 _BURST: Final = 1_000
 _PATIENCE: Final = 20.0
 """Seconds after which a slow contestant has no further turn."""
