@@ -18,6 +18,7 @@ from bench.proxies import KubeProxy, Proxy, TooSlowError
 from bench.results import duration, number, size
 from nsxdp.lab.node import Node
 
+_SERVICES: Final = 1_000
 _LARGE: Final = 10_000
 _STARTS: Final = 3
 _CHANGES: Final = 200
@@ -42,8 +43,9 @@ _PROXIES: Final[Mapping[str, Start]] = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     numbers = metafunc.config.getoption("--services")
-    small = [small_services(number) for number in numbers]
-    workloads = small if metafunc.function is bench_ovn else [*small, large_service(_LARGE)]
+    workloads = [small_services(number) for number in numbers or [_SERVICES]]
+    if not numbers and metafunc.function is bench_proxies:
+        workloads.append(large_service(_LARGE))
     metafunc.parametrize("workload", workloads, ids=[workload.title for workload in workloads])
 
 
