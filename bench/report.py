@@ -137,8 +137,9 @@ def to_docs(run: Run, folder: Path) -> None:
     lines += [f"- {name}: {value}" for name, value in {"Date": run.date, **run.machine}.items()]
     lines += [
         "",
-        "To repeat: `make bench` as root (about five minutes on two cores), or a part of it, such "
-        f"as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}). Times are medians unless the "
+        "To repeat: `make bench` as root (about a quarter of an hour on two cores), or a part of "
+        f"it, such as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}), or with other numbers "
+        'of Services, `make bench BENCH="proxies --services=10000"`. Times are medians unless the '
         "heading says otherwise. [results.json](benchmarks/results.json) has the single times, or "
         "their percentiles where they are many.",
     ]
