@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.cluster import ENDPOINTS, Agent, Cluster, endpoint_slice, writer
+from bench.cluster import ENDPOINTS, Cluster, endpoint_slice, small_services, writer
 from bench.conftest import Record
 from bench.processes import usage
 from bench.results import duration, size
@@ -23,7 +23,7 @@ _PAUSE = 0.01
 
 @pytest.fixture(scope="module", params=[1_000, 10_000], ids="{:,}".format)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    with Cluster(request.param) as made:
+    with Cluster(small_services(request.param)) as made:
         yield made
 
 
@@ -43,18 +43,18 @@ def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
     sent = 0
     for _ in range(STARTS):
         if empty:
-            cluster.empty_bridge()
+            cluster.remove_rules()
         before = usage(cluster.node.ovs.pid()).cpu
-        with Agent(cluster) as agent:
+        with cluster.agent() as agent:
             switch.append(usage(cluster.node.ovs.pid()).cpu - before)
-            times.append(agent.to_barrier)
+            times.append(agent.to_rules)
             agent.settle()
             used.append(agent.usage())
             sent = agent.messages()
     used.sort(key=lambda each: each.cpu)
     middle = used[len(used) // 2]
     record(
-        f"{cluster.services:,} Services of {ENDPOINTS} endpoints: start to barrier",
+        f"{cluster.workload.title}: start to barrier",
         who,
         times,
         facts={
@@ -72,12 +72,12 @@ def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
 def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
     """One EndpointSlice is replaced by one with an endpoint more, again and again."""
     inside, outside, acknowledged = [], [], []
-    with Agent(cluster) as agent, writer(cluster) as api:
+    with cluster.agent() as agent, writer(cluster) as api:
         agent.settle()
         sent = agent.messages()
         before = agent.usage()
         for change in range(CHANGES):
-            number = change * _STRIDE % cluster.services
+            number = change * _STRIDE % cluster.workload.services
             put, answered = api.put(endpoint_slice(number, ENDPOINTS + 1))
             done = agent.await_event("round")
             inside.append(float(done["seconds"]))
@@ -87,9 +87,9 @@ def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
         after = agent.usage()
         sent = agent.messages() - sent
         for change in range(CHANGES):
-            api.put(endpoint_slice(change * _STRIDE % cluster.services))
+            api.put(endpoint_slice(change * _STRIDE % cluster.workload.services))
     assert sent == CHANGES, f"{sent} messages for {CHANGES} changes"
-    group = f"{cluster.services:,} Services of {ENDPOINTS} endpoints: one endpoint more"
+    group = f"{cluster.workload.title}: one endpoint more"
     record(
         group,
         "watch event to barrier",

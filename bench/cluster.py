@@ -1,31 +1,25 @@
-"""A node and a cluster of any size: a real API server, a real Open vSwitch, and the agent."""
+"""A node and a cluster of any size: a real API server, and a real Open vSwitch."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
-from bench.processes import Usage, usage
+from bench.proxies import NODE, Agent
 from nsxdp.lab.apiserver import ApiServer
 from nsxdp.lab.kubeclient import tls_context
 from nsxdp.lab.node import Node
 
-NODE: Final = "node-1"
 ENDPOINTS: Final = 10
 """Of each Service."""
 
-_DEADLINE: Final = 120.0
+_SLICE: Final = 100
+"""The most endpoints of a slice, as the controller has it."""
 
 
 def _address(prefix: int, number: int) -> str:
@@ -47,13 +41,19 @@ def service(number: int) -> dict[str, Any]:
     }
 
 
-def endpoint_slice(number: int, endpoints: int = ENDPOINTS) -> dict[str, Any]:
-    """The EndpointSlice of the Service with that number, as the controller writes it."""
+def endpoint_slice(
+    number: int, endpoints: int = ENDPOINTS, *, first: int = 0, part: int = 0
+) -> dict[str, Any]:
+    """An EndpointSlice of the Service with that number, as the controller writes it.
+
+    Of the Service's endpoints, it has so many from the 'first' one of its 'part' on.
+    """
+    base = number * 16 + part * 2 * _SLICE
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": f"service-{number}-abcde",
+            "name": f"service-{number}-{part:05}",
             "namespace": "default",
             "labels": {
                 "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
@@ -64,32 +64,85 @@ def endpoint_slice(number: int, endpoints: int = ENDPOINTS) -> dict[str, Any]:
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "endpoints": [
             {
-                "addresses": [_address(10, (200 << 16) + number * 16 + row)],
-                "nodeName": f"node-{row}",
+                "addresses": [_address(10, (200 << 16) + base + row)],
+                "nodeName": f"node-{row + 2}",
                 "conditions": {"ready": True, "serving": True, "terminating": False},
                 "targetRef": {
                     "kind": "Pod",
-                    "name": f"service-{number}-{row}",
+                    "name": f"service-{number}-{part}-{row}",
                     "namespace": "default",
-                    "uid": f"00000000-0000-0000-0000-{number * 16 + row:012}",
+                    "uid": f"00000000-0000-0000-0000-{base + row:012}",
                 },
             }
-            for row in range(endpoints)
+            for row in range(first, first + endpoints)
         ],
     }
 
 
-class Cluster:
-    """A node and an API server with that many Services of ten endpoints each."""
+def balancer(number: int, first: int = 0) -> tuple[str, dict[str, str]]:
+    """The Service of that number as OVN has it: a load balancer's name, and its addresses."""
+    spec = service(number)["spec"]
+    endpoints = endpoint_slice(number, first=first)
+    port = endpoints["ports"][0]["port"]
+    backends = (f"{endpoint['addresses'][0]}:{port}" for endpoint in endpoints["endpoints"])
+    return f"service-{number}", {
+        f"{spec['clusterIP']}:{spec['ports'][0]['port']}": ",".join(backends)
+    }
 
-    def __init__(self, services: int) -> None:
-        self.services = services
+
+class Workload(NamedTuple):
+    """What the API server has.
+
+    Attributes
+    ----------
+    title
+        For people.
+    services
+        How many Services there are.
+    slices
+        How many EndpointSlices.
+    changed
+        The slice of a number, whose endpoints begin with another one: with number 0 at first.
+    """
+
+    title: str
+    services: int
+    slices: int
+    changed: Callable[[int, int], dict[str, Any]]
+
+
+def small_services(number: int) -> Workload:
+    """So many Services of ten endpoints."""
+    return Workload(
+        f"{number:,} Services of {ENDPOINTS} endpoints",
+        number,
+        number,
+        lambda service, first: endpoint_slice(service, first=first),
+    )
+
+
+def large_service(endpoints: int) -> Workload:
+    """One Service of so many endpoints, in slices of a hundred, as the controller makes them."""
+    return Workload(
+        f"one Service of {endpoints:,} endpoints",
+        1,
+        endpoints // _SLICE,
+        lambda part, first: endpoint_slice(0, _SLICE, first=first, part=part),
+    )
+
+
+class Cluster:
+    """A node and an API server that has a workload."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
         self._closing = contextlib.ExitStack()
         try:
             self.node = self._closing.enter_context(Node("bench"))
             self.api = self._closing.enter_context(ApiServer(self.node.netns))
-            self.api.load(service(number) for number in range(services))
-            self.api.load(endpoint_slice(number) for number in range(services))
+            self.api.load([self._node_object()])
+            self.api.load(service(number) for number in range(workload.services))
+            self.restore()
         except BaseException:
             self._closing.close()
             raise
@@ -105,123 +158,31 @@ class Cluster:
     ) -> None:
         self._closing.close()
 
-    def empty_bridge(self) -> None:
-        """Make the bridge as it was before the agent first ran."""
+    def agent(self) -> Agent:
+        """The agent on this node, started."""
+        return Agent(self.node, f"--kubeconfig={self.api.kubeconfig}", self.workload.services)
+
+    def restore(self) -> None:
+        """Have all EndpointSlices as they were at first."""
+        slices = range(self.workload.slices)
+        self.api.load(self.workload.changed(number, 0) for number in slices)
+
+    def _node_object(self) -> dict[str, Any]:
+        """The node as Kubernetes knows it: kube-proxy waits half a minute for that."""
+        assert self.node.gateway is not None
+        address = {"type": "InternalIP", "address": str(self.node.gateway.ip)}
+        return {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NODE},
+            "status": {"addresses": [address]},
+        }
+
+    def remove_rules(self) -> None:
+        """Have neither the bridge nor the node's kernel know of any Service."""
         self.node.ovs.ofctl("del-groups", self.node.mgmt)
         self.node.ovs.ofctl("del-flows", self.node.mgmt)
-
-
-class Agent:
-    """nsx-kube-proxy as a process, and what it says about itself.
-
-    Attributes
-    ----------
-    to_barrier
-        Seconds from its start to the switch's confirmation of all flows.
-    """
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._events: deque[dict[str, Any]] = deque()
-        self._news = threading.Condition()
-        program = Path(sys.executable).with_name("nsx-kube-proxy")
-        started = time.time()
-        self._process = cluster.node.netns.popen(
-            [
-                program,
-                f"--kubeconfig={cluster.api.kubeconfig}",
-                f"--ovsdb={cluster.node.ovsdb}",
-                f"--bridge={cluster.node.bridge}",
-                f"--node-name={NODE}",
-                "--log-format=json",
-                "--log-level=debug",
-            ],
-            stderr=subprocess.PIPE,
-        )
-        self.pid = self._process.pid
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        try:
-            self.await_event("round")
-            metrics = self.metrics()
-            confirmed = metrics[
-                'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}'
-            ]
-            self.to_barrier = confirmed - started
-            groups = metrics['kubeproxy_sync_proxy_rules_openflow_groups_total{ip_family="IPv4"}']
-            assert groups >= cluster.services, f"{groups:.0f} groups only"
-        except BaseException:
-            self.stop()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it as a node's shutdown does: its flows stay."""
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(30)
-        self._reader.join(30)
-
-    def await_event(self, name: str) -> dict[str, Any]:
-        """The next event of that name in its log."""
-        deadline = time.monotonic() + _DEADLINE
-        with self._news:
-            while True:
-                while self._events:
-                    event = self._events.popleft()
-                    if event.get("event") == name:
-                        return event
-                if not self._news.wait(deadline - time.monotonic()):
-                    raise TimeoutError(f"the agent says no {name!r}")
-
-    def settle(self) -> None:
-        """Wait until what follows the first round is done, and the process sleeps."""
-        cpu = -1.0
-        while cpu != (cpu := self.usage().cpu):
-            time.sleep(0.2)
-
-    def metrics(self) -> dict[str, float]:
-        """What it exports to Prometheus, by name and labels."""
-        with self._cluster.node.netns.enter():
-            connection = http.client.HTTPConnection("127.0.0.1", 10249, timeout=30)
-            connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
-            connection.close()
-        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, value in lines}
-
-    def messages(self) -> int:
-        """OpenFlow messages that it has sent."""
-        name = 'kubeproxy_sync_proxy_rules_openflow_messages_total{ip_family="IPv4"}'
-        return int(self.metrics()[name])
-
-    def usage(self) -> Usage:
-        """What it has used so far."""
-        return usage(self.pid)
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        said = deque[str](maxlen=20)
-        for line in self._process.stderr:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                said.append(line.decode(errors="replace").rstrip())
-                continue
-            with self._news:
-                self._events.append(event)
-                self._news.notify_all()
-        if said:
-            print("the agent said:", *said, sep="\n", file=sys.stderr)
+        self.node.netns.run(["nft", "flush", "ruleset"])
 
 
 class Writer:

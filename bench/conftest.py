@@ -54,6 +54,12 @@ class Measure(Protocol):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--services",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=[],
+        help="compare proxies with so many Services, with commas between several numbers",
+    )
     parser.addoption("--results", type=Path, help="where the results are written, as JSON")
     parser.addoption("--docs", type=Path, help="the folder in which to write benchmarks.md")
 

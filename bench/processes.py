@@ -17,7 +17,7 @@ class Usage:
     Attributes
     ----------
     cpu
-        Seconds, in user and system mode.
+        Seconds, in user and system mode; of its ended children, too.
     resident, peak
         Bytes of memory: now (VmRSS), and the most ever (VmHWM).
     """
@@ -34,7 +34,7 @@ def usage(pid: int) -> Usage:
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     return Usage(
-        (int(fields[11]) + int(fields[12])) / _TICKS,
+        sum(map(int, fields[11:15])) / _TICKS,
         int(status["VmRSS"].split()[0]) * 1024,
         int(status["VmHWM"].split()[0]) * 1024,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,6 +46,11 @@ class Result(Struct, frozen=True):
         return statistics.median(self.seconds)
 
     @property
+    def is_distribution(self) -> bool:
+        """Whether the times differ so much by themselves that their percentiles matter."""
+        return len(self.seconds) >= 100 and not self.unit
+
+    @property
     def each(self) -> float:
         """Seconds for one item."""
         return self.median / self.items
@@ -77,6 +82,17 @@ class Run(Struct, frozen=True):
             grouped.setdefault((result.topic, result.group), []).append(result)
         return grouped
 
+    @classmethod
+    def merged(cls, runs: Sequence[Run], topics: Iterable[str]) -> Run:
+        """The last run, with what only earlier ones have; in the order of the topics."""
+        groups: dict[tuple[str, str], list[Result]] = {}
+        for run in runs:
+            groups |= run.groups()
+        places = {topic: place for place, topic in enumerate(topics)}
+        ordered = sorted(groups.items(), key=lambda item: places[item[0][0]])
+        results = [result for _, group in ordered for result in group]
+        return msgspec.structs.replace(runs[-1], results=results)
+
     def digest(self) -> Run:
         """The same with few times: of more than a hundred, the percentiles from 0 to 100."""
         return msgspec.structs.replace(self, results=[result.digest() for result in self.results])
@@ -104,6 +120,7 @@ def rows(results: Iterable[Result]) -> list[Row]:
     """The table of a group."""
     results = list(results)
     peer = next((result for result in results if result.peer), None)
+    changes = any(result.is_distribution for result in results)
     made = []
     for result in results:
         columns: dict[str, str] = {}
@@ -113,7 +130,7 @@ def rows(results: Iterable[Result]) -> list[Row]:
             columns[f"{result.unit}/s"] = number(1 / result.each)
             if result.items == 1 or result.median >= 1e-3:
                 columns["time"] = duration(result.median)
-        elif len(result.seconds) >= 100:
+        elif changes:
             columns["p50"] = duration(result.percentile(50))
             columns["p99"] = duration(result.percentile(99))
             columns["most"] = duration(max(result.seconds))

@@ -32,14 +32,17 @@ def take_turns(
     rounds: int,
     items: int = 1,
     unit: str = "",
+    facts: Callable[[str], dict[str, str]] = lambda _: {},
 ) -> None:
     """Measure in turns; those whose name doesn't begin with nsxdp are peers.
 
-    Each round has an order of its own: what one leaves behind, the next one finds.
+    Each round has an order of its own: what one leaves behind, the next one finds. What else there
+    is to say of each is asked for at the end.
     """
     seconds: dict[str, list[float]] = {who: [] for who in works}
     for number in range(rounds):
         for who in Random(number).sample(list(works), len(works)):
             seconds[who].append(works[who]())
     for who, times in seconds.items():
-        record(group, who, times, items=items, unit=unit, peer=not who.startswith("nsxdp"))
+        peer = not who.startswith("nsxdp")
+        record(group, who, times, items=items, unit=unit, peer=peer, facts=facts(who))

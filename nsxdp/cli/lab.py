@@ -211,10 +211,10 @@ def build() -> None:
     nsxdp lab build
     ```
     """
-    from nsxdp.lab.build import ensure_kube_apiserver
+    from nsxdp.lab.build import ensure
 
     with _errors_in_one_line():
-        _out.print(str(ensure_kube_apiserver(_err)), highlight=False)
+        _out.print(str(ensure("kube-apiserver", _err)), highlight=False)
 
 
 @app.command()

@@ -75,7 +75,7 @@ class ApiServer:
         console: Console | None = None,
     ) -> None:
         tools.require("etcd", "ip")
-        self._program = build.ensure_kube_apiserver(console)
+        self._program = build.ensure("kube-apiserver", console)
         self.port = port
         self.etcd_port = etcd_port
         self.authorization = authorization

