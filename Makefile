@@ -18,10 +18,10 @@ D       ?=
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lab build docs bench sanitize coverage fuzz dist clean
+.PHONY: help demo test kernel-test lint lab build docs bench sanitize coverage fuzz dist clean
 
 help:  ## Show this
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build  ## See it work: pods, Services, restarts under traffic (as root)
 	@$(PYTHON) examples/demo $(D)
@@ -29,6 +29,11 @@ demo: build  ## See it work: pods, Services, restarts under traffic (as root)
 test: lint build  ## Check everything: style, types, then all tests on real OVS and Kubernetes (as root)
 	$(say) "tests"
 	@$(PYTEST) $(T)
+
+kernel-test: build  ## Send the packets through the kernel's datapath, in an emulated machine (as root)
+	$(say) "packets through the kernel's datapath, in an emulated machine"
+	@NSXDP_DATAPATH=system NSXDP_SLOWNESS=20 $(PYTHON) -m machine \
+	    $(PYTEST) -v -p no:cacheprovider -o timeout=1200 $(or $(T),tests/packets)
 
 lint: $(READY) $(MYPY)  ## Check style and types only
 	$(say) "ruff: style"
@@ -71,7 +76,7 @@ clean:  ## Remove what was built, but for .venv
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find nsxdp -name '*.so' -delete
 	find nsxdp -name '*.pyx' | sed 's/pyx$$/c/' | xargs -r rm -f
-	find nsxdp agents bench examples pages tests -name __pycache__ -prune -exec rm -rf {} +
+	find nsxdp agents bench examples machine pages tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml scripts/bootstrap
 	@VENV=$(VENV) scripts/bootstrap

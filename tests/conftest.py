@@ -1,3 +1,24 @@
-"""What all tests share: the lab's fixtures, and truth tables as parameters."""
+"""What all tests share: the lab's fixtures, truth tables as parameters, and what is for which
+datapath.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from nsxdp.lab.ovs import datapath
 
 pytest_plugins = ["nsxdp.lab.fixtures", "tests.tables"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about another datapath than the lab's."""
+
+    def elsewhere(item: pytest.Item) -> bool:
+        mark = item.get_closest_marker("datapath")
+        return mark is not None and mark.args != (here,)
+
+    here = datapath()
+    if left_out := [item for item in items if elsewhere(item)]:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not elsewhere(item)]

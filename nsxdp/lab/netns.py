@@ -211,7 +211,10 @@ class Netns:
         return Server(self, name or self.short, http=[port])
 
     def serve_tcp(self, port: int, name: str | None = None) -> Server:
-        """Answer every line on a TCP connection with `name`; listens on return."""
+        """Answer every line on a TCP connection with `name`; listens on return.
+
+        A line that says ``client`` is answered with the source address.
+        """
         return Server(self, name or self.short, tcp=[port])
 
     def serve_udp(self, port: int, name: str | None = None) -> Server:
@@ -231,7 +234,7 @@ class Netns:
         target = urlsplit(url)
         with self.enter():
             connection = http.client.HTTPConnection(
-                target.hostname or "", target.port or 80, timeout=timeout
+                target.hostname or "", target.port or 80, timeout=timeout * tools.slowness()
             )
             try:
                 connection.request("GET", target.path or "/", headers={"Connection": "close"})
@@ -262,10 +265,29 @@ class Netns:
         with self.enter():
             client = socket.socket(family, socket.SOCK_DGRAM)
         with client:
-            client.settimeout(timeout)
+            client.settimeout(timeout * tools.slowness())
             client.bind(("", source_port))
             client.connect((address, port))
             client.send(payload)
+            return client.recv(65536).decode().rstrip("\n")
+
+    def sctp_ask(
+        self, address: str, port: int, payload: bytes = b"hello", timeout: float = 5.0
+    ) -> str:
+        """Send a line on an association of its own and give the line that comes back.
+
+        Raises
+        ------
+        OSError
+            As connect(2) and recv(2) say; also where the kernel doesn't have SCTP.
+        """
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.enter():
+            client = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+        with client:
+            client.settimeout(timeout * tools.slowness())
+            client.connect((address, port))
+            client.send(payload + b"\n")
             return client.recv(65536).decode().rstrip("\n")
 
     def traffic(

@@ -1,4 +1,4 @@
-"""A private Open vSwitch: ovsdb-server, ovs-vswitchd and userspace datapath, nothing shared."""
+"""A private Open vSwitch: ovsdb-server, ovs-vswitchd and its datapath, nothing shared."""
 
 import contextlib
 import os
@@ -14,6 +14,33 @@ from nsxdp.lab.netns import Netns
 _PROGRAMS = ("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd", "ovsdb-server", "ovsdb-tool")
 _SOCKET_PATH_MAX = 107  # unix(7): sun_path is 108 bytes with the zero at its end
 _START_SECONDS = 30.0
+
+DATAPATHS = ("netdev", "system")
+"""Open vSwitch's datapaths: its own, in userspace, and the kernel's."""
+
+
+def datapath() -> str:
+    """The datapath of the lab's bridges: what the environment's ``NSXDP_DATAPATH`` says.
+
+    Without it ``netdev``, the userspace datapath, which needs no kernel module.
+    """
+    found = os.environ.get("NSXDP_DATAPATH") or DATAPATHS[0]
+    if found not in DATAPATHS:
+        raise LabError(f"NSXDP_DATAPATH={found}: there are {' and '.join(DATAPATHS)}")
+    return found
+
+
+def _require_datapath(name: str) -> None:
+    if name == "netdev" and not Path("/dev/net/tun").exists():
+        raise MissingTool("no /dev/net/tun: the userspace datapath needs the kernel's tun driver")
+    if name == "system" and not Path("/sys/module/openvswitch").exists():
+        try:
+            tools.run(["modprobe", "openvswitch"])
+        except LabError as error:
+            raise MissingTool(
+                f"this kernel has no openvswitch module ({error}); "
+                "an emulated machine has one: make kernel-test"
+            ) from error
 
 
 class OVS:
@@ -50,10 +77,7 @@ class OVS:
 
     def __init__(self, netns: Netns | None = None, directory: Path | None = None) -> None:
         tools.require(*_PROGRAMS)
-        if not Path("/dev/net/tun").exists():
-            raise MissingTool(
-                "no /dev/net/tun: the userspace datapath needs the kernel's tun driver"
-            )
+        _require_datapath(datapath())
         self.after_start: list[Callable[[], None]] = []
         self.vswitchd_options: list[str] = []
         self._closing = contextlib.ExitStack()
@@ -110,8 +134,8 @@ class OVS:
 
     def vsctl(self, *arguments: str, timeout: float = 30.0) -> str:
         """Run ovs-vsctl; what it prints. Waits for ovs-vswitchd unless told ``--no-wait``."""
-        command = ["ovs-vsctl", f"--db={self.ovsdb}", f"--timeout={int(timeout)}", *arguments]
-        return self._run(command, timeout)
+        limit = f"--timeout={int(timeout * tools.slowness())}"
+        return self._run(["ovs-vsctl", f"--db={self.ovsdb}", limit, *arguments], timeout)
 
     def ofctl(
         self,
@@ -130,7 +154,7 @@ class OVS:
     def add_bridge(
         self,
         name: str,
-        datapath_type: str = "netdev",
+        datapath_type: str | None = None,
         *,
         fail_mode: str = "standalone",
         hwaddr: str | None = None,
@@ -141,7 +165,7 @@ class OVS:
         Parameters
         ----------
         datapath_type
-            ``netdev``: the userspace datapath, which needs no kernel module.
+            ``netdev`` or ``system``; None: what ``NSXDP_DATAPATH`` says, or ``netdev``.
         fail_mode
             ``standalone``: it starts with a NORMAL flow; ``secure``: it starts empty.
         hwaddr
@@ -149,6 +173,7 @@ class OVS:
         settings
             Further columns as ``ovs-vsctl set bridge`` takes them.
         """
+        datapath_type = datapath_type or datapath()
         columns = [f"datapath_type={datapath_type}", f"fail_mode={fail_mode}", *settings]
         if hwaddr:
             columns.append(f'other_config:hwaddr="{hwaddr}"')
@@ -258,7 +283,7 @@ class OVS:
                 cwd=self.directory,
             )
             self._processes[daemon] = process
-            if not watch.wait(process, _START_SECONDS):
+            if not watch.wait(process, _START_SECONDS * tools.slowness()):
                 raise self._failure(daemon)
         # The name under which ovs-appctl, and others that know but the pidfile, look for it.
         (self.directory / f"{daemon}.{process.pid}.ctl").symlink_to(control.name)
@@ -266,7 +291,7 @@ class OVS:
 
     def _await_answer(self, daemon: str) -> None:
         # The socket is bound a moment before it listens; after that, the answer itself is awaited.
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _START_SECONDS * tools.slowness()
         pause = 0.001
         while True:
             try:

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from nsxdp.lab import server, traffic
+from nsxdp.lab import server, tools, traffic
 from nsxdp.lab.errors import LabError
 
 if TYPE_CHECKING:
     from nsxdp.lab.netns import Netns
+
+_MOST = 1000.0
+"""Requests a second that a machine of usual speed answers for sure, whatever else it does."""
 
 
 def _python(module: object, *arguments: str) -> list[str]:
@@ -33,11 +36,12 @@ class Server:
         http: Sequence[int] = (),
         tcp: Sequence[int] = (),
         udp: Sequence[int] = (),
+        sctp: Sequence[int] = (),
     ) -> None:
         options = ["--name", name]
-        for option, ports in (("--http", http), ("--tcp", tcp), ("--udp", udp)):
+        for protocol, ports in (("http", http), ("tcp", tcp), ("udp", udp), ("sctp", sctp)):
             for port in ports:
-                options += [option, str(port)]
+                options += [f"--{protocol}", str(port)]
         self.name = name
         self.process = netns.popen(
             _python(server, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -80,8 +84,12 @@ class Traffic:
         timeout: float = 5.0,
         connections: int = 10,
     ) -> None:
-        options = [protocol, address, str(port), f"--rate={rate}", f"--timeout={timeout}"]
-        options.append(f"--connections={connections}")
+        slowness = tools.slowness()
+        options = [protocol, address, str(port), f"--connections={connections}"]
+        if slowness > 1:
+            rate = min(rate, _MOST / slowness)
+        options.append(f"--rate={rate}")
+        options.append(f"--timeout={timeout * slowness}")
         if seconds is not None:
             options.append(f"--seconds={seconds}")
         if count is not None:

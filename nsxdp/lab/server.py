@@ -8,6 +8,7 @@ program is run by its path, without the rest of nsxdp, and starts in a few hundr
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import signal
 import socket
@@ -54,7 +55,7 @@ class Http(asyncio.Protocol):
 
 
 class Lines(asyncio.Protocol):
-    """Answers every line of a long connection with the host's name."""
+    """Answers every line of a long connection with the host's name, ``client`` with the peer's."""
 
     def __init__(self, name: str) -> None:
         self.answer = f"{name}\n".encode()
@@ -65,7 +66,13 @@ class Lines(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """One answer for every newline."""
-        self.transport.write(self.answer * data.count(b"\n"))
+        *lines, _ = data.split(b"\n")
+        self.transport.writelines(map(self._answer, lines))
+
+    def _answer(self, line: bytes) -> bytes:
+        if line != b"client":
+            return self.answer
+        return f"{client_text(self.transport.get_extra_info('peername'))}\n".encode()
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -84,36 +91,42 @@ class Datagrams(asyncio.DatagramProtocol):
         self.transport.sendto(f"{text}\n".encode(), addr)
 
 
-def listen(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> socket.socket:
+def listen(
+    family: socket.AddressFamily, kind: socket.SocketKind, port: int, protocol: int = 0
+) -> socket.socket:
     """A socket bound to `port` on every address of `family`."""
-    bound = socket.socket(family, kind)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.setblocking(False)
-        bound.bind(("", port))
+        with contextlib.ExitStack() as undo:
+            bound = undo.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setblocking(False)
+            bound.bind(("", port))
+            undo.pop_all()
     except OSError as error:
-        bound.close()
         raise SystemExit(f"port {port}: {error.strerror}") from error
     return bound
 
 
-async def serve(name: str, http: list[int], tcp: list[int], udp: list[int]) -> None:
+async def serve(
+    name: str, http: list[int], tcp: list[int], udp: list[int], sctp: list[int]
+) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    factories: list[tuple[Callable[[str], asyncio.Protocol], list[int]]] = [
-        (Http, http),
-        (Lines, tcp),
+    factories: list[tuple[Callable[[str], asyncio.Protocol], int, list[int]]] = [
+        (Http, socket.IPPROTO_TCP, http),
+        (Lines, socket.IPPROTO_TCP, tcp),
+        (Lines, socket.IPPROTO_SCTP, sctp),
     ]
     for family in (socket.AF_INET, socket.AF_INET6):
-        for protocol, ports in factories:
+        for answering, protocol, ports in factories:
             for port in ports:
-                stream = listen(family, socket.SOCK_STREAM, port)
-                factory = functools.partial(protocol, name)
+                stream = listen(family, socket.SOCK_STREAM, port, protocol)
+                factory = functools.partial(answering, name)
                 await loop.create_server(factory, sock=stream, backlog=_BACKLOG)
         for port in udp:
             datagrams = listen(family, socket.SOCK_DGRAM, port)
@@ -126,10 +139,10 @@ def main() -> None:
     """Run as a program."""
     parser = argparse.ArgumentParser(prog="nsxdp.lab.server", description=__doc__.splitlines()[0])
     parser.add_argument("--name", required=True, help="what to answer")
-    for option in ("--http", "--tcp", "--udp"):
+    for option in ("--http", "--tcp", "--udp", "--sctp"):
         parser.add_argument(option, type=int, action="append", default=[], metavar="PORT")
     chosen = parser.parse_args()
-    asyncio.run(serve(chosen.name, chosen.http, chosen.tcp, chosen.udp))
+    asyncio.run(serve(chosen.name, chosen.http, chosen.tcp, chosen.udp, chosen.sctp))
 
 
 if __name__ == "__main__":

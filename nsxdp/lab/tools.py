@@ -56,6 +56,21 @@ def require(*programs: str) -> None:
         )
 
 
+def slowness() -> float:
+    """How many times slower than usual this machine is: ``NSXDP_SLOWNESS``, 1 if not set.
+
+    The lab waits as many times longer, and puts less load on what it tests.
+    """
+    said = os.environ.get("NSXDP_SLOWNESS") or "1"
+    try:
+        factor = float(said)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor < 1000:
+        raise LabError(f"NSXDP_SLOWNESS={said}: it is a number from 1 to 1000")
+    return factor
+
+
 def program(name: str) -> str:
     """Full path of a program, also where ``PATH`` lacks the ``sbin`` directories."""
     return shutil.which(name, path=SEARCH_PATH) or name
@@ -87,7 +102,7 @@ def run(
             env=env,
             input=stdin,
             text=True,
-            timeout=timeout,
+            timeout=timeout * slowness(),
         )
     except subprocess.TimeoutExpired as late:
         raise LabError(f"{_shown(argv)}: no end after {timeout:g} s") from late

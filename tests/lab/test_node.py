@@ -129,6 +129,33 @@ def test_a_switch_that_cannot_start_shows_its_log(ovs: OVS) -> None:
         ovs.start_ovsdb_server()
 
 
+def test_lines_tell_who_serves_and_who_asks(node: Node) -> None:
+    web, client = node.add_pod("web"), node.add_pod("client")
+    web.serve_tcp(7)
+    with client.enter():
+        connection = socket.create_connection((str(web.ip), 7), timeout=5)
+    with connection, connection.makefile("rw", buffering=1) as lines:
+        lines.write("hello\nclient\n")
+        assert lines.readline() == "web\n"
+        assert lines.readline() == "{}:{}\n".format(*connection.getsockname())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "error"),
+    [
+        ("NSXDP_DATAPATH", "kernel", "NSXDP_DATAPATH=kernel: there are netdev and system"),
+        ("NSXDP_SLOWNESS", "very", "NSXDP_SLOWNESS=very: it is a number from 1 to 1000"),
+        ("NSXDP_SLOWNESS", "0.5", r"NSXDP_SLOWNESS=0\.5: it is a number from 1 to 1000"),
+    ],
+)
+def test_the_environment_s_mistakes_are_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, error: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(LabError, match=error), OVS():
+        pass
+
+
 def test_traffic_counts_answers_by_backend_and_losses(node: Node) -> None:
     web, client = node.add_pod("web"), node.add_pod("client")
     web.serve_udp(53)

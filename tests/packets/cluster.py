@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from nsxdp.lab import Node, Pod
+from nsxdp.lab import Node, Pod, tools
+from nsxdp.lab.ovs import datapath
 from nsxdp.lab.programs import Server
 
-HTTP, LINES, UDP = 8080, 8081, 8053
-"""What each server pod listens at; at CLOSED nobody does."""
+HTTP, LINES, UDP, SCTP = 8080, 8081, 8053, 3868
+"""What each server pod listens at, SCTP with the kernel's datapath; at CLOSED nobody does."""
 CLOSED = 9
 
 HAIRPIN = {4: "169.254.0.252", 6: "fd6e:7378:6470::252"}
@@ -57,6 +58,7 @@ def of_family(pods: Iterable[Pod], family: int) -> list[str]:
 
 def until(condition: Callable[[], T], what: str, seconds: float = _SECONDS) -> T:
     """Wait for a condition that comes about by itself; what it gave."""
+    seconds *= tools.slowness()
     deadline = time.monotonic() + seconds
     pause = 0.01
     while not (found := condition()):
@@ -74,7 +76,7 @@ class Cluster:
     node
         Bridge ``br-int``, gateway 10.244.0.1 and fd00:244::1.
     servers
-        Four pods that say their names: HTTP, lines and UDP, at the ports above.
+        Four pods that say their names, at the ports above.
     client, other
         Two pods that serve nothing.
     host
@@ -108,7 +110,8 @@ class Cluster:
 
     def _serving(self, name: str) -> Pod:
         pod = self.node.add_pod(name)
-        Server(pod, name, http=[HTTP], tcp=[LINES], udp=[UDP])
+        sctp = [SCTP] if datapath() == "system" else []
+        Server(pod, name, http=[HTTP], tcp=[LINES], udp=[UDP], sctp=sctp)
         return pod
 
     def _start_agent(self) -> None:
@@ -129,7 +132,7 @@ class Cluster:
     def _stop_agent(self) -> None:
         self._agent.send_signal(signal.SIGTERM)
         try:
-            code = self._agent.wait(10)
+            code = self._agent.wait(10 * tools.slowness())
         except subprocess.TimeoutExpired:
             self._agent.kill()
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from cluster import CLOSED, HAIRPIN, HTTP, UDP, Cluster, of_family
+from cluster import CLOSED, HAIRPIN, HTTP, SCTP, UDP, Cluster, of_family
 
 from nsxdp.lab import Netns
 
@@ -30,25 +30,26 @@ def names(cluster: Cluster, n: int = 4) -> set[str]:
 
 def source(client: Netns, ip: str, protocol: str) -> str:
     """The address that the endpoint sees as the client's."""
-    if protocol == "TCP":
-        seen = client.http_get(url(ip, "/client"))
-    else:
-        seen = client.udp_ask(ip, 80, b"client")
+    seen = ask(client, ip, protocol, "client")
     return seen.rpartition(":")[0].strip("[]")
 
 
-@pytest.fixture(params=["TCP", "UDP"])
+# The userspace datapath doesn't translate SCTP.
+@pytest.fixture(params=["TCP", "UDP", pytest.param("SCTP", marks=pytest.mark.datapath("system"))])
 def protocol(request: pytest.FixtureRequest) -> str:
     text: str = request.param
     return text
 
 
 def target(protocol: str) -> int:
-    return HTTP if protocol == "TCP" else UDP
+    return {"TCP": HTTP, "UDP": UDP, "SCTP": SCTP}[protocol]
 
 
-def ask(client: Netns, ip: str, protocol: str) -> str:
-    return client.http_get(url(ip)) if protocol == "TCP" else client.udp_ask(ip, 80)
+def ask(client: Netns, ip: str, protocol: str, what: str = "") -> str:
+    if protocol == "TCP":
+        return client.http_get(url(ip, f"/{what}"))
+    by_lines = client.udp_ask if protocol == "UDP" else client.sctp_ask
+    return by_lines(ip, 80, what.encode() or b"hello")
 
 
 def test_kp1_from_a_pod(cluster: Cluster, family: int, protocol: str) -> None:

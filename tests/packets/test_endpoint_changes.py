@@ -6,7 +6,7 @@ import socket
 from contextlib import closing
 
 import pytest
-from cluster import CLOSED, HTTP, LINES, UDP, Cluster, of_family, until
+from cluster import CLOSED, HTTP, LINES, SCTP, UDP, Cluster, of_family, until
 
 from nsxdp.lab import Netns
 
@@ -14,9 +14,12 @@ from nsxdp.lab import Netns
 class Lines:
     """A connection whose server says its name for each line."""
 
-    def __init__(self, client: Netns, vip: str) -> None:
+    def __init__(self, client: Netns, vip: str, protocol: int = socket.IPPROTO_TCP) -> None:
+        family = socket.AF_INET6 if ":" in vip else socket.AF_INET
         with client.enter():
-            self._socket = socket.create_connection((vip, 80), timeout=5)
+            self._socket = socket.socket(family, socket.SOCK_STREAM, protocol)
+        self._socket.settimeout(5)
+        self._socket.connect((vip, 80))
 
     def ask(self) -> str:
         self._socket.send(b"hello\n")
@@ -55,6 +58,24 @@ def test_kp52_tcp_connection_outlives_its_endpoint_in_the_service(
         assert old.ask() == server
         # Even with the whole Service gone: what is tracked is translated.
         cluster.remove(name)
+        assert old.ask() == server
+
+
+@pytest.mark.datapath("system")
+def test_kp43_association_outlives_its_endpoint_in_the_service(
+    cluster: Cluster, client: Netns, family: int
+) -> None:
+    name = f"sctp-{client.short}-{family}"
+
+    def serve(names: set[str]) -> str:
+        ends = both(cluster, names)
+        return cluster.serve(name, ends, target=SCTP, protocol="SCTP")[family == 6]
+
+    vip = serve(ALL)
+    with closing(Lines(client, vip, socket.IPPROTO_SCTP)) as old:
+        server = old.ask()
+        serve(ALL - {server})
+        assert {client.sctp_ask(vip, 80) for _ in range(10)} <= ALL - {server}
         assert old.ask() == server
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from cluster import HTTP, MASQUERADE, UDP, Cluster, of_family, until
+from cluster import HTTP, MASQUERADE, SCTP, UDP, Cluster, of_family, until
 
 from nsxdp.lab import Netns
 
@@ -211,6 +211,20 @@ def test_kp30_udp(cluster: Cluster, outside: Outside) -> None:
     await_routes(cluster, [*EXTERNAL.values()])
     answers = {outside.netns.udp_ask(EXTERNAL[outside.family], 80, b"hello") for _ in range(20)}
     assert answers <= {server.short for server in cluster.servers}
+
+
+@pytest.mark.datapath("system")
+def test_kp43_sctp(cluster: Cluster, outside: Outside) -> None:
+    spec = f'type: NodePort, externalIPs: ["{EXTERNAL[outside.family]}"],'
+    cluster.serve(
+        "out", ends(cluster), target=SCTP, protocol="SCTP", spec=spec, node_port=NODE_PORT
+    )
+    await_routes(cluster, [EXTERNAL[outside.family]])
+    for address, port in ((EXTERNAL[outside.family], 80), (outside.node, NODE_PORT)):
+        answers = {outside.netns.sctp_ask(address, port) for _ in range(10)}
+        assert answers <= {server.short for server in cluster.servers}
+        seen = outside.netns.sctp_ask(address, port, b"client").rpartition(":")[0].strip("[]")
+        assert seen == MASQUERADE[outside.family]
 
 
 def _url(host: str, path: str = "", port: int = 80) -> str:
