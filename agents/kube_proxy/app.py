@@ -33,7 +33,14 @@ from nsxdp.openflow import (
     SessionOptions,
 )
 from nsxdp.ovsdb import OvsdbError
-from nsxdp.pipeline.registers import COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST, REJECT_METER
+from nsxdp.pipeline.registers import (
+    COOKIE_PREFIX,
+    GROUP_FIRST,
+    GROUP_LAST,
+    OTHER_LEARNED,
+    OTHER_PREFIXES,
+    REJECT_METER,
+)
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView, open_bridge
@@ -102,6 +109,8 @@ async def _run(options: Options) -> None:
             connection,
             desired,
             sync_period=options.sync_period,
+            other_prefixes=OTHER_PREFIXES,
+            other_learned=OTHER_LEARNED,
             prepare=_make_meter,
             on_commit=committed,
             on_refusal=lambda _: metrics.refused(),
