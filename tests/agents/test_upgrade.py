@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import next_version
 import pytest
 from proxying import SERVICE_CIDR, Agent, Manifests, endpoints, flows, groups, service, until
 
+from faults import next_version
 from nsxdp.lab import Node
 from nsxdp.lab.node import Pod
 

@@ -33,18 +33,22 @@ def moved(text: str, names: openflow.Tables | None = None) -> openflow.Template:
 
 def change() -> None:
     """Make the next version of this one."""
-    registers.PIPELINE_VERSION = registers.AFFINITY_VERSION = VERSION
-    registers.COOKIE_PREFIX = 0x6E00 | VERSION
-    registers.LEARNED_COOKIE = 0x6EFF << 48 | VERSION
-    registers.OTHER_PREFIXES = (0x6E01,)
-    registers.OTHER_LEARNED = (0x6EFF << 48 | 1,)
-    stages = [
+    stages = tuple(
         dataclasses.replace(stage, number=stage.number and stage.number + SHIFT)
         for stage in tables.STAGES
-    ]
-    tables.STAGES = tuple(stages)
-    tables.TABLES = openflow.Tables({stage.name: stage.number for stage in stages})
-    openflow.Template = moved
+    )
+    vars(registers).update(
+        PIPELINE_VERSION=VERSION,
+        AFFINITY_VERSION=VERSION,
+        COOKIE_PREFIX=0x6E00 | VERSION,
+        LEARNED_COOKIE=0x6EFF << 48 | VERSION,
+        OTHER_PREFIXES=(0x6E01,),
+        OTHER_LEARNED=(0x6EFF << 48 | 1,),
+    )
+    vars(tables).update(
+        STAGES=stages, TABLES=openflow.Tables({stage.name: stage.number for stage in stages})
+    )
+    vars(openflow).update(Template=moved)
 
 
 if __name__ == "__main__":
