@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from faults.breaks import Fault, restart
-from faults.load import PLAN, Broken
+from faults.load import PLAN, TIMEOUT, Broken
 from faults.stage import Stage
 
 __all__ = ["RESTARTED", "Outcome", "Window", "break_at_random", "restart_again_and_again"]
@@ -96,7 +96,7 @@ def break_at_random(
     chance: random.Random,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Let faults happen for so many seconds, each of them before any one for the second time."""
+    """Let faults happen for so many seconds, all in turn, in random order."""
     outcome = Outcome()
     with _traffic(stage, share, outcome), _changes(stage):
         deadline = time.monotonic() + seconds
@@ -131,8 +131,15 @@ def restart_again_and_again(
 
 
 def _in_turns(faults: Sequence[Fault], chance: random.Random) -> Iterator[Fault]:
+    """Those that must cost nothing first: what breaks with them is not another's."""
+    free = [fault for fault in faults if not fault.costs]
+    others = [fault for fault in faults if fault.costs]
     while True:
-        yield from chance.sample(faults, len(faults))
+        yield from chance.sample(free, len(free))
+        yield from chance.sample(others, len(others))
+        if free and others:
+            # Whatever the last one broke has failed by then.
+            time.sleep(TIMEOUT)
 
 
 def _happen(stage: Stage, fault: Fault, happen: Callable[[], None], outcome: Outcome) -> None:
