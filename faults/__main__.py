@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="FAULT", choices=keys, help=", ".join(keys), default=[]
     )
-    parser.add_argument("--times", type=int, default=50, help="restarts (with --only restarts)")
+    parser.add_argument("--times", type=int, help="how often each, instead of how long")
     parser.add_argument(
         "--rate", type=float, default=500.0, help="connections a second (default: 500)"
     )
@@ -62,9 +62,9 @@ def main(words: list[str]) -> int:
             console.print(f"  · {text}")
 
         if RESTARTED in chosen:
-            outcome = restart_again_and_again(stage, options.times, share, say)
+            outcome = restart_again_and_again(stage, options.times or 50, share, say)
         else:
-            outcome = break_at_random(stage, chosen, seconds, share, chance, say)
+            outcome = break_at_random(stage, chosen, seconds, options.times, share, chance, say)
         console.print()
         show(console, outcome)
         if options.json:

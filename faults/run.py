@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Final
 
 from faults.breaks import Fault, restart
@@ -92,17 +93,18 @@ def break_at_random(
     stage: Stage,
     faults: Sequence[Fault],
     seconds: float,
+    times: int | None,
     share: float,
     chance: random.Random,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Let faults happen for so many seconds, all in turn, in random order."""
+    """Let faults happen, all in turn, in random order: so many times, or for so many seconds."""
     outcome = Outcome()
     with _traffic(stage, share, outcome), _changes(stage):
         deadline = time.monotonic() + seconds
         try:
-            for fault in _in_turns(faults, chance):
-                if time.monotonic() >= deadline:
+            for fault in _in_turns(faults, times, chance):
+                if times is None and time.monotonic() >= deadline:
                     break
                 say(fault.name)
                 _happen(stage, fault, partial(fault.happen, stage, chance), outcome)
@@ -130,16 +132,16 @@ def restart_again_and_again(
     return outcome
 
 
-def _in_turns(faults: Sequence[Fault], chance: random.Random) -> Iterator[Fault]:
+def _in_turns(faults: Sequence[Fault], times: int | None, chance: random.Random) -> Iterator[Fault]:
     """Those that must cost nothing first: what breaks with them is not another's."""
     free = [fault for fault in faults if not fault.costs]
     others = [fault for fault in faults if fault.costs]
-    while True:
-        yield from chance.sample(free, len(free))
-        yield from chance.sample(others, len(others))
-        if free and others:
+    for number in count() if times is None else range(times):
+        if number and free and others:
             # Whatever the last one broke has failed by then.
             time.sleep(TIMEOUT)
+        yield from chance.sample(free, len(free))
+        yield from chance.sample(others, len(others))
 
 
 def _happen(stage: Stage, fault: Fault, happen: Callable[[], None], outcome: Outcome) -> None:
