@@ -14,11 +14,14 @@ TARGET  ?=
 SECONDS ?= 60
 # the demo's options, such as D=--api-server
 D       ?=
+# the fault run's options, such as F="--minutes 10 --seed 7"
+F       ?=
 
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kernel-test lint lab build docs bench sanitize coverage fuzz dist clean
+.PHONY: help demo test kernel-test lint lab build docs bench sanitize coverage fuzz faults dist
+.PHONY: clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +65,10 @@ fuzz: build  ## Fuzz the C core, or one target: TARGET=flow_text SECONDS=3600
 	$(say) "fuzzing"
 	@$(PYTHON) -m fuzz --seconds $(SECONDS) $(TARGET)
 
+faults: build  ## Break everything at random, under traffic: F="--minutes 10 --seed 7" (as root)
+	$(say) "faults"
+	@$(PYTHON) -m faults $(F)
+
 lab: build  ## Bring up a node with pods to play with (as root)
 	@$(VENV)/bin/nsxdp lab up --api
 
@@ -76,7 +83,8 @@ clean:  ## Remove what was built, but for .venv
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find nsxdp -name '*.so' -delete
 	find nsxdp -name '*.pyx' | sed 's/pyx$$/c/' | xargs -r rm -f
-	find nsxdp agents bench examples machine pages tests -name __pycache__ -prune -exec rm -rf {} +
+	find nsxdp agents bench examples faults machine pages tests -name __pycache__ -prune \
+		-exec rm -rf {} +
 
 $(READY): pyproject.toml scripts/bootstrap
 	@VENV=$(VENV) scripts/bootstrap

@@ -378,9 +378,10 @@ flow_is_right(const struct nsx_desired *d, const struct record *r,
     return r->hash == verify_hash(&wanted);
 }
 
+/* Likewise for flows; notes in 'used' which tables have any. */
 static void
 diff_flows(struct nsx_desired *d, struct nsx_buf *delta,
-           struct nsx_diff *diff, struct nsx_changes *changes)
+           struct nsx_diff *diff, struct nsx_changes *changes, bool used[])
 {
     for (struct nsx_slot *slot = d->flows.first; slot; slot = slot->next) {
         const struct nsx_claim *claim = slot->claims;
@@ -389,6 +390,7 @@ diff_flows(struct nsx_desired *d, struct nsx_buf *delta,
         size_t match_len = nsx_flow_mod_match_len(fm);
         uint16_t priority = nsx_get16(fm + FM_PRIORITY);
         uint8_t table_id = fm[FM_TABLE_ID];
+        used[table_id] = true;
         uint64_t hash = nsx_flow_key_hash(table_id, priority, match,
                                           match_len);
         struct record *r = find_flow(&d->installed->flows, hash, table_id,
@@ -412,10 +414,11 @@ diff_flows(struct nsx_desired *d, struct nsx_buf *delta,
 }
 
 int
-nsx_desired_diff(struct nsx_desired *d, struct nsx_buf *delta,
+nsx_desired_diff(struct nsx_desired *d, bool keep_old, struct nsx_buf *delta,
                  struct nsx_diff *diff, struct nsx_changes *changes,
                  struct nsx_error *error)
 {
+    bool used[UINT8_MAX + 1] = { false };
     struct nsx_changes scratch_changes;
     struct nsx_diff scratch_diff;
 
@@ -430,9 +433,14 @@ nsx_desired_diff(struct nsx_desired *d, struct nsx_buf *delta,
     memset(changes, 0, sizeof *changes);
 
     diff_groups(d, delta, diff, changes);
-    diff_flows(d, delta, diff, changes);
+    diff_flows(d, delta, diff, changes, used);
     for (const struct record *r = d->installed->first; r; r = r->next) {
-        if (!r->matched && !r->is_group) {
+        if (r->is_group) {
+            continue;
+        }
+        bool old = r->cookie >> 48 != d->prefix;
+        diff->flows_old += old;
+        if (!r->matched && !(keep_old && old && !used[r->table_id])) {
             diff->flows_extra++;
             nsx_flow_put_delete(r->table_id, r->priority, r->match,
                                 r->match_len, delta, changes);

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from functools import reduce
+from operator import or_
 from typing import Final, Protocol
 
 import numpy as np
@@ -32,6 +34,7 @@ from nsxdp.openflow import (
     Diff,
     OpenFlowError,
     Session,
+    delete_flows,
 )
 
 __all__ = ["Commit", "Owned", "Writer"]
@@ -101,6 +104,13 @@ class Writer:
         What the bridge shall have. Nobody else may change it.
     sync_period
         Seconds between two comparisons with the switch.
+    other_prefixes
+        Of the cookies of other versions' flows. Where there are any, the bridge is taken over from
+        that version: in one bundle, so that no packet meets some flows of each. What is left in
+        tables that this version hasn't goes with the next comparison.
+    other_learned
+        Cookies, and their masks, of flows that other versions had the switch learn: a takeover
+        deletes them.
     prepare
         Awaited before each comparison, and so after each (re)connection before anything else is
         sent: for what can't be in a bundle.
@@ -138,6 +148,8 @@ class Writer:
         desired: DesiredSet,
         *,
         sync_period: float = 30.0,
+        other_prefixes: Collection[int] = (),
+        other_learned: Collection[tuple[int, int]] = (),
         prepare: Callable[[Session], Awaitable[None]] | None = None,
         on_commit: Callable[[Commit], None] | None = None,
         on_refusal: Callable[[CommitError], None] | None = None,
@@ -145,6 +157,15 @@ class Writer:
         self._connection = connection
         self._desired = desired
         self._sync_period = sync_period
+        self._other_prefixes = tuple(other_prefixes)
+        # The bits that the prefixes of all versions have in common.
+        self._family = 0xFFFF & ~reduce(or_, (p ^ desired.prefix for p in other_prefixes), 0)
+        self._n_learned = len(other_learned)
+        self._forget_learned = b"".join(
+            delete_flows(cookie, mask).encode() for cookie, mask in other_learned
+        )
+        self._took_over = False
+        """Whether the last comparison did, and left what is not in the way."""
         self._prepare = prepare
         self._on_commit = on_commit
         self._on_refusal = on_refusal
@@ -263,25 +284,33 @@ class Writer:
         started = time.perf_counter()
         if self._prepare is not None:
             await self._prepare(session)
-        expected = self._expected
-        self._desired.begin(verify=True)
+        expected, took_over = self._expected, self._took_over
+        self._desired.begin(self._other_prefixes, verify=True)
+        family = self._family << 48
         try:
-            async for reply in session.dump_flows(self._desired.prefix << 48, 0xFFFF << 48):
+            async for reply in session.dump_flows(self._desired.prefix << 48 & family, family):
                 self._desired.installed(reply)
             async for reply in session.dump_groups():
                 self._desired.installed(reply)
         except DecodeError as error:
             raise session.distrust(error) from error
         wanted = self._wanted
-        delta, diff = self._desired.diff()
+        delta, diff = self._desired.diff(keep_old=not took_over)
         # Deltas from here on start from what the difference makes of the switch.
         self._pending = []
         self._in_sync = self._expected = True
         n, messages = delta.messages, bytes(delta)
         del delta  # at the start it is megabytes, and so are its bytes
+        if diff.flows_old or took_over:
+            # Also the second time: what the datapath had cached went on learning.
+            n += self._n_learned
+            messages += self._forget_learned
         seconds = await self._commit(session, messages) if n else 0.0
         self._compare_at = asyncio.get_running_loop().time() + self._sync_period
-        drift = expected and wanted == self._done and not diff.is_empty
+        self._took_over = bool(diff.flows_old) and not took_over
+        if self._took_over:
+            log.info("took over from another version of the pipeline", its_flows=diff.flows_old)
+        drift = expected and not took_over and wanted == self._done and not diff.is_empty
         if drift:
             log.warning("somebody else changed the switch: repaired", **diff._asdict())
         taken = time.perf_counter() - started

@@ -36,7 +36,15 @@ from nsxdp.openflow import (
     SessionOptions,
 )
 from nsxdp.ovsdb import OvsdbError
-from nsxdp.pipeline.registers import COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST, REJECT_METER
+from nsxdp.pipeline.registers import (
+    COOKIE_PREFIX,
+    GROUP_FIRST,
+    GROUP_LAST,
+    LEARNED_COOKIE_MASK,
+    OTHER_LEARNED,
+    OTHER_PREFIXES,
+    REJECT_METER,
+)
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView, open_bridge
@@ -144,6 +152,8 @@ async def _run(options: Options) -> None:
             connection,
             desired,
             sync_period=options.sync_period,
+            other_prefixes=OTHER_PREFIXES,
+            other_learned=[(cookie, LEARNED_COOKIE_MASK) for cookie in OTHER_LEARNED],
             prepare=prepare,
             on_commit=committed,
             on_refusal=refused,

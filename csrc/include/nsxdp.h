@@ -441,25 +441,31 @@ NSX_API int nsx_desired_replace(struct nsx_desired *, size_t n,
  * diff has it.
  *
  * Flows with another prefix are not touched, except those with one of the
- * 'n_old' 'old_prefixes', another version's, which are deleted.  The same
- * cookie is taken as the same content; with 'verify', instructions and
- * timeouts are compared too. */
+ * 'n_old' 'old_prefixes', another version's, which are replaced or deleted.
+ * The same cookie is taken as the same content; with 'verify', instructions
+ * and timeouts are compared too. */
 NSX_API void nsx_desired_begin(struct nsx_desired *, bool verify,
                                const uint16_t *old_prefixes, size_t n_old);
 NSX_API int nsx_desired_installed(struct nsx_desired *, const void *msg,
                                   size_t len, struct nsx_error *);
 
-/* How what was shown differs from what is desired. */
+/* How what was shown differs from what is desired.  'flows_old' are those of
+ * those that were shown that have one of the old prefixes. */
 struct nsx_diff {
     uint64_t flows_missing, flows_changed, flows_extra, flows_right;
     uint64_t groups_missing, groups_changed, groups_extra, groups_right;
+    uint64_t flows_old;
 };
 
 /* Ends what nsx_desired_begin() began: appends the delta.  'struct nsx_diff *'
- * and 'struct nsx_changes *' may be NULL. */
-NSX_API int nsx_desired_diff(struct nsx_desired *, struct nsx_buf *delta,
-                             struct nsx_diff *, struct nsx_changes *,
-                             struct nsx_error *);
+ * and 'struct nsx_changes *' may be NULL.
+ *
+ * With 'keep_old', another version's flows stay, and are not extra, in tables
+ * in which nothing is desired: packets that are in connection tracking when a
+ * bridge is taken over resume there. */
+NSX_API int nsx_desired_diff(struct nsx_desired *, bool keep_old,
+                             struct nsx_buf *delta, struct nsx_diff *,
+                             struct nsx_changes *, struct nsx_error *);
 
 /* Appends all that is desired, in an order that can be sent. */
 NSX_API void nsx_desired_dump(const struct nsx_desired *, struct nsx_buf *);

@@ -210,17 +210,20 @@ check_diffs(struct nsx_desired *desired, struct input *in)
     nsx_desired_size(desired, &has);
     FUZZ_ASSERT(has.flows + has.groups == n);
     show(desired, &dump, verify, SIZE_MAX);
-    FUZZ_ASSERT(!nsx_desired_diff(desired, &first, &diff, &changes, &error));
+    FUZZ_ASSERT(!nsx_desired_diff(desired, false, &first, &diff,
+                                  &changes, &error));
     FUZZ_ASSERT(!first.size && !changes.messages);
     FUZZ_ASSERT(diff.flows_right + diff.groups_right == n);
 
     show(desired, &dump, verify, skip);
-    FUZZ_ASSERT(!nsx_desired_diff(desired, &first, &diff, &changes, &error));
+    FUZZ_ASSERT(!nsx_desired_diff(desired, false, &first, &diff,
+                                  &changes, &error));
     FUZZ_ASSERT((first.size != 0) == (skip < n));
     FUZZ_ASSERT(diff.flows_missing + diff.groups_missing == (skip < n));
     check_messages(&first);
     show(desired, &dump, verify, skip);
-    FUZZ_ASSERT(!nsx_desired_diff(desired, &second, NULL, NULL, &error));
+    FUZZ_ASSERT(!nsx_desired_diff(desired, false, &second, NULL,
+                                  NULL, &error));
     FUZZ_ASSERT(fuzz_same(&first, &second));
 
     nsx_buf_uninit(&dump);
@@ -313,8 +316,8 @@ show_raw(struct nsx_desired *desired, struct input *in)
         if (retvals[i]) {
             fuzz_check_error(&error, reply.size);
         }
-        FUZZ_ASSERT(!nsx_desired_diff(desired, i ? &second : &first, NULL,
-                                      NULL, &error));
+        FUZZ_ASSERT(!nsx_desired_diff(desired, true, i ? &second : &first,
+                                      NULL, NULL, &error));
     }
     FUZZ_ASSERT(retvals[0] == retvals[1]);
     FUZZ_ASSERT(fuzz_same(&first, &second));

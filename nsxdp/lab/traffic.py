@@ -9,6 +9,8 @@
 Requests start by the clock, whether or not earlier ones have been answered, so that a stalled
 dataplane shows as lost requests and not as a lower rate. Every second one JSON object is printed
 with the counts since the last one, and at the end one with ``"done": true`` for the whole run.
+``failures`` has, of the first hundred failed ones, when they began (seconds since the epoch), how
+long they took, and the error.
 Only the standard library is used, as in :mod:`nsxdp.lab.server`.
 """
 
@@ -23,6 +25,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+_TOLD = 100
+
 
 @dataclass
 class Tally:
@@ -34,6 +38,7 @@ class Tally:
     failed: int = 0
     backends: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[float, float, str]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     last_answer: float | None = None
     gap: float = 0.0
@@ -47,10 +52,13 @@ class Tally:
         self.backends[backend] += 1
         self.latencies.append(seconds)
 
-    def failure(self, error: BaseException) -> None:
-        """Note a request without an answer."""
+    def failure(self, error: BaseException, seconds: float) -> None:
+        """Note a request that has been without an answer for `seconds`."""
+        name = type(error).__name__
         self.failed += 1
-        self.errors[type(error).__name__] += 1
+        self.errors[name] += 1
+        if len(self.failures) < _TOLD:
+            self.failures.append((round(time.time() - seconds, 3), round(seconds, 3), name))
 
     def report(self) -> dict[str, object]:
         """All of it as JSON can hold it; times in milliseconds."""
@@ -66,6 +74,7 @@ class Tally:
             "failed": self.failed,
             "backends": dict(sorted(self.backends.items())),
             "errors": dict(self.errors),
+            "failures": self.failures,
             "latency_ms": {"p50": quantile(0.5), "p99": quantile(0.99), "max": quantile(1.0)},
             "gap_ms": round(self.gap * 1000, 3),
         }
@@ -128,7 +137,7 @@ class Load:
             async with asyncio.timeout(self.timeout):
                 backend = await once()
         except (OSError, ValueError) as error:
-            self._failed(error)
+            self._failed(error, time.monotonic() - start)
         else:
             self._answered(backend, time.monotonic() - start)
 
@@ -177,7 +186,7 @@ class Load:
                     if not line.endswith(b"\n"):
                         raise ConnectionResetError("closed by the server")
             except OSError as error:
-                self._failed(error)
+                self._failed(error, time.monotonic() - start)
                 if stream is not None:
                     stream[1].transport.abort()
                 stream = None
@@ -199,9 +208,9 @@ class Load:
         self.total.answer(backend, seconds)
         self.interval.answer(backend, seconds)
 
-    def _failed(self, error: BaseException) -> None:
-        self.total.failure(error)
-        self.interval.failure(error)
+    def _failed(self, error: BaseException, seconds: float) -> None:
+        self.total.failure(error, seconds)
+        self.interval.failure(error, seconds)
 
     async def _report_each_second(self) -> None:
         start = time.monotonic()

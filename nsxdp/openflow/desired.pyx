@@ -33,6 +33,7 @@ cdef extern from "nsxdp.h" nogil:
     struct nsx_diff:
         uint64_t flows_missing, flows_changed, flows_extra, flows_right
         uint64_t groups_missing, groups_changed, groups_extra, groups_right
+        uint64_t flows_old
 
     struct nsx_desired_size:
         uint64_t owners, flows, groups, buckets, bytes
@@ -43,7 +44,7 @@ cdef extern from "nsxdp.h" nogil:
                             const uint64_t *, nsx_buf *, nsx_changes *, nsx_error *)
     void nsx_desired_begin(nsx_desired *, c_bool, const uint16_t *, size_t)
     int nsx_desired_installed(nsx_desired *, const void *, size_t, nsx_error *)
-    int nsx_desired_diff(nsx_desired *, nsx_buf *, nsx_diff *, nsx_changes *, nsx_error *)
+    int nsx_desired_diff(nsx_desired *, c_bool, nsx_buf *, nsx_diff *, nsx_changes *, nsx_error *)
     void nsx_desired_dump(const nsx_desired *, nsx_buf *)
     void nsx_desired_size_ "nsx_desired_size" (const nsx_desired *, nsx_desired_size *)
 
@@ -140,6 +141,8 @@ class Diff(NamedTuple):
         Those that are there and not desired; other owners' are not counted.
     flows_right, groups_right
         Those that are as is desired.
+    flows_old
+        Those that are there and another version's.
     """
 
     flows_missing: int
@@ -150,6 +153,7 @@ class Diff(NamedTuple):
     groups_changed: int
     groups_extra: int
     groups_right: int
+    flows_old: int = 0
 
     @property
     def is_empty(self):
@@ -282,8 +286,8 @@ cdef class DesiredSet:
         Parameters
         ----------
         old_prefixes
-            Flows whose cookies begin with one of these 16-bit numbers are another version's and
-            will be deleted.
+            Flows whose cookies begin with one of these 16-bit numbers are another version's:
+            where they aren't what is desired now, they are replaced or deleted.
         verify
             Compare flows' instructions and timeouts too, not only their cookies.
         """
@@ -310,8 +314,14 @@ cdef class DesiredSet:
         if retval:
             raise_decode_error(&error)
 
-    def diff(self):
+    def diff(self, *, bint keep_old=False):
         """End what `begin` began.
+
+        Parameters
+        ----------
+        keep_old
+            Let another version's flows stay for now in tables in which nothing is desired: packets
+            that are in connection tracking when a bridge is taken over resume there.
 
         Returns
         -------
@@ -329,12 +339,13 @@ cdef class DesiredSet:
         cdef int retval
         with self.lock:
             with nogil:
-                retval = nsx_desired_diff(self.desired, &delta.buf, &diff, &delta.changes, &error)
+                retval = nsx_desired_diff(self.desired, keep_old, &delta.buf, &diff, &delta.changes, &error)
         if retval:
             raise_decode_error(&error)
         return delta, Diff(
             diff.flows_missing, diff.flows_changed, diff.flows_extra, diff.flows_right,
             diff.groups_missing, diff.groups_changed, diff.groups_extra, diff.groups_right,
+            diff.flows_old,
         )
 
     def dump(self):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
+    "AFFINITY_VERSION",
     "BITS",
     "COOKIE_FAMILY",
     "COOKIE_FAMILY_MASK",
@@ -18,7 +19,9 @@ __all__ = [
     "GROUP_LAST",
     "HAIRPIN_IPV4",
     "HAIRPIN_IPV6",
+    "LAST_VERSION",
     "LEARNED_COOKIE",
+    "LEARNED_COOKIE_MASK",
     "LONG_COOKIE",
     "LONG_COOKIE_MASK",
     "LONG_TIMEOUT_SHIFT",
@@ -28,6 +31,9 @@ __all__ = [
     "NODE_IPV6",
     "NODE_PORT_IPV4",
     "NODE_PORT_IPV6",
+    "OTHER_LEARNED",
+    "OTHER_PREFIXES",
+    "PIPELINE_VERSION",
     "REJECT_METER",
     "SNAT_ZONE",
     "VIRTUAL_MAC",
@@ -117,6 +123,17 @@ conntrack can abort where several zones translate the same connection in just an
 is marked in `ZONE` comes here, and always gets an address that nobody has."""
 
 PIPELINE_VERSION: Final = 1
+"""Of the flows and groups as they are compiled, from 1 to `LAST_VERSION`. An agent takes a bridge
+over from any other version."""
+
+AFFINITY_VERSION: Final = 1
+"""Of what the switch learns for session affinity: which table, which fields, which numbers. It goes
+on as long as that means the same, so this changes more seldom."""
+
+LAST_VERSION: Final = 0x7F
+"""The last number of a version: the bit above tells what was learned."""
+
+_VERSIONS: Final = range(1, LAST_VERSION + 1)
 
 COOKIE_PREFIX: Final = 0x6E00 | PIPELINE_VERSION
 """The 16 most significant bits of our flows' cookies: nsxdp and the pipeline's version."""
@@ -125,12 +142,19 @@ COOKIE_FAMILY: Final = 0x6E00 << 48
 COOKIE_FAMILY_MASK: Final = 0xFF00 << 48
 """The flows of all versions, and those that they made the switch learn."""
 
-LEARNED_COOKIE: Final = (0x6EFF << 48) | PIPELINE_VERSION
+OTHER_PREFIXES: Final = tuple(0x6E00 | n for n in _VERSIONS if n != PIPELINE_VERSION)
+"""Likewise, of the flows of other versions."""
+
+LEARNED_COOKIE: Final = (0x6EFF << 48) | AFFINITY_VERSION
+LEARNED_COOKIE_MASK: Final = 0xFFFF_0000_0000_FFFF
 """Flows that the switch learned by our flows. They come and go by themselves."""
 
+OTHER_LEARNED: Final = tuple((0x6EFF << 48) | n for n in _VERSIONS if n != AFFINITY_VERSION)
+"""Likewise, by flows of other versions: they mean nothing to this one's."""
+
 LONG_COOKIE: Final = LEARNED_COOKIE | 1 << 47
-LONG_COOKIE_MASK: Final = 0xFFFF << 48 | 1 << 47
-"""Of these, what is learned for longer than a flow can be idle (`nsxdp.services.affinity`)."""
+LONG_COOKIE_MASK: Final = LEARNED_COOKIE_MASK | 1 << 47
+"""What is learned for longer than a flow can be idle (`nsxdp.services.affinity`)."""
 
 LONG_TIMEOUT_SHIFT: Final = 16
 """Where such a cookie has the seconds: 31 bits from there on."""

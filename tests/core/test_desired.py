@@ -81,7 +81,7 @@ class Desired:
         delta = self.core.buf()
         diff = self.core.ffi.new("struct nsx_diff *")
         retval = self.core.lib.nsx_desired_diff(
-            self.set, delta, diff, self.core.ffi.NULL, self.core.error()
+            self.set, False, delta, diff, self.core.ffi.NULL, self.core.error()
         )
         return retval, diff, self.core.bytes(delta)
 

@@ -365,7 +365,7 @@ def test_diff_of_an_empty_switch_is_all(desired: DesiredSet) -> None:
 
     assert (diff.flows_missing, diff.groups_missing) == (2, 1)
     assert (delta.flows_added, delta.groups_added) == (2, 1)
-    assert reconcile(desired, switch)[1] == (0, 0, 0, 2, 0, 0, 0, 1)
+    assert reconcile(desired, switch)[1] == Diff(0, 0, 0, 2, 0, 0, 0, 1)
 
 
 def test_diff_repairs_what_differs_and_nothing_else(desired: DesiredSet) -> None:
@@ -401,8 +401,33 @@ def test_another_versions_flows_are_deleted(desired: DesiredSet) -> None:
 
     _, diff = reconcile(desired, switch, 0x6E00)
 
-    assert (diff.flows_extra, diff.flows_changed) == (1, 1)
+    assert (diff.flows_extra, diff.flows_changed, diff.flows_old) == (1, 1, 2)
     assert len(switch.flows) == 1
+
+
+def test_another_versions_flows_may_stay_in_tables_that_this_one_has_not(
+    desired: DesiredSet,
+) -> None:
+    switch = FakeSwitch()
+    for table in (1, 2, 3):
+        text = f"cookie=0x6e00000000000001,table={table},udp,actions=drop"
+        switch.apply(encode([text]))
+    replace(desired, {1: ["table=1,tcp,actions=drop", "table=2,udp,actions=output:1"]})
+
+    desired.begin([0x6E00])
+    for reply in switch.replies():
+        desired.installed(reply)
+    delta, diff = desired.diff(keep_old=True)
+    switch.apply(delta)
+
+    assert diff == Diff(1, 1, 1, 0, 0, 0, 0, 0, flows_old=3)
+    assert [flow.partition(" actions")[0] for flow in switch.dump_flows()] == [
+        "table=1, tcp",
+        "table=2, udp",
+        "table=3, udp",
+    ]
+    assert reconcile(desired, switch, 0x6E00)[1] == Diff(0, 0, 1, 2, 0, 0, 0, 0, flows_old=1)
+    assert len(switch.flows) == 2
 
 
 def test_only_verify_sees_other_actions_under_the_right_cookie(desired: DesiredSet) -> None:

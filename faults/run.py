@@ -1,0 +1,236 @@
+"""One run: traffic, changes, and faults one after the other; then what became of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Final
+
+from faults.breaks import Fault, restart
+from faults.load import PLAN, TIMEOUT, Broken
+from faults.stage import Stage
+
+__all__ = ["RESTARTED", "Outcome", "Window", "break_at_random", "restart_again_and_again"]
+
+_SETTLE: Final = 2.0
+"""Seconds after which what breaks has nothing to do any more with a fault that is over."""
+
+_LAG: Final = 3.0
+"""Seconds that a change may take until packets meet it: far more than it takes."""
+
+_CHANGE_PAUSE: Final = 0.4
+
+RESTARTED: Final = Fault("restarts", "nsx-kube-proxy restarted, nothing changed", lambda *_: None)
+_NOTHING: Final = Fault("nothing", "nothing but changes of Services", lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a fault began, and when all was whole again."""
+
+    fault: Fault
+    begun: float
+    whole: float
+
+    def meets(self, first: float, last: float) -> bool:
+        """Whether it may have to do with what happened then."""
+        return self.begun <= last and self.whole + _SETTLE >= first
+
+
+@dataclass
+class Outcome:
+    """What became of a run.
+
+    Attributes
+    ----------
+    seconds
+        Under traffic.
+    sent, answered
+        New connections.
+    asked, told
+        Requests on connections that stay, and answers.
+    windows
+        The faults, in their order.
+    causes
+        By the name of a fault: what broke with it, by kind.
+    messages
+        Flow and group messages that were sent when nothing had changed.
+    drift
+        Those by which the switch differed from the intent at the end.
+    fds, memory
+        By how much an agent grew, at most: file descriptors, bytes.
+    wrong
+        What must not be, in words; empty: all held.
+    """
+
+    seconds: float = 0.0
+    sent: int = 0
+    answered: int = 0
+    asked: int = 0
+    told: int = 0
+    windows: list[Window] = field(default_factory=list)
+    causes: dict[str, Counter[str]] = field(default_factory=dict)
+    messages: float = 0
+    drift: float = 0
+    fds: int = 0
+    memory: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+MOST_FDS: Final = 4
+MOST_MEMORY: Final = 32 * 1024 * 1024
+"""By which an agent may grow after it was ready."""
+
+
+def break_at_random(
+    stage: Stage,
+    faults: Sequence[Fault],
+    seconds: float,
+    times: int | None,
+    share: float,
+    chance: random.Random,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Let faults happen, all in turn, in random order: so many times, or for so many seconds."""
+    outcome = Outcome()
+    with _traffic(stage, share, outcome), _changes(stage):
+        deadline = time.monotonic() + seconds
+        try:
+            for fault in _in_turns(faults, times, chance):
+                if times is None and time.monotonic() >= deadline:
+                    break
+                say(fault.name)
+                _happen(stage, fault, partial(fault.happen, stage, chance), outcome)
+                time.sleep(chance.uniform(0, 1))
+        except AssertionError as error:
+            outcome.wrong.append(str(error))
+    _judge(stage, outcome)
+    return outcome
+
+
+def restart_again_and_again(
+    stage: Stage, times: int, share: float, say: Callable[[str], None]
+) -> Outcome:
+    """Restart the agent so many times, by SIGKILL and SIGTERM in turn, while nothing changes."""
+    outcome = Outcome()
+    with _traffic(stage, share, outcome):
+        for number in range(times):
+            say(f"restart {number + 1} of {times}")
+
+            def happen(kill: bool = number % 2 == 0) -> None:
+                outcome.messages += restart(stage, kill=kill)
+
+            _happen(stage, RESTARTED, happen, outcome)
+    _judge(stage, outcome)
+    return outcome
+
+
+def _in_turns(faults: Sequence[Fault], times: int | None, chance: random.Random) -> Iterator[Fault]:
+    """Those that must cost nothing first: what breaks with them is not another's."""
+    free = [fault for fault in faults if not fault.costs]
+    others = [fault for fault in faults if fault.costs]
+    for number in count() if times is None else range(times):
+        if number and free and others:
+            # Whatever the last one broke has failed by then.
+            time.sleep(TIMEOUT)
+        yield from chance.sample(free, len(free))
+        yield from chance.sample(others, len(others))
+
+
+def _happen(stage: Stage, fault: Fault, happen: Callable[[], None], outcome: Outcome) -> None:
+    begun = time.time()
+    try:
+        happen()
+    finally:
+        outcome.windows.append(Window(fault, begun, time.time()))
+        stage.note_growth()
+
+
+@contextmanager
+def _traffic(stage: Stage, share: float, outcome: Outcome) -> Iterator[None]:
+    stage.start_loads(PLAN, share)
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        outcome.seconds = time.monotonic() - begun
+        stage.stop_loads()
+
+
+@contextmanager
+def _changes(stage: Stage) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=stage.keep_changing, args=(stop, _CHANGE_PAUSE))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+# What became of it.
+
+
+def _judge(stage: Stage, outcome: Outcome) -> None:
+    """Fill in the rest of 'outcome'."""
+    try:
+        stage.await_intent()
+        # A fresh agent finds nothing to do: what is on the switch is the intent.
+        outcome.drift = restart(stage, kill=False)
+    except AssertionError as error:
+        outcome.wrong.append(str(error))
+    outcome.fds, outcome.memory = stage.fds, stage.memory
+    broken = [one for load in stage.loads for one in load.broken]
+    broken += _misdirected(stage, outcome.windows)
+    for load in stage.loads:
+        if load.want.long:
+            outcome.asked += load.sent
+            outcome.told += load.answered
+        else:
+            outcome.sent += load.sent
+            outcome.answered += load.answered
+    for one in broken:
+        fault = _cause(one, outcome.windows)
+        kind = f"long {one.kind}" if one.want.long else one.kind
+        outcome.causes.setdefault(fault.name, Counter())[kind] += 1
+        if not fault.costs:
+            outcome.wrong.append(
+                f"{fault.name}: {one.want}: {one.error} after {one.seconds:.3f} s, "
+                f"{one.began - outcome.windows[0].begun:.1f} s from the first fault"
+            )
+    if outcome.messages:
+        outcome.wrong.append(f"{outcome.messages:g} messages were sent, and nothing had changed")
+    if outcome.drift:
+        outcome.wrong.append(f"{outcome.drift:g} messages made the switch as it should have been")
+    if outcome.fds > MOST_FDS:
+        outcome.wrong.append(f"an agent had {outcome.fds} file descriptors more")
+    if outcome.memory > MOST_MEMORY:
+        outcome.wrong.append(f"an agent had {outcome.memory >> 20} MiB more")
+    outcome.wrong += stage.complaints()
+
+
+def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:
+    """What it had to do with: if with several faults, one that costs something."""
+    found = [w.fault for w in windows if w.meets(broken.began, broken.ended)]
+    return min(found, key=lambda fault: not fault.costs, default=_NOTHING)
+
+
+def _misdirected(stage: Stage, windows: Sequence[Window]) -> Iterator[Broken]:
+    """Connections that were answered by who wasn't the Service's endpoint any more, or never."""
+    for load in stage.loads:
+        if load.want.long:
+            continue  # They stay with an endpoint that went, as they should.
+        for seen, pods in load.seen:
+            first = seen - 1 - _LAG
+            # While something is broken a change may take as long as that.
+            first = min([w.begun - _LAG for w in windows if w.meets(first, seen)] + [first])
+            for pod in pods - stage.history.between(load.want.service, first, seen):
+                yield Broken(load.want, seen - 1, 1, f"answered by {pod}")

@@ -1,0 +1,139 @@
+"""The fault run: a short one of it, and that it sees what it is there to see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from faults import run
+from faults.breaks import FAULTS, Fault
+from faults.intent import History
+from faults.load import PLAN, Broken, Load
+from faults.run import Outcome, Window
+
+ROOT = Path(__file__).parents[1]
+
+
+def faults(tmp_path: Path, *words: str) -> dict[str, Any]:
+    """What a run of the command writes; it must have held."""
+    file = tmp_path / "faults.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "faults", f"--json={file}", "--rate=100", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told: dict[str, Any] = json.loads(file.read_text())
+    assert told["held"] is True
+    assert told["wrong"] == []
+    assert told["drift"] == 0
+    assert told["connections"]["sent"] > 500
+    return told
+
+
+@pytest.mark.timeout(300)
+def test_faults_cost_no_connection_but_those_that_they_take_along(tmp_path: Path) -> None:
+    free = {"kill", "kill-early", "pipeline", "clock", "ovsdb", "refusal"}
+    costly = {"group", "vswitchd"}
+    told = faults(tmp_path, "--times=1", "--seed=3", "--only", *free, *costly)
+    keys = {fault.name: fault.key for fault in FAULTS}
+    rows = {keys[row["fault"]]: row for row in told["faults"] if row["times"]}
+    assert rows.keys() == free | costly
+    for key in free:
+        broken = {rows[key][kind] for kind in ("failed", "reset", "misdirected", "long")}
+        assert broken == {0}, rows[key]
+    assert told["long"]["asked"] > 0
+
+
+@pytest.mark.timeout(300)
+def test_restarts_send_nothing_and_break_nothing(tmp_path: Path) -> None:
+    told = faults(tmp_path, "--only=restarts", "--times=6")
+    assert told["messages"] == 0
+    (row,) = told["faults"]
+    assert (row["times"], row["failed"], row["reset"], row["misdirected"], row["long"]) == (
+        *(6, 0, 0, 0, 0),
+    )
+    assert told["connections"]["answered"] == told["connections"]["sent"]
+    assert told["long"]["answered"] == told["long"]["asked"]
+
+
+# The judge.
+
+FREE = Fault("free", "free", lambda *_: None)
+COSTLY = Fault("costly", "costly", lambda *_: None, "some")
+
+
+def judged(windows: list[Window], *loads: Load, history: History, **more: int) -> Outcome:
+    """What is said of loads that have ended, on a stage where all else is well."""
+    stage: Any = SimpleNamespace(
+        loads=loads,
+        history=history,
+        fds=more.get("fds", 0),
+        memory=more.get("memory", 0),
+        await_intent=lambda: None,
+        complaints=list,
+    )
+    outcome = Outcome(windows=windows, messages=more.get("messages", 0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "restart", lambda _, **__: more.get("drift", 0))
+        run._judge(stage, outcome)
+    return outcome
+
+
+@pytest.fixture
+def history() -> History:
+    """Web had both pods, and then lost one."""
+    history = History()
+    history.say("web", frozenset({"web-1", "web-2"}))
+    history.said["web"] = [(time.time() - 100, frozenset({"web-1", "web-2"}))]
+    history.said["web"].append((time.time() - 50, frozenset({"web-1"})))
+    return history
+
+
+def test_a_broken_connection_is_of_the_fault_that_it_met(history: History) -> None:
+    now = time.time()
+    windows = [Window(FREE, now - 90, now - 80), Window(COSTLY, now - 70, now - 60)]
+    load = Load(PLAN[0], broken=[Broken(PLAN[0], now - 65, 0.1, "TimeoutError")], sent=3)
+    outcome = judged(windows, load, history=history)
+    assert outcome.causes == {"costly": Counter(failed=1)}
+    assert outcome.wrong == []
+
+    load.broken.append(Broken(PLAN[0], now - 85, 0.1, "ConnectionResetError"))
+    load.broken.append(Broken(PLAN[0], now - 10, 0.1, "ConnectionRefusedError"))
+    outcome = judged(windows, load, history=history)
+    assert outcome.causes["free"] == Counter(reset=1)
+    assert outcome.causes["nothing but changes of Services"] == Counter(failed=1)
+    assert len(outcome.wrong) == 2
+    assert "pod to web by cluster IPv4: ConnectionResetError after 0.100 s" in outcome.wrong[0]
+
+
+def test_an_answer_of_an_endpoint_that_went_is_misdirected(history: History) -> None:
+    now = time.time()
+    windows = [Window(FREE, now - 90, now - 80)]
+    load = Load(PLAN[0], seen=[(now - 48, frozenset({"web-2"}))])
+    assert judged(windows, load, history=history).wrong == []
+    load.seen.append((now - 30, frozenset({"web-1", "web-2"})))
+    load.seen.append((now - 29, frozenset({"echo-1"})))
+    outcome = judged(windows, load, history=history)
+    assert outcome.causes == {"nothing but changes of Services": Counter(misdirected=2)}
+    assert "answered by web-2" in outcome.wrong[0]
+    assert "answered by echo-1" in outcome.wrong[1]
+
+
+@pytest.mark.parametrize("what", ["messages", "drift", "fds", "memory"])
+def test_leaks_and_needless_messages_are_wrong(history: History, what: str) -> None:
+    windows = [Window(FREE, 0, 1)]
+    assert judged(windows, Load(PLAN[0]), history=history).wrong == []
+    (wrong,) = judged(windows, Load(PLAN[0]), history=history, **{what: 1 << 30}).wrong
+    assert wrong
