@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import report
+from bench.processes import keep_bytecode
 from bench.results import Run
 from nsxdp.lab import tools
 from nsxdp.lab.errors import MissingTool
@@ -36,6 +37,7 @@ def main(words: list[str]) -> int:
     parts = words or list(report.TOPICS)
     if not _PEERS.isdisjoint(parts):
         tools.require("iptables", "nft", "ovn-controller", "ovn-northd")
+    keep_bytecode(_HERE.parent / "build/bytecode")
     name = "-".join([*words, *(option.partition("=")[2] for option in options)]) or "all"
     arguments = [
         *(str(_HERE / f"bench_{part}.py") for part in parts),

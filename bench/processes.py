@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -43,3 +46,17 @@ def usage(pid: int) -> Usage:
 def resident() -> int:
     """Bytes of memory of this process (VmRSS)."""
     return usage(os.getpid()).resident
+
+
+def keep_bytecode(directory: Path) -> None:
+    """Let processes find what they import compiled, whatever the environment says: pip compiles
+    what it installs.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(directory)
+
+
+@cache
+def compile_imports(module: str) -> None:
+    """Compile all that a module imports, where it isn't."""
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)

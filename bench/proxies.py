@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Literal, Self
 
-from bench.processes import Usage, usage
+from bench.processes import Usage, compile_imports, usage
 from nsxdp.lab import build, tools
 from nsxdp.lab.node import Node
 
@@ -140,6 +140,7 @@ class Agent(Proxy):
         self._events: deque[dict[str, Any]] = deque()
         self._news = threading.Condition()
         self._services = services
+        compile_imports("nsxdp_agents.kube_proxy.app")
         command: list[str | Path] = [
             Path(sys.executable).with_name("nsx-kube-proxy"),
             source,
