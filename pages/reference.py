@@ -59,7 +59,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "services": (
         "nsxdp.services",
         *("planner", "slices", "serviceports", "tracker", "merge", "endpoints", "plan", "ids"),
-        *("compiler", "addresses", "model", "reject", "conntrack"),
+        *("slots", "compiler", "addresses", "model", "reject", "conntrack"),
     ),
     "pipeline": ("nsxdp.pipeline", "tables", "registers"),
     "lab": ("nsxdp.lab", "node", "ovs", "netns", "programs", "apiserver", "fixtures", "errors"),

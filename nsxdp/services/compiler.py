@@ -20,9 +20,10 @@ from nsxdp.pipeline.service import TEMPLATES, Act, Frontend, Protocol, frontend
 from nsxdp.services.addresses import Family, format_address
 from nsxdp.services.affinity import Learned, learned
 from nsxdp.services.endpoints import Verdict
-from nsxdp.services.ids import GroupIds, endpoint_slots
+from nsxdp.services.ids import GroupIds
 from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
 from nsxdp.services.plan import Plan
+from nsxdp.services.slots import endpoint_slots
 
 if TYPE_CHECKING:
     from nsxdp.openflow.template import Column

@@ -13,7 +13,8 @@ import numpy as np
 from nsxdp.openflow import Template
 from nsxdp.pipeline import forwarding, masquerade, registers, service
 from nsxdp.pipeline.tables import STAGES
-from nsxdp.services.ids import GroupIds, endpoint_slots
+from nsxdp.services.ids import GroupIds
+from nsxdp.services.slots import endpoint_slots
 from pages.pipeline import example
 
 PIPELINES = {1: "14c6dbddd1733c7a"}

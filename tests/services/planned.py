@@ -19,9 +19,9 @@ from nsxdp.openflow.fake import FakeSwitch
 from nsxdp.pipeline.registers import COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.addresses import Family
-from nsxdp.services.ids import endpoint_slots
 from nsxdp.services.model import ServicePortName
 from nsxdp.services.planner import Round, ServicePlanner
+from nsxdp.services.slots import endpoint_slots
 
 NODE = "here"
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nsxdp.services.ids import GroupIds, endpoint_slots
+from nsxdp.services.ids import GroupIds
+from nsxdp.services.slots import endpoint_slots
 
 FIRST, LAST = 0x4000_0000, 0x7FFF_FFFF
 
@@ -138,3 +139,21 @@ def test_no_endpoints_no_numbers() -> None:
     for offsets in ([0], [0, 0, 0]):
         slots = endpoint_slots(empty, np.empty(0, np.uint16), np.array(offsets, np.uint64))
         assert len(slots) == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "ports", "offsets"),
+    [
+        (4, 2, [0, 3]),
+        (4, 2, [1, 0]),
+        (4, 2, [0, 2**64 - 1]),
+        (4, 2, []),
+        (4, 1, [0, 1]),
+        (5, 2, [0, 2]),
+    ],
+    ids=["beyond", "descending", "far beyond", "none", "ports missing", "no address"],
+)
+def test_offsets_that_lead_elsewhere(width: int, ports: int, offsets: list[int]) -> None:
+    addresses = np.zeros((2, width), np.uint8)
+    with pytest.raises(ValueError, match=r"^group 0 has rows|^2 addresses of \d bytes"):
+        endpoint_slots(addresses, np.zeros(ports, np.uint16), np.array(offsets, np.uint64))
