@@ -23,7 +23,7 @@ _LARGE: Final = 10_000
 _STARTS: Final = 3
 _CHANGES: Final = 200
 _BURST: Final = 1_000
-_PATIENCE: Final = 20.0
+_PATIENCE: Final = 12.0
 """Seconds after which a slow contestant has no further turn."""
 _PAUSE: Final = 0.02
 _STRIDE: Final = 37
@@ -79,6 +79,8 @@ def _starts(record: Record, cluster: Cluster) -> None:
             spent[who] += time.monotonic() - begin
     for group, measured in (("start without rules", cold), ("restart", warm)):
         for who, times in measured.items():
+            if measured is warm and not cold[who]:
+                continue
             facts = {"starts": str(len(times))} if times else {"time": "not within 180 s"}
             if times:
                 facts |= {

@@ -92,7 +92,11 @@ def pytest_terminal_summary(exitstatus: int, config: pytest.Config) -> None:
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Record:
-    """Notes a result that the benchmark has measured by itself."""
+    """Notes a result that the benchmark has measured by itself.
+
+    The file of the results has it at once: what is ended early leaves what it has found.
+    """
+    path = request.config.getoption("--results")
     run = request.config.stash[_RUN]
     topic = request.path.stem.removeprefix("bench_")
 
@@ -108,6 +112,8 @@ def record(request: pytest.FixtureRequest) -> Record:
     ) -> None:
         result = Result(topic, group, who, list(seconds), items, unit, peer, facts or {})
         run.results.append(result)
+        if path:
+            run.save(path)
         row = rows([result])[0]
         said = "  ".join(f"{value} {name}" for name, value in row.columns.items() if value != "1")
         _console.print(f"         {who}: [cyan]{said}")

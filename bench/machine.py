@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+
+from nsxdp.lab import build
 
 _PACKAGES = ("numpy", "msgspec", "aiohttp", "uvloop", "os-ken")
 
@@ -20,7 +23,9 @@ def describe() -> dict[str, str]:
         "Memory": f"{int(memory[1]) / 1e6:.0f} GB" if memory else "unknown",
         "Kernel": platform.release().split("-")[0],
         "Python": platform.python_version(),
-        "Open vSwitch": f"{_open_vswitch()}, userspace datapath",
+        "Open vSwitch": f"{_version('ovs-vswitchd')}, userspace datapath",
+        "OVN": _version("ovn-controller") if shutil.which("ovn-controller") else "none",
+        "Kubernetes": build.VERSION,
         "Packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
         "nsxdp": _commit(),
         "Load at the start": f"{os.getloadavg()[0]:.2f}",
@@ -32,10 +37,8 @@ def _processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def _open_vswitch() -> str:
-    said = subprocess.run(
-        ["ovs-vswitchd", "--version"], capture_output=True, text=True, check=True
-    ).stdout
+def _version(program: str) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     return said.split("\n", 1)[0].rpartition(" ")[2]
 
 

@@ -84,14 +84,22 @@ class Run(Struct, frozen=True):
 
     @classmethod
     def merged(cls, runs: Sequence[Run], topics: Iterable[str]) -> Run:
-        """The last run, with what only earlier ones have; in the order of the topics."""
+        """What the last run has, and what only earlier ones have; in the order of the topics.
+
+        Where the runs' machines differ, all are named.
+        """
         groups: dict[tuple[str, str], list[Result]] = {}
         for run in runs:
             groups |= run.groups()
         places = {topic: place for place, topic in enumerate(topics)}
         ordered = sorted(groups.items(), key=lambda item: places[item[0][0]])
         results = [result for _, group in ordered for result in group]
-        return msgspec.structs.replace(runs[-1], results=results)
+        machine: dict[str, str] = {}
+        for name in dict.fromkeys(name for run in runs for name in run.machine):
+            values = dict.fromkeys(run.machine[name] for run in runs if name in run.machine)
+            machine[name] = "; ".join(values)
+        date = ", ".join(dict.fromkeys(run.date for run in runs))
+        return cls(date, machine, results)
 
     def digest(self) -> Run:
         """The same with few times: of more than a hundred, the percentiles from 0 to 100."""
