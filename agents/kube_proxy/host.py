@@ -1,39 +1,28 @@
-"""The node's way to Services: a next hop on the gateway, and routes to what Services have.
+"""The node's way to Services: routes to what Services have, and the node's own addresses.
 
 The kernel sends what is for a Service's address, by the node itself or by who comes from elsewhere,
-to the gateway interface, to a next hop whose MAC the bridge knows (`nsxdp.pipeline.registers`). The
-next hop's neighbor entries are permanent: nobody answers for it. Whenever the interface, the node's
+to the gateway interface (`nsxdp_agents.kube_proxy.routes`). Whenever the interface, the node's
 addresses or our routes change, the kernel tells, and all is made good again: a restarted switch
 with a userspace datapath, for one, makes the interface anew, and gets its addresses some time
-later.
+later. As long as it tells nothing of that kind, only what changes is changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import AsyncIterator, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 import structlog
 from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_scope
-from pyroute2.netlink.rtnl.ndmsg import NUD_PERMANENT
 
-from nsxdp.pipeline.registers import (
-    MASQUERADE_IPV4,
-    MASQUERADE_IPV6,
-    NODE_IPV4,
-    NODE_IPV6,
-    NODE_PORT_IPV4,
-    NODE_PORT_IPV6,
-    VIRTUAL_MAC,
-)
+from nsxdp.services.addresses import Family
+from nsxdp.services.shared import SetChange, SharedSet
+from nsxdp_agents.kube_proxy import routes
+from nsxdp_agents.kube_proxy.routes import Prefix
 
 __all__ = ["HostAddresses", "HostRoutes"]
 
@@ -41,24 +30,22 @@ Address = IPv4Address | IPv6Address
 
 log = structlog.get_logger(__name__)
 
-_PROTOCOL: Final = 0x6E
-"""Marks our routes (rtm_protocol), so that they can be told from everybody else's."""
-
-_ONLINK: Final = 4
-_FAMILIES: Final = {
-    4: (socket.AF_INET, NODE_IPV4, {f"{MASQUERADE_IPV4}/32", f"{NODE_PORT_IPV4}/32"}, 32),
-    6: (socket.AF_INET6, NODE_IPV6, {f"{MASQUERADE_IPV6}/128", f"{NODE_PORT_IPV6}/128"}, 128),
-}
-"""IP version -> address family, next hop, what is routed to it whatever Services there are, bits of
-an address."""
-
 # From linux/rtnetlink.h: groups of news, and the kinds of message that come.
 _LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x100, 0x400
 _GROUPS: Final = _LINK | _IPV4_ADDRESS | _IPV4_ROUTE | _IPV6_ADDRESS | _IPV6_ROUTE
 _NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS, _DELETED_ROUTE = 16, 20, 21, 25
 
+_DESTINATION: Final = 1
+"""RTA_DST."""
+
 _MESSAGE: Final = struct.Struct("=IHHII")
 """A netlink message's header: length, kind, flags, sequence, sender."""
+
+_ROUTE: Final = struct.Struct("=BBBBBBBBI")
+"""struct rtmsg: family, prefix's length, source's, TOS, table, protocol, scope, type, flags."""
+
+_ATTRIBUTE: Final = struct.Struct("=HH")
+"""An attribute's header: length, kind."""
 
 
 class HostAddresses(NamedTuple):
@@ -90,42 +77,67 @@ class HostRoutes:
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
-        self._ranges: frozenset[str] | None = None
-        """What `set` was told last; None: nothing yet."""
+        self._wanted = {family: SharedSet[Prefix]() for family in Family}
         self._problems: list[str] = []
+        self._begun = False
         self._doubtful = True
-        """Whether something may have happened to our routes since they were set."""
+        """Whether something may have happened to our routes since they were made."""
         self._due = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
 
-    async def set(self, ranges: Iterable[str]) -> None:
-        """Route exactly 'ranges' (such as ``10.96.0.0/12``) to the bridge.
+    def replace(self, before: Iterable[Prefix], after: Iterable[Prefix]) -> None:
+        """Who wanted routes to 'before' wants them to 'after' from now on (see `apply`)."""
+        before, after = list(before), list(after)
+        for family, wanted in self._wanted.items():
+            width = family.width
+            wanted.replace(
+                [prefix for prefix in before if len(prefix[0]) == width],
+                [prefix for prefix in after if len(prefix[0]) == width],
+            )
 
-        What the kernel refuses is logged: once, until it is something else.
+    async def apply(self) -> None:
+        """Route exactly what is wanted to the bridge.
+
+        What the kernel refuses is logged: once, until it is something else. The next call tries all
+        of it again.
         """
-        wanted = frozenset(ranges)
-        if wanted == self._ranges and not self._doubtful:
-            return
-        self._ranges = wanted
-        self._doubtful = False
-        problems = await asyncio.to_thread(self._apply, self._interface, self._ranges)
-        for problem in problems:
-            if problem not in self._problems:
-                log.warning(
-                    "the node's own processes can't reach Services",
-                    interface=self._interface,
-                    reason=problem,
-                )
-        self._problems = problems
-        self._doubtful = self._doubtful or bool(problems)
+        async with self._one_at_a_time:
+            wanted = self._to_apply()
+            self._begun = True
+            self._doubtful = False
+            if not wanted:
+                return
+            problems = await asyncio.to_thread(routes.apply, self._interface, wanted)
+            for problem in problems:
+                if problem not in self._problems:
+                    log.warning(
+                        "the node's own processes can't reach Services",
+                        interface=self._interface,
+                        reason=problem,
+                    )
+            self._problems = problems
+            self._doubtful = self._doubtful or bool(problems)
+
+    def _to_apply(self) -> routes.Wanted:
+        """What changed; where there is doubt, or nothing is left of what was, all."""
+        found: dict[Family, frozenset[Prefix] | SetChange[Prefix]] = {}
+        for family, wanted in self._wanted.items():
+            change = wanted.changes()
+            if self._doubtful or (change and len(wanted) == len(change.added)):
+                found[family] = frozenset(wanted)
+            elif change:
+                found[family] = change
+        return found
 
     async def use(self, interface: str) -> None:
         """The gateway is 'interface' from now on."""
-        if interface == self._interface:
-            return
-        before, self._interface = self._interface, interface
-        if self._ranges is not None:
-            await asyncio.to_thread(self._apply, before, frozenset[str]())
-        self._doubtful = True
+        async with self._one_at_a_time:
+            if interface == self._interface:
+                return
+            before, self._interface = self._interface, interface
+            if self._begun:
+                await asyncio.to_thread(routes.apply, before, routes.NOTHING)
+            self._doubtful = True
         self.look_again()
 
     def look_again(self) -> None:
@@ -133,8 +145,8 @@ class HostRoutes:
         self._due.set()
 
     async def clear(self) -> None:
-        """Remove all that `set` made."""
-        await self.set(())
+        """Remove all that there is, whoever made it."""
+        await asyncio.to_thread(routes.apply, self._interface, routes.NOTHING)
 
     async def addresses(self) -> HostAddresses:
         """The node's addresses; none of the gateway's if the interface isn't here."""
@@ -170,19 +182,29 @@ class HostRoutes:
             self.look_again()
             return
         at = 0
-        while at + _MESSAGE.size + 8 <= len(data):
+        while at + _MESSAGE.size + _ATTRIBUTE.size * 2 <= len(data):
             length, kind = _MESSAGE.unpack_from(data, at)[:2]
-            body = at + _MESSAGE.size
+            body = data[at + _MESSAGE.size : at + length]
             if kind in (_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS):
                 # struct ifinfomsg and struct ifaddrmsg have the interface at the same place.
-                (index,) = struct.unpack_from("=I", data, body + 4)
+                (index,) = struct.unpack_from("=I", body, 4)
                 ours = index == self._index()
             else:
-                ours = kind == _DELETED_ROUTE and data[body + 5] == _PROTOCOL
+                ours = kind == _DELETED_ROUTE and self._is_missed(body)
             self._doubtful = self._doubtful or ours
             if ours or kind in (_NEW_ADDRESS, _DELETED_ADDRESS):
                 self.look_again()
             at += max(_MESSAGE.size, length + 3 & ~3)
+
+    def _is_missed(self, deleted: bytes) -> bool:
+        """Whether a deleted route is one of ours that is wanted: others, we deleted ourselves."""
+        number, length, _, _, _, protocol, *_ = _ROUTE.unpack_from(deleted)
+        if protocol != routes.PROTOCOL:
+            return False
+        family = Family.IPV4 if number == socket.AF_INET else Family.IPV6
+        prefix = _destination(deleted[_ROUTE.size :]) or bytes(family.width), length
+        wanted = self._wanted[family]
+        return prefix in wanted or (bool(wanted) and prefix in routes.always_routed(family))
 
     def _index(self) -> int:
         """The interface's number; 0: there is none."""
@@ -201,57 +223,13 @@ class HostRoutes:
             frozenset(address for _, address in found if not address.is_loopback),
         )
 
-    @staticmethod
-    def _apply(interface: str, ranges: frozenset[str]) -> list[str]:
-        """Have exactly the routes that 'ranges' need; returns what is wrong."""
-        try:
-            index = socket.if_nametoindex(interface)
-        except OSError:
-            return [f"no interface {interface} in this network namespace"] if ranges else []
-        problems = []
-        with IPRoute() as netlink:
-            for version in _FAMILIES:
-                own = {cidr for cidr in ranges if ip_network(cidr).version == version}
-                try:
-                    _set_family(netlink, index, version, own)
-                except NetlinkError as error:
-                    problems.append(f"IPv{version} route: {os.strerror(error.code)}")
-        return problems
 
-
-def _set_family(netlink: IPRoute, index: int, version: int, ranges: set[str]) -> None:
-    """Have exactly the routes that 'ranges', of one IP version, need on interface 'index'."""
-    family, hop, always, bits = _FAMILIES[version]
-    common = {"family": family, "oif": index, "proto": _PROTOCOL}
-    way_to_hop = f"{hop}/{bits}"
-    if ranges:
-        ranges = ranges | always
-        netlink.neigh(
-            "replace",
-            family=family,
-            ifindex=index,
-            dst=hop,
-            lladdr=VIRTUAL_MAC,
-            state=NUD_PERMANENT,
-        )
-        netlink.route("replace", dst=way_to_hop, scope=rt_scope["link"], **common)
-    wanted = {way_to_hop, *ranges} if ranges else set()
-    there = set()
-    for route in list(netlink.get_routes(**common)):
-        destination = f"{route.get('dst')}/{route['dst_len']}"
-        there.add(destination)
-        if destination not in wanted:
-            _gone(netlink.route, "del", dst=destination, scope=route["scope"], **common)
-    for cidr in ranges - there:
-        netlink.route("replace", dst=cidr, gateway=hop, flags=_ONLINK, **common)
-    if not ranges:
-        _gone(netlink.neigh, "del", family=family, ifindex=index, dst=hop, lladdr=VIRTUAL_MAC)
-
-
-def _gone(remove: Callable[..., object], *arguments: object, **attributes: object) -> None:
-    """Remove something that somebody else may have removed already."""
-    try:
-        remove(*arguments, **attributes)
-    except NetlinkError as error:
-        if error.code not in (errno.ESRCH, errno.ENOENT):
-            raise
+def _destination(attributes: bytes) -> bytes:
+    """The packed destination among a route's attributes; empty: it has none."""
+    at = 0
+    while at + _ATTRIBUTE.size <= len(attributes):
+        length, kind = _ATTRIBUTE.unpack_from(attributes, at)
+        if kind == _DESTINATION:
+            return attributes[at + _ATTRIBUTE.size : at + length]
+        at += max(_ATTRIBUTE.size, length + 3 & ~3)
+    return b""

@@ -2,8 +2,9 @@
 
 The kernel takes what comes to the node's own addresses for itself, so it is told to send node ports
 to an address that the bridge knows (`nsxdp.pipeline.registers`). And what the bridge masqueraded
-gets the node's address where it leaves for another node. Both are in one nftables table, which is
-changed as little as a change needs; what somebody else did to it is undone when it is looked at.
+gets the node's address where it leaves for another node. Both are in one nftables table, whose sets
+are changed by the elements that a change is about. Only when somebody may have changed the table is
+all of it looked at.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import asyncio
 import re
 import subprocess
 from collections.abc import Iterable
-from typing import Final
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, NamedTuple
 
+import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 
 from nsxdp.pipeline.registers import (
     MASQUERADE_IPV4,
@@ -25,8 +29,11 @@ from nsxdp.pipeline.registers import (
     NODE_PORT_IPV4,
     NODE_PORT_IPV6,
 )
+from nsxdp.services.addresses import Family
+from nsxdp.services.model import PROTOCOL_NUMBERS
+from nsxdp.services.shared import SetChange, SharedSet
 
-__all__ = ["HostNat", "NatPlan", "NftError", "changes", "ruleset"]
+__all__ = ["Element", "HostNat", "NftError", "changes", "ruleset"]
 
 log = structlog.get_logger(__name__)
 
@@ -37,26 +44,6 @@ _SECONDS: Final = 30.0
 _INTERFACE: Final = re.compile(r"[\w.@:-]{1,15}", re.ASCII)
 
 
-class NatPlan(Struct, frozen=True):
-    """What is to be translated.
-
-    Attributes
-    ----------
-    gateway
-        The interface that leads to the bridge.
-    addresses, addresses6
-        At which the node serves node ports, as text.
-    ports, ports6
-        Those node ports, as nftables has them: ``tcp . 30080``.
-    """
-
-    gateway: str
-    addresses: frozenset[str] = frozenset()
-    addresses6: frozenset[str] = frozenset()
-    ports: frozenset[str] = frozenset()
-    ports6: frozenset[str] = frozenset()
-
-
 _SETS: Final = {
     "addresses": "ipv4_addr",
     "addresses6": "ipv6_addr",
@@ -64,29 +51,59 @@ _SETS: Final = {
     "ports6": "inet_proto . inet_service",
 }
 
+_PROTOCOLS: Final = {number: name.lower() for name, number in PROTOCOL_NUMBERS.items()}
 
-def ruleset(plan: NatPlan) -> str:
+
+class Element(NamedTuple):
+    """An element of one of the table's sets.
+
+    Attributes
+    ----------
+    of
+        ``addresses`` or ``addresses6``, at which the node serves node ports; ``ports`` or
+        ``ports6``, which are those.
+    text
+        In nft's syntax: ``192.0.2.1``, ``tcp . 30080``.
+    """
+
+    of: str
+    text: str
+
+    @classmethod
+    def address(cls, address: IPv4Address | IPv6Address) -> Element:
+        """The node serves node ports at 'address'."""
+        return cls("addresses" if address.version == 4 else "addresses6", str(address))
+
+    @classmethod
+    def node_port(cls, family: Family, protocol: str, port: int) -> Element:
+        """A Service has that node port."""
+        return cls("ports" if family is Family.IPV4 else "ports6", f"{protocol.lower()} . {port}")
+
+
+def ruleset(gateway: str, elements: Iterable[Element]) -> str:
     """All that nftables needs to know, in nft's syntax; what the table had is gone.
+
+    'gateway' is the interface that leads to the bridge.
 
     Examples
     --------
-    >>> from nsxdp_agents.kube_proxy.nat import NatPlan, ruleset
-    >>> plan = NatPlan("br-int", frozenset({"192.0.2.1"}), ports=frozenset({"tcp . 30080"}))
-    >>> "elements = { tcp . 30080 }" in ruleset(plan)
+    >>> from nsxdp_agents.kube_proxy.nat import Element, ruleset
+    >>> elements = [Element("addresses", "192.0.2.1"), Element("ports", "tcp . 30080")]
+    >>> "elements = { tcp . 30080 }" in ruleset("br-int", elements)
     True
     """
     lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
+    texts = _by_set(elements)
     for name, kind in _SETS.items():
-        elements = sorted(getattr(plan, name))
-        has = f" elements = {{ {', '.join(elements)} }}" if elements else ""
+        has = f" elements = {texts[name]}" if name in texts else ""
         lines.append(f"  set {name} {{ type {kind};{has} }}")
     to_bridge = [
         f"ip daddr @addresses meta l4proto . th dport @ports dnat ip to {NODE_PORT_IPV4}",
         f"ip6 daddr @addresses6 meta l4proto . th dport @ports6 dnat ip6 to {NODE_PORT_IPV6}",
     ]
     from_bridge = [
-        f'ip saddr {{ {MASQUERADE_IPV4}, {NODE_IPV4} }} oifname != "{plan.gateway}" masquerade',
-        f'ip6 saddr {{ {MASQUERADE_IPV6}, {NODE_IPV6} }} oifname != "{plan.gateway}" masquerade',
+        f'ip saddr {{ {MASQUERADE_IPV4}, {NODE_IPV4} }} oifname != "{gateway}" masquerade',
+        f'ip6 saddr {{ {MASQUERADE_IPV6}, {NODE_IPV6} }} oifname != "{gateway}" masquerade',
     ]
     for name, hook, priority, rules in (
         ("prerouting", "prerouting", "dstnat", to_bridge),
@@ -100,36 +117,49 @@ def ruleset(plan: NatPlan) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def changes(old: NatPlan, new: NatPlan) -> str:
-    """What turns the one into the other, which has the same gateway; empty: nothing."""
-    lines = []
-    for name in _SETS:
-        before, after = getattr(old, name), getattr(new, name)
-        for verb, elements in (("delete", before - after), ("add", after - before)):
-            if elements:
-                lines.append(f"{verb} element {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n")
-    return "".join(lines)
+def changes(change: SetChange[Element]) -> str:
+    """What adds and deletes these elements, in nft's syntax."""
+    return "".join(
+        f"{verb} element {TABLE} {name} {text}\n"
+        for verb, elements in (("delete", change.removed), ("add", change.added))
+        for name, text in _by_set(elements).items()
+    )
+
+
+def _by_set(elements: Iterable[Element]) -> dict[str, str]:
+    """Each set's 'elements', in nft's syntax."""
+    texts: dict[str, list[str]] = {}
+    for element in elements:
+        texts.setdefault(element.of, []).append(element.text)
+    return {name: f"{{ {', '.join(sorted(of_set))} }}" for name, of_set in texts.items()}
 
 
 class HostNat:
     """Keeps the kernel's table as it has to be, in this process's network namespace."""
 
     def __init__(self) -> None:
-        self._plan: NatPlan | None = None
-        self._seen = ""
+        self._wanted = SharedSet[Element]()
+        self._made: _Made | None = None
         self._doubtful = False
         self._problem = ""
 
+    def replace(self, before: Iterable[Element], after: Iterable[Element]) -> None:
+        """Who wanted 'before' in the sets wants 'after' from now on (see `apply`)."""
+        self._wanted.replace(before, after)
+
     def doubt(self) -> None:
-        """Let the next `set` see whether somebody changed the table."""
+        """Let the next `apply` see whether somebody changed the table."""
         self._doubtful = True
 
-    async def set(self, plan: NatPlan) -> None:
-        """Have the kernel translate that; what it refuses is logged once."""
+    async def apply(self, gateway: str) -> None:
+        """Have the kernel translate what is wanted, where 'gateway' leads to the bridge.
+
+        What it refuses is logged once. The next call tries all of it again.
+        """
         try:
-            await self._set(plan)
+            await self._apply(gateway)
         except NftError as error:
-            self._plan = None
+            self._made = None
             if str(error) != self._problem:
                 self._problem = str(error)
                 log.warning(
@@ -140,38 +170,95 @@ class HostNat:
         else:
             self._problem = ""
 
-    async def _set(self, plan: NatPlan) -> None:
-        if not _INTERFACE.fullmatch(plan.gateway):
-            raise NftError(f"the gateway's name can't stand in a rule: {plan.gateway!r}")
-        if self._plan is not None and self._doubtful and await _list() != self._seen:
+    async def _apply(self, gateway: str) -> None:
+        if not _INTERFACE.fullmatch(gateway):
+            raise NftError(f"the gateway's name can't stand in a rule: {gateway!r}")
+        made = self._made
+        if made is not None and made.gateway == gateway:
+            try:
+                if await self._change(made.rules):
+                    return
+            except NftError:
+                pass  # an element isn't there any more, or all of the table
             log.warning("somebody changed the nftables table: it is made anew", table=TABLE)
-            self._plan = None
+        self._wanted.changes()
         self._doubtful = False
-        if self._plan is not None and self._plan.gateway == plan.gateway:
-            text = changes(self._plan, plan)
-            if not text:
-                return
-        else:
-            text = ruleset(plan)
-        await _nft("-f", "-", text=text)
-        self._seen = await _list()
-        self._plan = plan
+        await _nft("-f", "-", text=ruleset(gateway, self._wanted))
+        self._made = _Made(gateway, (await _list()).rules)
+
+    async def _change(self, rules: list[object]) -> bool:
+        """Change what has to be; False: the table isn't as it was left, where that is in doubt."""
+        change = self._wanted.changes()
+        if self._doubtful:
+            left = _Table(rules, (frozenset(self._wanted) - change.added) | change.removed)
+            self._doubtful = False
+            if await _list() != left:
+                return False
+        if change:
+            await _nft("-f", "-", text=changes(change))
+        return True
 
     async def clear(self) -> None:
         """Remove the table."""
-        self._plan = None
         await _nft("-f", "-", text=f"table {TABLE}\ndelete table {TABLE}\n")
+
+
+class _Made(NamedTuple):
+    """What was made: for which gateway, and what nft said of its rules then."""
+
+    gateway: str
+    rules: list[object]
+
+
+class _Table(NamedTuple):
+    """What nft says of the table: rules and chains, and the sets' elements."""
+
+    rules: list[object]
+    elements: frozenset[Element]
 
 
 class NftError(Exception):
     """nft can't be run, or refuses; the message is one line."""
 
 
-async def _list() -> str:
+class _Listed(Struct):
+    """What ``nft --json`` prints (libnftables-json(5))."""
+
+    nftables: list[dict[str, object]]
+
+
+class _Set(Struct):
+    """A set in that."""
+
+    name: str
+    elem: list[object] = []
+
+
+async def _list() -> _Table:
+    listed = await _nft("--json", "--numeric", "list", "table", *TABLE.split())
+    rules: list[object] = []
+    elements: list[Element] = []
     try:
-        return await _nft("--stateless", "list", "table", *TABLE.split())
-    except NftError:
-        return ""
+        for item in msgspec.json.decode(listed, type=_Listed).nftables:
+            if "set" in item:
+                found = msgspec.convert(item["set"], _Set)
+                elements += [Element(found.name, _text(element)) for element in found.elem]
+            elif "metainfo" not in item:
+                rules.append(item)
+    except DecodeError as error:
+        raise NftError(f"nft --json printed something unknown: {error}") from None
+    return _Table(rules, frozenset(elements))
+
+
+def _text(element: object) -> str:
+    """An element as `Element` has it; what can't be one of ours, somehow."""
+    match element:
+        case {"concat": [int(protocol), port]}:
+            return f"{_PROTOCOLS.get(protocol, protocol)} . {port}"
+        case str(text):
+            with suppress(ValueError):
+                return str(ip_address(text))
+    return str(element)
 
 
 async def _nft(*arguments: str, text: str = "") -> str:

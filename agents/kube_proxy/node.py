@@ -14,13 +14,14 @@ from nsxdp.k8s import objects as k8s
 from nsxdp.pipeline.forwarding import Network
 from nsxdp.pipeline.node import Address, Gateway, NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import NODE_PORT_IPV4, NODE_PORT_IPV6
-from nsxdp.services.addresses import Family, format_address, parse_address
+from nsxdp.services.addresses import Family, parse_address
 from nsxdp.services.nodeports import node_port_addresses
 from nsxdp.services.planner import Exposed
 from nsxdp.switch import BridgeView
 from nsxdp.writer import Writer
 from nsxdp_agents.kube_proxy.host import HostAddresses, HostRoutes
-from nsxdp_agents.kube_proxy.nat import HostNat, NatPlan
+from nsxdp_agents.kube_proxy.nat import Element, HostNat
+from nsxdp_agents.kube_proxy.routes import Prefix
 
 __all__ = ["NodeSide"]
 
@@ -70,13 +71,14 @@ class NodeSide:
         self._compiler = NodeCompiler(masquerade_all=masquerade_all)
         self._ranges: dict[str, list[Network]] = {}
         self._ranges_known = False
-        self._exposed = Exposed()
         self._primary = parse_address(primary_address)
         self._known_by: frozenset[bytes] = self._with_primary(frozenset())
         self._addresses = HostAddresses()
         self._nat = HostNat()
+        self._nat_addresses: frozenset[Element] = frozenset()
         self._router = ""
         self._due = asyncio.Event()
+        self._kernel_due = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._complained: frozenset[str] = frozenset()
 
@@ -84,12 +86,15 @@ class NodeSide:
 
     def set_range(self, key: str, cidrs: tuple[str, ...]) -> None:
         """The ServiceCIDR 'key' has 'cidrs' now; none where it is gone."""
+        before = self._ranges.get(key, [])
         networks = self._ranges[key] = []
         for cidr in cidrs:
             try:
                 networks.append(ip_network(cidr))
             except ValueError as error:
                 log.warning("a range of cluster IPs cannot be used", range=key, reason=str(error))
+        if self._host is not None:
+            self._host.replace(map(_prefix, before), map(_prefix, networks))
         self._look_again()
 
     def all_ranges_known(self) -> None:
@@ -97,11 +102,18 @@ class NodeSide:
         self._ranges_known = True
         self._look_again()
 
-    def set_exposed(self, exposed: Exposed) -> None:
-        """Services are served at that, beside their cluster IPs."""
-        if exposed != self._exposed:
-            self._exposed = exposed
-            self._look_again()
+    def expose(self, exposed: Exposed) -> None:
+        """Services are served at other places now, beside their cluster IPs."""
+        if self._host is None or not exposed:
+            return
+        self._host.replace(
+            map(_single, exposed.addresses.removed), map(_single, exposed.addresses.added)
+        )
+        self._nat.replace(
+            [Element.node_port(*port) for port in exposed.node_ports.removed],
+            [Element.node_port(*port) for port in exposed.node_ports.added],
+        )
+        self._kernel_due.set()
 
     def set_node(self, node: k8s.Node | None) -> None:
         """Kubernetes knows the node by the addresses of 'node'."""
@@ -180,6 +192,10 @@ class NodeSide:
         owned = self._compiler.compile(plan)
         if len(owned.owners):
             self._writer.replace(owned)
+        own = frozenset(map(Element.address, self.node_port_addresses))
+        self._nat.replace(self._nat_addresses, own)
+        self._nat_addresses = own
+        self._kernel_due.set()
 
     def _all_ranges(self) -> frozenset[Network]:
         return frozenset().union(*self._ranges.values())
@@ -195,10 +211,13 @@ class NodeSide:
         Routes that an earlier process made stay until all that is wanted is known, and new ones
         come when there are flows for what they bring.
         """
+        told = self.addresses, self.node_port_addresses
         await self._writer.settled()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._doubt())
-            tasks.create_task(self._keep(addresses_changed))
+            tasks.create_task(self._keep_addresses(told, addresses_changed))
+            if self._host is not None:
+                tasks.create_task(self._keep_kernel(self._host))
 
     async def _doubt(self) -> None:
         """Look again now and then: nobody tells who changes the kernel's translations."""
@@ -207,30 +226,23 @@ class NodeSide:
             self._nat.doubt()
             self._look_again()
 
-    async def _keep(self, addresses_changed: Callable[[], None]) -> None:
+    async def _keep_addresses(
+        self, told: tuple[frozenset[bytes], frozenset[Address]], changed: Callable[[], None]
+    ) -> None:
         async for _ in self._changes():
-            before = self.addresses, self.node_port_addresses
             await self.compile()
-            if (self.addresses, self.node_port_addresses) != before:
-                addresses_changed()
-            if self._host is not None and self._ranges_known:
-                single = {f"{format_address(a)}/{8 * len(a)}" for a in self._exposed.addresses}
-                await self._host.set(single.union(map(str, self._all_ranges())))
-                if self._router:
-                    await self._nat.set(self._nat_plan(self._router))
+            if (found := (self.addresses, self.node_port_addresses)) != told:
+                told = found
+                changed()
 
-    def _nat_plan(self, router: str) -> NatPlan:
-        own = self.node_port_addresses
-        ports: dict[Family, set[str]] = {family: set() for family in Family}
-        for family, protocol, port in self._exposed.node_ports:
-            ports[family].add(f"{protocol.lower()} . {port}")
-        return NatPlan(
-            router,
-            frozenset(str(address) for address in own if address.version == 4),
-            frozenset(str(address) for address in own if address.version == 6),
-            frozenset(ports[Family.IPV4]),
-            frozenset(ports[Family.IPV6]),
-        )
+    async def _keep_kernel(self, host: HostRoutes) -> None:
+        while True:
+            await self._kernel_due.wait()
+            self._kernel_due.clear()
+            if self._ranges_known:
+                await host.apply()
+                if self._router:
+                    await self._nat.apply(self._router)
 
     async def _changes(self) -> AsyncIterator[None]:
         if self._host is not None:
@@ -241,3 +253,11 @@ class NodeSide:
                 await self._due.wait()
                 self._due.clear()
                 yield
+
+
+def _prefix(network: Network) -> Prefix:
+    return network.network_address.packed, network.prefixlen
+
+
+def _single(address: bytes) -> Prefix:
+    return address, 8 * len(address)

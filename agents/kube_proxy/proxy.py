@@ -203,7 +203,7 @@ class Proxy:
         started = time.monotonic()
         received, self._received = self._received, None
         planned = self._planner.round(time.time())
-        self._node.set_exposed(self._planner.exposed)
+        self._node.expose(planned.exposed)
         self._tell_service_health(planned.changes)
         if len(planned.owned.owners):
             self._writer.replace(planned.owned)

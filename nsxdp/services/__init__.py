@@ -16,6 +16,7 @@ and beside it:
 
     addresses     text of addresses and prefixes <-> bytes
     model         the plain data: Service ports, endpoints
+    shared        sets of what several ask for, which tell what came and went
     reject        the answer to a packet for a Service that has no endpoint
     conntrack     which connections lead to endpoints that are gone
 """

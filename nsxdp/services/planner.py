@@ -20,11 +20,33 @@ from nsxdp.services.conntrack import Stale, StaleFinder
 from nsxdp.services.endpoints import TRAFFIC, Traffic, Verdict
 from nsxdp.services.model import ServicePort, ServicePortName
 from nsxdp.services.plan import Plan, basis_period, make_plan
+from nsxdp.services.shared import SetChange, SharedSet
 from nsxdp.services.tracker import Changes, ServiceTracker
 
-__all__ = ["Exposed", "Round", "ServicePlanner"]
+__all__ = ["Exposed", "NodePort", "Round", "ServicePlanner"]
 
 _Key = tuple[ServicePortName, Family]
+
+NodePort = tuple[Family, str, int]
+"""Family, protocol and port."""
+
+
+class Exposed(Struct, frozen=True):
+    """Where Services are served beside their cluster IPs: what came and what went.
+
+    Attributes
+    ----------
+    addresses
+        External IPs and load balancers' addresses, packed.
+    node_ports
+        Those of any Service.
+    """
+
+    addresses: SetChange[bytes] = SetChange()
+    node_ports: SetChange[NodePort] = SetChange()
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.node_ports)
 
 
 class Round(Struct, frozen=True):
@@ -36,28 +58,16 @@ class Round(Struct, frozen=True):
         As the tracker saw them.
     owned
         What the Service ports that changed need now.
+    exposed
+        Where Services are served now beside their cluster IPs, and where no more.
     stale
         Tracked connections to forget, once the switch has that.
     """
 
     changes: Changes
     owned: Compiled
+    exposed: Exposed
     stale: list[Stale]
-
-
-class Exposed(Struct, frozen=True):
-    """Where Services are served beside their cluster IPs.
-
-    Attributes
-    ----------
-    addresses
-        External IPs and load balancers' addresses, packed.
-    node_ports
-        (family, protocol, port).
-    """
-
-    addresses: frozenset[bytes] = frozenset()
-    node_ports: frozenset[tuple[Family, str, int]] = frozenset()
 
 
 class ServicePlanner:
@@ -125,11 +135,14 @@ class ServicePlanner:
         self.compiler = ServiceCompiler()
         self._node_addresses: frozenset[bytes] = frozenset()
         self._external: dict[_Key, ServicePort] = {}
-        self._exposed: Exposed | None = Exposed()
+        self._addresses = SharedSet[bytes]()
+        self._node_ports = SharedSet[NodePort]()
         self._with_sources: set[_Key] = set()
         self._renewed: set[_Key] = set()
         self._stale = StaleFinder()
-        self._without_local: dict[Traffic, set[_Key]] = {traffic: set() for traffic in TRAFFIC}
+        self._without_local: dict[tuple[Family, Traffic], set[ServicePortName]] = {
+            (family, traffic): set() for family in Family for traffic in TRAFFIC
+        }
         self._rotations: list[tuple[float, _Key]] = []
         self._rotates: dict[_Key, float] = {}
 
@@ -156,33 +169,11 @@ class ServicePlanner:
             self._node_addresses = addresses
             self._renewed.update(self._with_sources)
 
-    @property
-    def exposed(self) -> Exposed:
-        """Where Services are served beside their cluster IPs."""
-        if self._exposed is None:
-            ports = self._external.values()
-            self._exposed = Exposed(
-                frozenset().union(*(p.external_ips + p.load_balancer_vips for p in ports)),
-                frozenset((p.family, p.protocol, p.node_port) for p in ports if p.node_port),
-            )
-        return self._exposed
-
-    def _note_external(self, key: _Key, port: ServicePort | None) -> None:
-        if port is not None and not port.externally_accessible:
-            port = None
-        if self._external.get(key) == port:
-            return
-        self._exposed = None
-        if port is not None:
-            self._external[key] = port
-        else:
-            del self._external[key]
-
     def without_local_endpoints(self, family: Family, traffic: Traffic) -> int:
         """Service ports whose policy for such traffic is Local, and whose endpoints are all
         elsewhere.
         """
-        return sum(of is family for _, of in self._without_local[traffic])
+        return len(self._without_local[family, traffic])
 
     def stale_entries(self, entries: Iterable[Stale]) -> list[Stale]:
         """Which tracked UDP connections to forget at the start (see `StaleFinder.check`)."""
@@ -208,8 +199,8 @@ class ServicePlanner:
         # In order: where two hashes collide, the same one gives way after every restart.
         for name, family in sorted(keys):
             port = self.tracker.ports(family).get(name)
-            for silent in self._without_local.values():
-                silent.discard((name, family))
+            for traffic in TRAFFIC:
+                self._without_local[family, traffic].discard(name)
             self._with_sources.discard((name, family))
             if port is None:
                 removed.append((name, family))
@@ -225,11 +216,21 @@ class ServicePlanner:
             if port.source_ranges:
                 self._with_sources.add((name, family))
             if plan.internal is Verdict.DROP:
-                self._without_local["internal"].add((name, family))
+                self._without_local[family, "internal"].add(name)
             if port.externally_accessible and plan.outside is Verdict.DROP:
-                self._without_local["external"].add((name, family))
+                self._without_local[family, "external"].add(name)
             self._schedule((name, family), port.affinity_timeout, now)
-        return Round(changes, self.compiler.compile(plans, removed), stale)
+        exposed = Exposed(self._addresses.changes(), self._node_ports.changes())
+        return Round(changes, self.compiler.compile(plans, removed), exposed, stale)
+
+    def _note_external(self, key: _Key, port: ServicePort | None) -> None:
+        """Note where the Service port 'key' is served, which is 'port' now; None: it is gone."""
+        before = self._external.pop(key, None)
+        if port is not None and port.externally_accessible:
+            self._external[key] = port
+        if before != port:
+            self._addresses.replace(_addresses(before), _addresses(port))
+            self._node_ports.replace(_node_ports(before), _node_ports(port))
 
     def _schedule(self, key: _Key, timeout: int | None, now: float) -> None:
         """Note when the hash basis of 'key' has to change next."""
@@ -249,3 +250,13 @@ class ServicePlanner:
             if self._rotates.get(key) == when:
                 due.append(key)
         return due
+
+
+def _addresses(port: ServicePort | None) -> tuple[bytes, ...]:
+    """At which addresses 'port' is served beside its cluster IP."""
+    return port.external_ips + port.load_balancer_vips if port else ()
+
+
+def _node_ports(port: ServicePort | None) -> tuple[NodePort, ...]:
+    """At which node port 'port' is served, if any."""
+    return ((port.family, port.protocol, port.node_port),) if port and port.node_port else ()

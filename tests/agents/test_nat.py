@@ -8,7 +8,9 @@ import pytest
 from proxying import SERVICE_CIDR, Agent, Manifests, endpoints, finished, ours, service, until
 
 from nsxdp.lab import Node
-from nsxdp_agents.kube_proxy.nat import NatPlan, changes, ruleset
+from nsxdp.services.addresses import Family
+from nsxdp.services.shared import SetChange
+from nsxdp_agents.kube_proxy.nat import Element, changes, ruleset
 
 Start = Callable[..., Agent]
 
@@ -34,8 +36,15 @@ def proxied(node: Node, manifests: Manifests, start: Start) -> Agent:
         node_port("web", "10.96.0.10", 30080), endpoints("web", "10.244.0.11"), SERVICE_CIDR
     )
     agent = start(f"--nodeport-addresses={OWN}/32")
-    until("the port is known", lambda: "tcp . 30080" in table(node))
+    settle(node, manifests)
     return agent
+
+
+def settle(node: Node, manifests: Manifests) -> None:
+    """Wait until the agent has made its table, and looked at it."""
+    until("the port is known", lambda: "tcp . 30080" in table(node))
+    manifests.put(node_port("next", "10.96.0.12", 30082))
+    until("the next is known", lambda: "tcp . 30082" in table(node))
 
 
 def ask(node: Node, port: int) -> str:
@@ -98,12 +107,36 @@ def test_cleanup_removes_the_table(node: Node, proxied: Agent) -> None:
     assert table(node) == ""
 
 
+def test_a_port_that_somebody_takes_or_adds_is_noticed(node: Node, proxied: Agent) -> None:
+    before = table(node)
+    for verb, port in ("delete", 30080), ("add", 30081):
+        element = ["inet", "nsxdp", "ports", f"{{ tcp . {port} }}"]
+        node.netns.run(["nft", verb, "element", *element])
+        assert table(node) != before
+        until("it is as before", lambda: table(node) == before)
+    assert len(proxied.await_log("somebody changed the nftables table", 2)) == 2
+
+
+def test_a_change_of_a_table_that_is_gone_makes_all_of_it(
+    node: Node, manifests: Manifests, start: Start
+) -> None:
+    """Now, and not when it is looked at."""
+    manifests.put(node_port("web", "10.96.0.10", 30080), SERVICE_CIDR)
+    agent = start("--sync-period=3600")
+    settle(node, manifests)
+    node.netns.run(["nft", "delete", "table", "inet", "nsxdp"])
+    manifests.put(node_port("other", "10.96.0.11", 30081))
+    until("another", lambda: "tcp . 30081" in table(node))
+    assert "tcp . 30080" in table(node)
+    assert agent.lines("somebody changed the nftables table")
+
+
 def test_changes_are_small() -> None:
-    old = NatPlan("br-int", frozenset({OWN}), ports=frozenset({"tcp . 1", "tcp . 2"}))
-    new = NatPlan("br-int", frozenset({OWN}), ports=frozenset({"tcp . 2", "udp . 3"}))
-    assert changes(old, new).splitlines() == [
+    one, other = Element("ports", "tcp . 1"), Element.node_port(Family.IPV4, "UDP", 3)
+    change = SetChange(added=frozenset({other}), removed=frozenset({one}))
+    assert changes(change).splitlines() == [
         "delete element inet nsxdp ports { tcp . 1 }",
         "add element inet nsxdp ports { udp . 3 }",
     ]
-    assert changes(new, new) == ""
-    assert "elements = { tcp . 2, udp . 3 }" in ruleset(new)
+    assert changes(SetChange()) == ""
+    assert "elements = { tcp . 1, udp . 3 }" in ruleset("br-int", [other, one])

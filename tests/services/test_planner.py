@@ -8,7 +8,7 @@ from planned import NODE, Planned, endpoint_slice, objects, service
 
 from nsxdp.k8s.objects import Node, ObjectMeta
 from nsxdp.k8s.source import Op
-from nsxdp.services.addresses import Family
+from nsxdp.services.addresses import Family, format_address
 from nsxdp.services.plan import basis_period
 from nsxdp.services.planner import ServicePlanner
 
@@ -134,3 +134,59 @@ def test_owner_is_the_group_id(family: Family) -> None:
     owners = planned.last.owned.owners
     assert planned.group_id(family=family) in owners.tolist()
     assert owners.dtype == np.uint64
+
+
+def exposed(planned: Planned) -> tuple[set[str], set[str]]:
+    """What came and what went in the last round, in words."""
+    assert planned.last is not None
+    addresses, ports = planned.last.exposed.addresses, planned.last.exposed.node_ports
+    came, went = (
+        {*map(format_address, ips), *(f"{family.label} {p} {n}" for family, p, n in node_ports)}
+        for ips, node_ports in ((addresses.added, ports.added), (addresses.removed, ports.removed))
+    )
+    return came, went
+
+
+def test_kp46_a_round_tells_what_external_addresses_came_and_went() -> None:
+    planned = Planned(service(spec="externalIPs: [192.0.2.1, 192.0.2.2]"))
+    assert exposed(planned) == ({"192.0.2.1", "192.0.2.2"}, set())
+    planned.apply(endpoint_slice("10.244.0.5"))
+    assert exposed(planned) == (set(), set())
+    planned.apply(service(spec="externalIPs: [192.0.2.2, 192.0.2.3]"))
+    assert exposed(planned) == ({"192.0.2.3"}, {"192.0.2.1"})
+    planned.delete(service())
+    assert exposed(planned) == (set(), {"192.0.2.2", "192.0.2.3"})
+
+
+def test_kp36_a_round_tells_what_node_ports_came_and_went() -> None:
+    dual = {"cluster_ips": "10.96.0.10, fd00:96::10", "spec": "type: NodePort"}
+    planned = Planned(service(ports="{port: 80, nodePort: 30080}", **dual))
+    assert exposed(planned) == ({"IPv4 TCP 30080", "IPv6 TCP 30080"}, set())
+    planned.apply(service(ports="{port: 80, nodePort: 30080, protocol: UDP}", **dual))
+    assert exposed(planned) == (
+        {"IPv4 UDP 30080", "IPv6 UDP 30080"},
+        {"IPv4 TCP 30080", "IPv6 TCP 30080"},
+    )
+    planned.apply(service(cluster_ips=dual["cluster_ips"]))
+    assert exposed(planned) == (set(), {"IPv4 UDP 30080", "IPv6 UDP 30080"})
+
+
+def test_an_address_of_several_service_ports_stays_until_all_are_gone() -> None:
+    two = "{name: a, port: 80}, {name: b, port: 81}"
+    shared = "externalIPs: [192.0.2.1]"
+    planned = Planned(service(ports=two, spec=shared) + service("other", spec=shared))
+    assert exposed(planned) == ({"192.0.2.1"}, set())
+    planned.apply(service(ports="{name: b, port: 81}", spec=shared))
+    assert exposed(planned) == (set(), set())
+    planned.delete(service("other"))
+    assert exposed(planned) == (set(), set())
+    planned.delete(service())
+    assert exposed(planned) == (set(), {"192.0.2.1"})
+
+
+def test_an_address_that_moves_to_another_service_neither_comes_nor_goes() -> None:
+    shared = "externalIPs: [192.0.2.1]"
+    planned = Planned(service(spec=shared))
+    planned.take(service(), Op.DELETE)
+    planned.apply(service("other", spec=shared))
+    assert exposed(planned) == (set(), set())
