@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Iterator
+from typing import Final
 
 from nsxdp.k8s.resources import service_proxy_wants
 from nsxdp_agents.kube_proxy.cli import render, run
 from nsxdp_agents.kube_proxy.config import API_VERSION, KIND
 from nsxdp_agents.kube_proxy.flags import parameter_name
+from nsxdp_agents.kube_proxy.inspect.cli import COMMANDS
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.settings import SETTINGS
 from pages import commands
@@ -31,7 +33,24 @@ def _keys() -> dict[str, str]:
 def manual() -> str:
     """The page, in Markdown."""
     rendering = commands.section("nsx-kube-proxy render", render, "##")
-    return "\n".join([*_head(), *_options(), *rendering, *_rest()]) + "\n"
+    looking = [line for name, command in _LOOKING.items()
+               for line in commands.section(name, command, "##")]  # fmt: skip
+    parts = [*_head(), *_options(), *rendering, _ABOUT_LOOKING, *looking, *_rest()]
+    return "\n".join(parts) + "\n"
+
+
+_LOOKING: Final = {f"nsx-kube-proxy {command.__name__}": command for command in COMMANDS}
+
+_ABOUT_LOOKING: Final = """\
+## Looking at a running proxy
+
+`explain`, `trace`, `diff` and `top` are for people on the node. They run beside the proxy, with the
+same options and configuration file, which may stand before or after the command's name; in its pod,
+say: `kubectl exec POD -- nsx-kube-proxy --config FILE diff`. They read the same Services, compile
+them as the proxy does, and ask the switch over a connection of their own; they change nothing, and
+the proxy needn't run. As plain text in a pipe, in colours on a terminal, with `--json` an object a
+line. Where they can't look, the exit status is 2, and standard error says why.
+"""
 
 
 def _head() -> Iterator[str]:
@@ -39,7 +58,11 @@ def _head() -> Iterator[str]:
     yield from ("# nsx-kube-proxy", "", WRITTEN, "")
     yield from (first, "")
     yield from code(
-        ["nsx-kube-proxy [OPTIONS]", *commands.synopsis("nsx-kube-proxy render", render)]
+        [
+            "nsx-kube-proxy [OPTIONS]",
+            *commands.synopsis("nsx-kube-proxy render", render),
+            *(line for item in _LOOKING.items() for line in commands.synopsis(*item)),
+        ]
     )
     yield ""
     yield from commands.text(rest)
@@ -148,10 +171,22 @@ def _rest() -> Iterator[str]:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield item(f"`{name}` ({family.type})", f"{family.documentation}.")
     yield textwrap.dedent("""
+        ## Completion
+
+        Of commands, options and Services' names, with the Tab key; in one shell as long as it
+        lasts:
+
+        - bash: `eval "$(_NSX_KUBE_PROXY_COMPLETE=source_bash nsx-kube-proxy)"`
+        - zsh: `eval "$(_NSX_KUBE_PROXY_COMPLETE=source_zsh nsx-kube-proxy)"`, after
+          `autoload -U compinit; compinit`
+        - fish: `_NSX_KUBE_PROXY_COMPLETE=source_fish nsx-kube-proxy | source`
+
         ## Signals and exit status
 
         SIGTERM and SIGINT end the process. What it put on the switch stays there, and goes on
         working; `--cleanup` removes it.
 
         0: ended by a signal, or done. 1: it can't start, or the configuration was changed; standard
-        error has one line that says why and what to do. 2: a flag that it doesn't know.""")
+        error has one line that says why and what to do. 2: a flag that it doesn't know. Of `diff`:
+        0 if the switch has what it should have, 1 if not; of all commands that look, 2 if they
+        can't.""")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -21,17 +21,13 @@ from nsxdp.k8s.events import EventRecorder
 from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.reflector import Reflector
-from nsxdp.k8s.resources import service_proxy_wants
+from nsxdp.k8s.resources import Want, service_proxy_wants
 from nsxdp.k8s.source import Source
 from nsxdp.openflow import (
-    Band,
     CommitError,
     Connection,
     DesiredSet,
-    Meter,
-    MeterCommand,
     OpenFlowError,
-    RequestError,
     Session,
     SessionOptions,
 )
@@ -43,7 +39,6 @@ from nsxdp.pipeline.registers import (
     LEARNED_COOKIE_MASK,
     OTHER_LEARNED,
     OTHER_PREFIXES,
-    REJECT_METER,
 )
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.planner import ServicePlanner
@@ -56,9 +51,10 @@ from nsxdp_agents.kube_proxy.conntrack import Tracking, of_kernel, of_open_vswit
 from nsxdp_agents.kube_proxy.events import CONTROLLER, Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
+from nsxdp_agents.kube_proxy.meter import make_meter
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.nat import HostNat, NftError
-from nsxdp_agents.kube_proxy.node import NodeSide
+from nsxdp_agents.kube_proxy.node import NodeSide, Takes
 from nsxdp_agents.kube_proxy.oom import set_oom_score
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.ovs_conntrack import USERSPACE, set_limits, set_timeouts
@@ -66,14 +62,23 @@ from nsxdp_agents.kube_proxy.proxy import Proxy
 from nsxdp_agents.kube_proxy.server import CannotServeError, serve
 from nsxdp_agents.kube_proxy.service_health import ServiceHealth
 
-__all__ = ["StartError", "cleanup", "initialise", "run", "run_directory", "tls_files"]
+__all__ = [
+    "StartError",
+    "cleanup",
+    "initialise",
+    "make_node_side",
+    "make_planner",
+    "open_client",
+    "open_source",
+    "run",
+    "run_directory",
+    "tls_files",
+    "wants_of",
+]
 
 log = structlog.get_logger(__name__)
 
 _CONNECT_SECONDS: Final = 10.0
-
-_REJECTS_PER_SECOND: Final = 1000
-_REJECTS_BURST: Final = 1000
 
 
 class StartError(Exception):
@@ -121,14 +126,9 @@ async def _run(options: Options) -> None:
     async with AsyncExitStack() as stack:
         view, connection = await stack.enter_async_context(_bridge(options))
         await _track(options, view)
-        client = await _client(options, stack)
-        source = _source(options, client)
-        planner = ServicePlanner(
-            options.node_name,
-            proxy_name=options.service_proxy_name or None,
-            started_at=time.time(),
-            external_ips=options.external_ips,
-        )
+        client = await open_client(options, stack)
+        source = open_source(options, client, wants_of(options))
+        planner = make_planner(options)
         recorder = None
         if client is not None:
             recorder = EventRecorder(client, CONTROLLER, options.node_name)
@@ -137,7 +137,7 @@ async def _run(options: Options) -> None:
         desired = DesiredSet(COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST)
 
         async def prepare(session: Session) -> None:
-            await _make_meter(session)
+            await make_meter(session)
             if _is_userspace(view):
                 await set_limits(run_directory(options), of_open_vswitch(options))
 
@@ -158,17 +158,7 @@ async def _run(options: Options) -> None:
             on_commit=committed,
             on_refusal=refused,
         )
-        host = HostRoutes(options.bridge) if options.host_routes else None
-        node = NodeSide(
-            view,
-            writer,
-            host,
-            uplink_port=options.uplink_port,
-            primary_address=options.bind_address,
-            node_port_cidrs=options.nodeport_addresses,
-            masquerade_all=options.masquerade_all,
-            check_period=options.sync_period,
-        )
+        node = make_node_side(options, view, writer)
         proxy = Proxy(
             planner,
             source,
@@ -280,8 +270,42 @@ def run_directory(options: Options) -> Path | None:
     return Path(remote.path).parent if remote.kind == "unix" else None
 
 
-async def _client(options: Options, stack: AsyncExitStack) -> ApiClient | None:
-    """The API server, if it is one where Services come from; it answers."""
+def make_planner(options: Options) -> ServicePlanner:
+    """Who plans the Services."""
+    return ServicePlanner(
+        options.node_name,
+        proxy_name=options.service_proxy_name or None,
+        started_at=time.time(),
+        external_ips=options.external_ips,
+    )
+
+
+def make_node_side(options: Options, view: BridgeView, writer: Takes) -> NodeSide:
+    """Who knows the bridge's ports and the node."""
+    return NodeSide(
+        view,
+        writer,
+        HostRoutes(options.bridge) if options.host_routes else None,
+        uplink_port=options.uplink_port,
+        primary_address=options.bind_address,
+        node_port_cidrs=options.nodeport_addresses,
+        masquerade_all=options.masquerade_all,
+        check_period=options.sync_period,
+    )
+
+
+async def open_client(
+    options: Options, stack: AsyncExitStack, *, patient: bool = True
+) -> ApiClient | None:
+    """The API server, if it is one where Services come from; it answers.
+
+    Who is 'patient' waits for one that isn't there yet.
+
+    Raises
+    ------
+    StartError
+        It can't be used.
+    """
     if options.manifests:
         return None
     rate = Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None
@@ -290,18 +314,22 @@ async def _client(options: Options, stack: AsyncExitStack) -> ApiClient | None:
         client = await stack.enter_async_context(
             ApiClient(credentials, user_agent="nsx-kube-proxy", rate=rate)
         )
-        await _reach(client)
+        await (_reach(client) if patient else client.version())
     except KubernetesError as error:
         other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
         raise StartError(f"{error}{other}") from error
     return client
 
 
-def _source(options: Options, client: ApiClient | None) -> Source:
-    """Where Services come from."""
-    wants = service_proxy_wants(
+def wants_of(options: Options) -> tuple[Want, ...]:
+    """What the proxy follows."""
+    return service_proxy_wants(
         options.node_name, proxy_name=options.service_proxy_name, service_cidrs=True
     )
+
+
+def open_source(options: Options, client: ApiClient | None, wants: Sequence[Want]) -> Source:
+    """Where Services come from: an API server, else manifests."""
     if client is None:
         return ManifestDirectory(options.manifests, wants)
     return Reflector(client, wants, relist=options.config_sync_period)
@@ -319,24 +347,5 @@ async def _reach(client: ApiClient) -> None:
                 said = str(error)
                 log.warning("waiting for the API server", reason=said)
             await asyncio.sleep(backoff.delay())
-        else:
-            return
-
-
-async def _make_meter(session: Session) -> None:
-    """The meter that keeps packets to Services without endpoints from flooding the proxy.
-
-    A datapath may have no meters: then those Services' flows are refused, and no others. Mostly
-    it is there already, and the switch logs every refusal: so the first try is to modify it.
-    """
-    band = Band(Band.DROP, _REJECTS_PER_SECOND, _REJECTS_BURST)
-    meter = Meter(REJECT_METER, Meter.PKTPS | Meter.BURST, (band,))
-    for command in (MeterCommand.MODIFY, MeterCommand.ADD):
-        try:
-            await session.perform(meter.mod(command))
-        except RequestError as error:
-            if command is MeterCommand.ADD or error.name != "OFPMMFC_UNKNOWN_METER":
-                log.error("the switch refused", error=error.name, refused=error.request)
-                return
         else:
             return

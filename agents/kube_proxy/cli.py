@@ -16,6 +16,7 @@ import nsxdp
 from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.config import Configured, read_options, written
 from nsxdp_agents.kube_proxy.flags import given, plain_switches, with_kube_proxys_flags
+from nsxdp_agents.kube_proxy.inspect import cli as inspect
 from nsxdp_agents.kube_proxy.options import (
     HEALTHZ,
     METRICS,
@@ -357,6 +358,10 @@ def render(
             typer.echo(line)
     except (KubernetesError, RenderError) as error:
         _die(str(error))
+
+
+for _command in inspect.COMMANDS:
+    app.command(cls=inspect.SharedOptions)(_command)
 
 
 def _write(content: dict[str, Any], file: Path) -> None:

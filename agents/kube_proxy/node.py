@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -18,7 +18,7 @@ from nsxdp.services.addresses import Family, parse_address
 from nsxdp.services.nodeports import node_port_addresses
 from nsxdp.services.planner import Exposed
 from nsxdp.switch import BridgeView
-from nsxdp.writer import Writer
+from nsxdp.writer import Owned
 from nsxdp_agents.kube_proxy.host import HostAddresses, HostRoutes
 from nsxdp_agents.kube_proxy.nat import Element, HostNat
 from nsxdp_agents.kube_proxy.routes import Prefix
@@ -28,6 +28,16 @@ __all__ = ["NodeSide"]
 log = structlog.get_logger(__name__)
 
 _BY_KERNEL: Final = (ip_address(NODE_PORT_IPV4), ip_address(NODE_PORT_IPV6))
+
+
+class Takes(Protocol):
+    """Whom the flows go to: a `nsxdp.writer.Writer`, or who only wants to know them."""
+
+    def replace(self, owned: Owned) -> None:
+        """Let owners need something else from now on."""
+
+    async def settled(self) -> None:
+        """Wait until the switch has it."""
 
 
 class NodeSide:
@@ -53,7 +63,7 @@ class NodeSide:
     def __init__(
         self,
         view: BridgeView,
-        writer: Writer,
+        writer: Takes,
         host: HostRoutes | None,
         *,
         uplink_port: str = "",
@@ -158,6 +168,15 @@ class NodeSide:
                 )
             )
         return frozenset(map(ip_address, found))
+
+    @property
+    def plan(self) -> NodePlan:
+        """What is on the bridge, and what the node is, as it was compiled last."""
+        return self._compiler.plan
+
+    def whose(self, owner: int) -> str:
+        """Who an owner of the forwarding flows is, in words; empty: none of them."""
+        return self._compiler.whose(owner)
 
     async def compile(self) -> None:
         """Compile what is on the bridge now; ports that are as they were cost nothing."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from nsxdp import unixctl
-from nsxdp.k8s.objects import Node, ServiceCIDR
+from nsxdp.k8s.objects import Node
 from nsxdp.k8s.source import Batch, Op, Source
 from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_flush
 from nsxdp.pipeline.registers import ZONE
@@ -32,6 +31,7 @@ from nsxdp_agents.kube_proxy import memory
 from nsxdp_agents.kube_proxy.affinity import keep_long_affinity
 from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
+from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.service_health import Check, ServiceHealth
@@ -40,16 +40,7 @@ __all__ = ["Proxy"]
 
 log = structlog.get_logger(__name__)
 
-ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _UDP: Final = 17
-_NEEDED: Final = frozenset({"Service", "EndpointSlice"})
-"""Nothing is programmed before all of these have been seen (KP-10)."""
-
-_EXPECTED: Final = frozenset({"Node", "ServiceCIDR"})
-_EXPECTED_SECONDS: Final = 1.0
-"""These are waited for that long: an old API server has no ServiceCIDRs, and who starts without
-what it had before would take away what it put on the switch then."""
-
 
 _MAX_PROBLEMS: Final = 1000
 
@@ -92,7 +83,7 @@ class Proxy:
         look_period: float,
     ) -> None:
         self._planner = planner
-        self._source = source
+        self._intake = Intake(source, planner, node)
         self._node = node
         self._connection = connection
         self._writer = writer
@@ -102,10 +93,6 @@ class Proxy:
         self._metrics = metrics
         self._events = events
         self._look_period = look_period
-        self._missing = set(_NEEDED)
-        self._synced = asyncio.Event()
-        self._expected = set(_EXPECTED)
-        self._complete = asyncio.Event()
         self._changed = asyncio.Event()
         self._received: float | None = None
         """When the bytes of the oldest change that isn't planned yet had come in."""
@@ -115,10 +102,7 @@ class Proxy:
         """Serve until cancelled. What is on the switch stays there."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_source())
-            await self._synced.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_EXPECTED_SECONDS):
-                    await self._complete.wait()
+            await self._intake.loaded()
             await self._node.compile()
             self._take_addresses()
             rounds = self._rounds(self._plan())
@@ -134,46 +118,29 @@ class Proxy:
     # What comes in.
 
     async def _follow_source(self) -> None:
-        async with self._source:
-            async for batch in self._source:
-                self._take(batch)
+        async for batch, changed in self._intake.follow():
+            self._note(batch, changed)
 
-    def _take(self, batch: Batch) -> None:
-        for op, obj in batch.events:
-            if isinstance(obj, Node):
-                self._take_node(None if op is Op.DELETE else obj)
-            elif isinstance(obj, ServiceCIDR):
-                self._node.set_range(obj.key, () if op is Op.DELETE else obj.spec.cidrs)
-            elif self._planner.take(op, obj):
-                self._health.queued()
-                if self._received is None:
-                    self._received = batch.received_at
-                self._changed.set()
+    def _note(self, batch: Batch, changed: bool) -> None:
+        if changed:
+            self._health.queued()
+            if self._received is None:
+                self._received = batch.received_at
+            self._changed.set()
         tracker = self._planner.tracker
         if batch.kind == "Service":
             self._metrics.services_changed(len(batch.events), tracker.pending_services)
         elif batch.kind == "EndpointSlice":
             self._metrics.endpoints_changed(len(batch.events), tracker.pending_slices)
-        elif batch.kind == "ServiceCIDR" and batch.synced:
-            self._node.all_ranges_known()
-        if batch.synced:
-            self._missing.discard(batch.kind)
-            self._expected.discard(batch.kind)
-            if not self._missing:
-                self._synced.set()
-            if not self._expected:
-                self._complete.set()
+        elif batch.kind == "Node":
+            for op, obj in batch.events:
+                if isinstance(obj, Node):
+                    self._health.set_node(None if op is Op.DELETE else obj)
+            self._changed.set()
 
     def _take_addresses(self) -> None:
         self._planner.set_node_addresses(self._node.addresses)
         self._service_health.set_addresses(self._node.node_port_addresses)
-        self._changed.set()
-
-    def _take_node(self, node: Node | None) -> None:
-        self._health.set_node(node)
-        self._node.set_node(node)
-        labels = (node.metadata.labels if node else None) or {}
-        self._planner.tracker.set_zone(labels.get(ZONE_LABEL, ""))
         self._changed.set()
 
     # Rounds.

@@ -481,6 +481,14 @@ NSX_API int nsx_desired_diff(struct nsx_desired *, bool keep_old,
 /* Appends all that is desired, in an order that can be sent. */
 NSX_API void nsx_desired_dump(const struct nsx_desired *, struct nsx_buf *);
 
+/* Sets 'owners[i]' to who needs the flow at the table, the priority and the
+ * match of 'rows[i]', which is of the 'len' bytes of replies at 'data'; to
+ * UINT64_MAX where nobody does. */
+NSX_API int nsx_desired_owners(const struct nsx_desired *, const void *data,
+                               size_t len, const struct nsx_flow_row *rows,
+                               size_t n, uint64_t *owners,
+                               struct nsx_error *);
+
 /* How much a set holds; 'bytes' of memory, without what the allocator adds. */
 struct nsx_desired_size {
     uint64_t owners, flows, groups, buckets, bytes;

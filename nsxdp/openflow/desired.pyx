@@ -35,6 +35,9 @@ cdef extern from "nsxdp.h" nogil:
         uint64_t groups_missing, groups_changed, groups_extra, groups_right
         uint64_t flows_old
 
+    struct nsx_flow_row:
+        pass
+
     struct nsx_desired_size:
         uint64_t owners, flows, groups, buckets, bytes
 
@@ -46,6 +49,8 @@ cdef extern from "nsxdp.h" nogil:
     int nsx_desired_installed(nsx_desired *, const void *, size_t, nsx_error *)
     int nsx_desired_diff(nsx_desired *, c_bool, nsx_buf *, nsx_diff *, nsx_changes *, nsx_error *)
     void nsx_desired_dump(const nsx_desired *, nsx_buf *)
+    int nsx_desired_owners(const nsx_desired *, const void *, size_t, const nsx_flow_row *,
+                           size_t, uint64_t *, nsx_error *)
     void nsx_desired_size_ "nsx_desired_size" (const nsx_desired *, nsx_desired_size *)
 
 
@@ -359,6 +364,43 @@ cdef class DesiredSet:
             return PyBytes_FromStringAndSize(<const char *> buf.data, <Py_ssize_t> buf.size)
         finally:
             nsx_buf_uninit(&buf)
+
+    def owners(self, rows not None, const uint8_t[::1] data not None):
+        """Who needs the flows at some flows' tables, priorities and matches.
+
+        Parameters
+        ----------
+        rows : shape (n,)
+            Of dtype `nsxdp.openflow.stats.FLOW_ROW`.
+        data
+            What their matches are in: both as a `FlowTable` has them.
+
+        Returns
+        -------
+        owners : shape (n,)
+            uint64; all ones where nobody needs such a flow.
+
+        Raises
+        ------
+        DecodeError
+            A row's match is not in the data.
+        """
+        cdef const uint8_t[::1] rows_view = np.ascontiguousarray(rows).view(np.uint8)
+        cdef size_t n = len(rows), size = data.shape[0]
+        found = np.empty(n, np.uint64)
+        cdef uint64_t[::1] owners_view = found
+        cdef const void *data_at = &data[0] if size else NULL
+        cdef const void *rows_at = &rows_view[0] if n else NULL
+        cdef uint64_t *owners_at = &owners_view[0] if n else NULL
+        cdef nsx_error error
+        cdef int retval
+        with self.lock:
+            with nogil:
+                retval = nsx_desired_owners(self.desired, data_at, size,
+                                            <const nsx_flow_row *> rows_at, n, owners_at, &error)
+        if retval:
+            raise_decode_error(&error)
+        return found
 
     @property
     def size(self):

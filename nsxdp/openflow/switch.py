@@ -124,8 +124,8 @@ class Switch(Verbs):
     packets
         Whether it shall send packets here: `packet_ins` needs that.
     control
-        The control socket of its ovs-vswitchd, for `trace`; None: the one in `run_directory`, or
-        beside the bridge's management socket.
+        The control socket of its ovs-vswitchd, for `trace` and `ask_daemon`; None: the one in
+        `run_directory`, or beside the bridge's management socket.
 
     Attributes
     ----------
@@ -528,12 +528,22 @@ class Switch(Verbs):
         UnixctlError
             There is no ovs-vswitchd here, or it doesn't understand the packet.
         """
-        control = self._control
-        if control is None:
-            beside = Path(self.remote.path).parent if self.remote.kind == "unix" else None
-            control = control_socket(beside or run_directory())
-        text = await call(control, "ofproto/trace", *arguments, self.name, flow, seconds=seconds)
+        text = await self.ask_daemon("ofproto/trace", *arguments, self.name, flow, seconds=seconds)
         return read_trace(text)
+
+    async def ask_daemon(self, command: str, *arguments: str, seconds: float = 10.0) -> str:
+        """What its ovs-vswitchd answers ``ovs-appctl``: ``dpctl/dump-conntrack``, say.
+
+        Raises
+        ------
+        UnixctlError
+            There is no ovs-vswitchd here, or it refuses.
+        """
+        socket = self._control
+        if socket is None:
+            beside = Path(self.remote.path).parent if self.remote.kind == "unix" else None
+            socket = control_socket(beside or run_directory())
+        return await call(socket, command, *arguments, seconds=seconds)
 
 
 def _is_monitor(message: bytes) -> bool:

@@ -35,6 +35,14 @@ _UPLINK: Final = 2
 _NODE: Final = 3
 _FIRST_POD: Final = 4
 
+_NAMES: Final = {
+    _BASE: "every node",
+    _GATEWAY: "the gateway",
+    _UPLINK: "the uplink",
+    _NODE: "the node's addresses and cluster IPs' ranges",
+}
+"""Who the owners are that aren't pods."""
+
 _OUTSIDE: Final = BITS["Outside"].mask
 _BY_UPLINK: Final = BITS["Uplink"].mask
 _MASQUERADE: Final = BITS["Masquerade"].mask
@@ -157,6 +165,16 @@ class NodeCompiler:
                 continue
             need(self._pods[pod], _pod_flows(pod, plan.gateway))
         return Compiled(owners, pieces)
+
+    @property
+    def plan(self) -> NodePlan:
+        """What was compiled last."""
+        return self._last
+
+    def whose(self, owner: int) -> str:
+        """Who an owner is, in words: ``pod default/web``; empty: none of these."""
+        pods = (f"pod {pod.iface_id}" for pod, number in self._pods.items() if number == owner)
+        return _NAMES.get(owner) or next(pods, "")
 
     def _base_flows(self) -> list[Stamped]:
         stamped = [template.stamp() for template in BASE]

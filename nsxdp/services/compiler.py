@@ -60,8 +60,13 @@ class ServiceCompiler:
 
     def service_of(self, group: int) -> str | None:
         """Whose the group is: ``namespace/name``; None: nobody's."""
-        key = self._ids.name(group)
-        return key[0].service if isinstance(key, tuple) else None
+        found = self.whose(group)
+        return found and found[0].service
+
+    def whose(self, number: int) -> tuple[ServicePortName, Family] | None:
+        """The Service port that a group, or an owner of flows, is of; None: of none."""
+        found = cast("tuple[ServicePortName, Family] | None", self._ids.name(number))
+        return found and found[:2]
 
     def compile(
         self, plans: Sequence[Plan], removed: Iterable[tuple[ServicePortName, Family]] = ()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from proxying import NODE, Agent, buckets, endpoints, flows, groups, ours, service, until
+from proxying import NODE, Agent, buckets, endpoints, finished, flows, groups, ours, service, until
 
 from nsxdp.lab import ApiServer, Node
 
@@ -65,6 +65,20 @@ def test_changes_are_followed(
     assert len(groups(node)) == 1
     agent.await_comparison()
     assert agent.drift == 0
+
+
+def test_commands_that_look_do_it_by_the_api_server(
+    apiserver: ApiServer, node: Node, begin: Callable[..., Agent]
+) -> None:
+    begin()
+    until("other is served", lambda: leads(node, "10.96.0.90", "10.244.0.90:8080"))
+    options = [f"--ovsdb={node.ovsdb}", f"--bridge={node.bridge}", f"--node-name={NODE}"]
+    options += [f"--kubeconfig={apiserver.kubeconfig}", "--no-host-routes"]
+    done = finished(["diff", *options], apiserver.netns)
+    assert (done.returncode, done.stderr, done.stdout[:6]) == (0, "", "alike:")
+    done = finished(["explain", "default/other", *options], apiserver.netns)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "10.244.0.90:8080 ready, on this node, bucket" in done.stdout
 
 
 def test_a_restart_sends_nothing(

@@ -437,3 +437,28 @@ def test_group_that_could_not_be_shown(desired: Desired) -> None:
     assert retval != 0
     assert "group 1 has 9000 buckets" in desired.core.message(error)
     assert desired.need({1: [group(most)]}).messages == 0
+
+
+def test_flows_know_whose_they_are(desired: Desired) -> None:
+    core, ffi = desired.core, desired.core.ffi
+    n = 200
+    flows = [f"table={i % 3},priority={i},tcp,tp_dst={i} actions=drop" for i in range(n)]
+    desired.need({owner: [flows[owner]] for owner in range(0, n, 2)})
+    reply = flow_reply(desired.encode([flow]) for flow in flows)
+    found = core.buf()
+    assert core.lib.nsx_flow_rows(core.exact(reply), len(reply), 0, found, core.error()) == 0
+    rows = ffi.new("struct nsx_flow_row[]", n)
+    ffi.memmove(rows, core.bytes(found), ffi.sizeof(rows))
+    owners = ffi.new("uint64_t[]", n)
+
+    def ask() -> int:
+        retval: int = core.lib.nsx_desired_owners(
+            desired.set, core.exact(reply), len(reply), rows, n, owners, core.error()
+        )
+        return retval
+
+    assert ask() == 0
+    assert list(owners) == [2**64 - 1 if i % 2 else i for i in range(n)]
+    for at, length in ((len(reply) + 1, 0), (len(reply), 1), (2**64 - 1, 2), (0, 2**32 - 1)):
+        rows[7].match, rows[7].match_len = at, length
+        assert ask() != 0

@@ -23,6 +23,7 @@ from nsxdp.openflow.codec import (
 from nsxdp.openflow.desired import Delta, DesiredSet, Diff
 from nsxdp.openflow.errors import DecodeError
 from nsxdp.openflow.fake import FakeGroup, FakeSwitch
+from nsxdp.openflow.stats import FlowTable
 
 PREFIX = 0x6E01
 FIRST, LAST = 1, 1000
@@ -498,6 +499,20 @@ def test_what_is_no_reply_is_refused(desired: DesiredSet) -> None:
     ):
         with pytest.raises(DecodeError):
             desired.installed(message)
+
+
+def test_owners_of_what_a_switch_has(desired: DesiredSet) -> None:
+    flows = [f"table=1,tcp,tp_dst={port} actions=drop" for port in (80, 443, 22)]
+    replace(desired, {7: flows[:1], 9: flows[1:2]})
+    switch = FakeSwitch()
+    switch.apply(encode(flows))
+    table = FlowTable.read(switch.replies()[:1])
+    found = desired.owners(table.rows, table.data).tolist()
+    owners = {str(flow.match): owner for flow, owner in zip(table, found, strict=True)}
+    assert owners == {"tcp,tp_dst=80": 7, "tcp,tp_dst=443": 9, "tcp,tp_dst=22": 2**64 - 1}
+    assert desired.owners(table.rows[:0], b"").shape == (0,)
+    with pytest.raises(DecodeError, match="flow beyond its 8 bytes"):
+        desired.owners(table.rows, table.data[:8])
 
 
 def test_threads_may_share_a_set(desired: DesiredSet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -115,19 +116,22 @@ class Cluster:
         return pod
 
     def _start_agent(self) -> None:
-        arguments = [
+        command = self._command("--log-format=json")
+        with self._log.open("wb") as log:
+            self._agent = self.host.popen(command, stdout=log, stderr=log)
+        self._closing.callback(self._stop_agent)
+
+    def _command(self, *arguments: str) -> list[str]:
+        """Of nsx-kube-proxy, with the options that say where all is."""
+        return [
+            sys.executable,
+            *("-c", "from nsxdp_agents.kube_proxy.cli import main; main()"),
+            *arguments,
             f"--manifests={self._directory}",
             f"--ovsdb={self.node.ovsdb}",
             f"--bridge={self.node.bridge}",
             f"--node-name={self.node.name}",
-            "--log-format=json",
         ]
-        code = "from nsxdp_agents.kube_proxy.cli import main; main()"
-        with self._log.open("wb") as log:
-            self._agent = self.host.popen(
-                [sys.executable, "-c", code, *arguments], stdout=log, stderr=log
-            )
-        self._closing.callback(self._stop_agent)
 
     def _stop_agent(self) -> None:
         self._agent.send_signal(signal.SIGTERM)
@@ -137,6 +141,20 @@ class Cluster:
             self._agent.kill()
             raise
         assert code == 0, f"the agent ended with {code}:\n{self._log.read_text()[-4000:]}"
+
+    def look(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of nsx-kube-proxy that looks at what the agent does."""
+        return self.host.run(self._command(*arguments), check=False, timeout=_SECONDS)
+
+    def look_on(self, terminal: int, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start such a command on a terminal, of which this is the file descriptor."""
+        return self.host.popen(
+            self._command(*arguments),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
+        )
 
     def gateway(self, family: int) -> str:
         """The node's own address on the bridge."""

@@ -1,0 +1,85 @@
+"""Services by their names, as people type them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from difflib import get_close_matches
+from typing import Final
+
+from nsxdp.k8s.resources import SERVICES
+from nsxdp.services.addresses import Family
+from nsxdp.services.model import ServicePort
+from nsxdp.services.tracker import ServiceTracker
+from nsxdp_agents.kube_proxy.app import open_client, open_source, wants_of
+from nsxdp_agents.kube_proxy.options import Options
+
+__all__ = ["UnknownServiceError", "find_ports", "is_service", "service_names"]
+
+_SUGGESTED: Final = 3
+
+
+class UnknownServiceError(Exception):
+    """There is no such Service, or no such port; names those that are near."""
+
+
+def is_service(text: str) -> bool:
+    """Whether a text is ``NAMESPACE/NAME`` or ``NAMESPACE/NAME:PORT``."""
+    return "/" in text
+
+
+def find_ports(tracker: ServiceTracker, text: str) -> list[ServicePort]:
+    """The Service ports of ``NAMESPACE/NAME``, or the one ``:PORT`` (its name or number) of them.
+
+    Raises
+    ------
+    UnknownServiceError
+        There is none.
+    """
+    key, _, wanted = text.partition(":")
+    ports = [port for family in Family for port in tracker.ports(family).values()]
+    of_service = [port for port in ports if port.name.service == key]
+    if not of_service:
+        raise UnknownServiceError(
+            f"no Service {key} is served here{_near(key, {p.name.service for p in ports})}"
+        )
+    found = [
+        port
+        for port in of_service
+        if not wanted or wanted in (port.name.port_name, str(port.port), str(port.node_port))
+    ]
+    if not found:
+        there = sorted({f"{p.name.port_name or p.port}" for p in of_service})
+        raise UnknownServiceError(f"{key} has no port {wanted}: it has {', '.join(there)}")
+    return sorted(found, key=lambda port: (port.name, port.family))
+
+
+def _near(key: str, known: Iterable[str]) -> str:
+    """Names that may have been meant, in words."""
+    names = sorted(known)
+    name = key.rpartition("/")[2]
+    same = [other for other in names if other.rpartition("/")[2] == name]
+    near = (same or get_close_matches(key, names, _SUGGESTED))[:_SUGGESTED]
+    if near:
+        return f": is it {' or '.join(near)}?"
+    return f" ({len(names)} others are)" if names else " (none at all is)"
+
+
+async def service_names(options: Options) -> list[str]:
+    """The names of all Services, ``NAMESPACE/NAME``: nothing else is read from the source.
+
+    Raises
+    ------
+    StartError
+        The source can't be used.
+    """
+    wants = [want for want in wants_of(options) if want.resource is SERVICES]
+    names: set[str] = set()
+    async with AsyncExitStack() as stack:
+        client = await open_client(options, stack, patient=False)
+        source = await stack.enter_async_context(open_source(options, client, wants))
+        async for batch in source:
+            names.update(obj.key for _, obj in batch.events)
+            if batch.synced:
+                break
+    return sorted(names)

@@ -1,0 +1,403 @@
+"""What becomes of a packet, in words: Open vSwitch's own trace, told with the Services' names.
+
+One call follows the packet through every recirculation: connection tracking is said to know nothing
+of it, and the hash by which the datapath chooses an endpoint is given, since no trace can know it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from nsxdp.bridge import Bridge
+from nsxdp.openflow import Group, Switch, Trace, TraceStep
+from nsxdp.pipeline.registers import BITS
+from nsxdp.pipeline.tables import TABLES
+from nsxdp_agents.kube_proxy.inspect.intent import Intent
+from nsxdp_agents.kube_proxy.inspect.output import Branch
+from nsxdp_agents.kube_proxy.inspect.packet import Packet, PacketError
+
+__all__ = ["Step", "Story", "follow"]
+
+_HASHES: Final = range(1, 257)
+"""Of these a dp_hash group tells at most so many apart; 0 is none."""
+
+_LOCAL: Final = 0xFFFF_FFFE
+
+
+@dataclass(slots=True)
+class Step:
+    """A table that the packet meets.
+
+    Attributes
+    ----------
+    words
+        What happens there.
+    """
+
+    table: str
+    match: str
+    priority: int | None
+    actions: list[str]
+    words: str
+
+
+@dataclass(slots=True)
+class Story:
+    """What becomes of a packet.
+
+    Attributes
+    ----------
+    outcome
+        ``delivered`` by a port of the bridge, ``rejected``, ``dropped``, or ``switched`` as by any
+        switch.
+    end
+        The same in words, with the reason.
+    service, group, bucket, endpoint
+        That were chosen; empty and 0: none was.
+    masquerade
+        Whom the endpoint sees as the client, where it isn't the sender; else empty.
+    notes
+        What no trace can know.
+    """
+
+    packet: Packet
+    steps: list[Step] = field(default_factory=list)
+    outcome: str = "dropped"
+    end: str = "nothing is done with it"
+    service: str = ""
+    group: int = 0
+    bucket: int = 0
+    endpoint: str = ""
+    masquerade: str = ""
+    port: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def tree(self) -> Branch:
+        """For people."""
+        tree = Branch(f"{self.packet}, from {self.packet.sender}")
+        for before in self.packet.before:
+            tree.add(f"before: {before}")
+        for step in self.steps:
+            tree.add(f"{step.table}: {step.words}")
+        tree.add(f"{self.outcome}: {self.end}")
+        for note in self.notes:
+            tree.add(f"note: {note}")
+        return tree
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        told = asdict(self)
+        told["packet"] = {
+            "sender": self.packet.sender,
+            "in_port": self.packet.in_port,
+            "text": str(self.packet),
+            "flow": self.packet.flow,
+            "before": self.packet.before,
+        }
+        return told
+
+
+async def follow(
+    intent: Intent, bridge: Bridge, switch: Switch, packet: Packet, endpoint: str = ""
+) -> tuple[Story, Trace]:
+    """Follow a packet as the first one of its connection.
+
+    Parameters
+    ----------
+    endpoint
+        ``ADDRESS:PORT`` of the one to choose, where the choice is the datapath's.
+
+    Raises
+    ------
+    PacketError
+        No choice leads to that endpoint.
+    UnixctlError, OpenFlowError
+        Open vSwitch can't be asked.
+    """
+    traced = await switch.trace(f"{packet.flow},dp_hash=1")
+    group = await _hashed_group(switch, traced)
+    if endpoint:
+        for number in _HASHES if group is not None else ():
+            if _endpoint(traced) == endpoint:
+                break
+            traced = await switch.trace(f"{packet.flow},dp_hash={number}")
+        if _endpoint(traced) != endpoint:
+            where = _endpoint(traced) or "no endpoint at all"
+            raise PacketError(f"no choice leads to {endpoint}: such packets go to {where}")
+    story = Story(packet)
+    teller = _Teller(intent, bridge, switch, story)
+    for step in traced.steps:
+        await teller.tell(step)
+    teller.conclude(traced)
+    if group is not None and story.endpoint:
+        n = str(group).count("bucket_id:")
+        story.notes.insert(
+            0,
+            f"which of {n} endpoints it is, a hash decides that only the datapath knows: this is "
+            "one of them, --endpoint asks for another",
+        )
+    return story, traced
+
+
+_NAT: Final = re.compile(r"nat\((dst|src)=([^)]+)\)")
+
+
+def _endpoint(traced: Trace) -> str:
+    found = [
+        nat for step in traced.steps for action in step.actions for nat in _NAT.findall(action)
+    ]
+    return next((address for kind, address in found if kind == "dst"), "")
+
+
+async def _hashed_group(switch: Switch, traced: Trace) -> Group | None:
+    """The group of the trace whose bucket the datapath chooses, if there is one."""
+    text = "\n".join(action for step in traced.steps for action in step.actions)
+    for number in re.findall(r"group:(\d+)", text):
+        async for reply in switch.session.dump_groups(int(number)):
+            for group in Group.decode_reply(reply):
+                if "selection_method=dp_hash" in str(group) and str(group).count("bucket_id:") > 1:
+                    return group
+    return None
+
+
+class _Teller:
+    """Tells a story, a table at a time."""
+
+    def __init__(self, intent: Intent, bridge: Bridge, switch: Switch, story: Story) -> None:
+        self._intent = intent
+        self._bridge = bridge
+        self._switch = switch
+        self._story = story
+
+    async def tell(self, step: TraceStep) -> None:
+        """Tell what happens in a table."""
+        number = int(step.table) if step.table.isdigit() else -1
+        name = (TABLES.by_number[number] or b"").decode() if number >= 0 else step.table
+        tellers: dict[str, Callable[[TraceStep], str]] = {
+            "Classifier": self._classifier,
+            "Conntrack": self._conntrack,
+            "ConntrackState": self._conntrack_state,
+            "NodeAddress": self._node_address,
+            "ServiceAffinity": self._service_affinity,
+            "EndpointDNAT": self._endpoint_dnat,
+            "ServiceSNAT": self._service_snat,
+            "L3Forwarding": self._l3_forwarding,
+            "L2Forwarding": self._l2_forwarding,
+        }
+        if name == "ServiceLB":
+            words = await self._service_lb(step)
+        elif name in tellers:
+            words = tellers[name](step)
+        else:
+            words = "no table of this pipeline"
+        shown = name or step.table
+        made = Step(shown, step.match or "", step.priority, list(step.actions), words)
+        self._story.steps.append(made)
+
+    # The tables.
+
+    @staticmethod
+    def _classifier(step: TraceStep) -> str:
+        if "NORMAL" in step.actions:
+            return "no IP, or neighbor discovery: switched as by any switch"
+        bits = _register(step.actions, "reg0")
+        if not bits & BITS["Outside"].mask:
+            inside = "comes from inside the cluster"
+            return f"{inside}, masqueraded" if bits & BITS["Masquerade"].mask else inside
+        way = "the uplink" if bits & BITS["Uplink"].mask else "the node's kernel"
+        return f"comes from outside the cluster by {way}: masqueraded if it is for a cluster IP"
+
+    def _conntrack(self, step: TraceStep) -> str:
+        text = " ".join(step.actions)
+        if "zone=65313" in text:
+            return "an answer to a client that was masqueraded: gets back the client's address"
+        if "->NXM_OF_IP_DST[]" in text or "->NXM_NX_IPV6_DST[]" in text:
+            return "an answer of an endpoint to itself"
+        self._note(
+            "were it of a connection that is tracked already, it would go where that one goes"
+        )
+        return "looked up in connection tracking; taken for the first of its connection"
+
+    @staticmethod
+    def _conntrack_state(step: TraceStep) -> str:
+        if "+new" in (step.match or ""):
+            return "a new connection: the Services' tables decide"
+        return "no new connection: passes by the Services"
+
+    @staticmethod
+    def _node_address(step: TraceStep) -> str:
+        if _register(step.actions, "reg0") & BITS["NodeAddress"].mask:
+            return "for an address of the node at which node ports are served"
+        return "for no address at which node ports are served"
+
+    async def _service_lb(self, step: TraceStep) -> str:
+        owner = await self._owner(step)
+        actions = " ".join(step.actions)
+        service = self._intent.whose(owner) if owner is not None else ""
+        if "group:" in actions or "->reg7" in actions:
+            self._story.service = service or "a Service that is unknown here"
+            how = ""
+            self._story.group = _register(step.actions, "reg7")
+            if step.actions and step.actions[0].endswith("->reg0"):
+                masked = _register(step.actions, "reg0") & BITS["Masquerade"].mask
+                how = ", to be masqueraded" if masked else ", its source is kept"
+            return f"for {self._story.service}{how}{self._chosen(step)}"
+        packet = self._story.packet
+        where = f"{packet.dst_port}/{packet.protocol} at {packet.dst}"
+        if "CONTROLLER" in actions:
+            why = f"{service} has no endpoints"
+            if step.priority == 150:
+                why = f"no Service has {where}, only other ports of the address ({service})"
+            answer = "a TCP reset" if packet.protocol == "TCP" else "ICMP port unreachable"
+            self._end("rejected", f"{why}: the proxy answers with {answer}")
+            return why
+        if "drop" in step.actions:
+            if step.priority == 100:
+                why = f"{packet.dst} is in a range of cluster IPs, and no Service has it"
+            elif self._of_ranges(step):
+                why = f"{packet.src} is in none of loadBalancerSourceRanges of {service}"
+            else:
+                why = f"{service} has no endpoint on this node, and its traffic policy is Local"
+            self._end("dropped", why)
+            return why
+        return f"no Service has {where}: passes by"
+
+    def _service_affinity(self, step: TraceStep) -> str:
+        if step.match is None:
+            return "no endpoint is remembered of this client"
+        return "the endpoint that this client had last is remembered"
+
+    def _endpoint_dnat(self, step: TraceStep) -> str:
+        chosen = self._chosen(step)
+        return chosen.removeprefix(": ") or "no endpoint was chosen before"
+
+    def _service_snat(self, step: TraceStep) -> str:
+        source = next(
+            (a for action in step.actions for kind, a in _NAT.findall(action) if kind == "src"), ""
+        )
+        kept = "; answers go back by the uplink" if "CT_LABEL" in " ".join(step.actions) else ""
+        if source:
+            self._story.masquerade = source.strip("[]")
+            return f"masqueraded: the endpoint sees {self._story.masquerade}{kept}"
+        return f"the endpoint sees the client's address{kept}"
+
+    def _l3_forwarding(self, step: TraceStep) -> str:
+        found = (re.fullmatch(r"set_field:(.*)->(\w+)", action) for action in step.actions)
+        sets = {match[2]: match[1] for match in found if match}
+        source = sets.get("ip_src") or sets.get("ipv6_src")
+        if "IN_PORT" in step.actions:
+            self._go(self._story.packet.in_port)
+            if source:
+                self._story.masquerade = source
+                return f"goes back where it came from, with {source} for its source"
+            return "goes back where it came from"
+        if "eth_dst" in sets:
+            return f"routed to {self._who_has(sets['eth_dst'])}"
+        return "nothing to be routed here"
+
+    def _l2_forwarding(self, step: TraceStep) -> str:
+        if "NORMAL" in step.actions:
+            remarks = [a.removeprefix("-> ") for a in step.actions if a.startswith("->")]
+            self._end("switched", "by its MAC address, as by any switch")
+            return "; ".join(["switched by its MAC address", *remarks])
+        if "LOCAL" in step.actions:
+            self._go(_LOCAL)
+            return "the MAC of the node"
+        out = next((a for a in step.actions if a.startswith("output:")), "")
+        if not out:
+            return "goes nowhere"
+        self._go(int(out.removeprefix("output:")))
+        return f"the MAC of {self._story.end.removeprefix('to ')}"
+
+    # The end.
+
+    def conclude(self, traced: Trace) -> None:
+        """Tell what the trace leaves open."""
+        story = self._story
+        if self._at_gateway:
+            self._note("what the node's kernel does with it then is not known here")
+        if "Translation failed" in traced.text or "Recirculation conflict" in traced.text:
+            self._note("Open vSwitch gave up before the end: --raw shows why")
+        if story.endpoint and story.outcome == "switched":
+            self._note(f"{story.endpoint} is no pod of this bridge: from here on the network knows")
+
+    @property
+    def _at_gateway(self) -> bool:
+        gateway = self._intent.node.plan.gateway if self._intent.node else None
+        local = self._bridge.local_port
+        return self._story.outcome == "delivered" and self._story.port == (
+            self._port_name(gateway.ofport) if gateway else local.name if local else ""
+        )
+
+    def _chosen(self, step: TraceStep) -> str:
+        """Which endpoint the step's groups chose, if they did, and how, as words."""
+        story = self._story
+        words = []
+        for action in step.actions:
+            if found := re.fullmatch(r"group:(\d+)", action):
+                story.group = int(found[1])
+                words.append(f"group {story.group}")
+            elif found := re.search(r"-> using bucket (\d+)", action):
+                story.bucket = int(found[1])
+                words.append(f"bucket {story.bucket}")
+            elif "no live bucket" in action:
+                words.append("which has no bucket")
+                self._end("dropped", f"group {story.group} chose no bucket")
+        for action in step.actions:
+            for kind, address in _NAT.findall(action):
+                if kind == "dst" and not story.endpoint:
+                    story.endpoint = address
+                    words.append(f"translated to {address}")
+        return f": {', '.join(words)}" if words else ""
+
+    async def _owner(self, step: TraceStep) -> int | None:
+        """Who needs the flow of a step."""
+        if not step.cookie:
+            return None
+        flows = await self._switch.dump(f"cookie={step.cookie:#x}/{0xFFFF_FFFF_FFFF_FFFF:#x}")
+        owners = self._intent.owners(flows)
+        return int(owners[0]) if len(owners) else None
+
+    def _of_ranges(self, step: TraceStep) -> bool:
+        """Whether a flow drops what no source range lets in: it is for an address and a port."""
+        return step.priority is not None and step.priority % 10 == 5
+
+    def _go(self, ofport: int) -> None:
+        story = self._story
+        story.port = self._port_name(ofport)
+        pods = self._intent.node.plan.pods if self._intent.node else ()
+        pod = next((pod for pod in pods if pod.ofport == ofport), None)
+        gateway = self._intent.node.plan.gateway if self._intent.node else None
+        who = f"pod {pod.iface_id}" if pod else f"port {story.port}"
+        if gateway is not None and gateway.ofport == ofport:
+            who = "the node"
+        self._end("delivered", f"to {who}, out of port {story.port}")
+
+    def _port_name(self, ofport: int) -> str:
+        local = self._bridge.local_port
+        if ofport == _LOCAL and local is not None:
+            return local.name
+        ports = self._bridge.ports.values()
+        return next((port.name for port in ports if port.ofport == ofport), str(ofport))
+
+    def _who_has(self, mac: str) -> str:
+        pods = self._intent.node.plan.pods if self._intent.node else ()
+        return next((f"pod {pod.iface_id}" for pod in pods if pod.mac == mac), mac)
+
+    def _end(self, outcome: str, words: str) -> None:
+        self._story.outcome, self._story.end = outcome, words
+
+    def _note(self, text: str) -> None:
+        if text not in self._story.notes:
+            self._story.notes.append(text)
+
+
+def _register(actions: tuple[str, ...], name: str) -> int:
+    """The bits that actions set in a register."""
+    for action in actions:
+        if found := re.fullmatch(rf"set_field:(0x[0-9a-f]+|\d+)(?:/\w+)?->{name}", action):
+            return int(found[1], 0)
+    return 0
