@@ -255,7 +255,7 @@ def trace(
             tracker = intent.planner.tracker
             wanted = protocol.upper() if protocol else None
             to = destination(tracker, target, wanted, ip_version)
-            place = Place(intent.node.plan, intent.planner.exposed)
+            place = Place.of(intent.node.plan, tracker)
             packet = make_packet(place, source, to, source_port)
             return await follow(intent, view.bridge, switch, packet, endpoint)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import Final, Self
 
 from nsxdp.bridge import LocalPod
 from nsxdp.pipeline.node import Gateway, NodePlan
 from nsxdp.pipeline.registers import NODE_PORT_IPV4, NODE_PORT_IPV6, VIRTUAL_MAC
-from nsxdp.services.addresses import format_address
+from nsxdp.services.addresses import Family, format_address
 from nsxdp.services.model import ServicePort
-from nsxdp.services.planner import Exposed
 from nsxdp.services.tracker import ServiceTracker
 from nsxdp_agents.kube_proxy.inspect.services import find_ports, is_service
 
@@ -39,12 +38,25 @@ class Place:
     ----------
     plan
         Who is on the bridge, and what the node is.
-    exposed
-        Where Services are served beside their cluster IPs.
+    addresses
+        Services' external IPs and load balancers' addresses, packed.
+    node_ports
+        IP version, protocol and port of all node ports.
     """
 
     plan: NodePlan
-    exposed: Exposed
+    addresses: frozenset[bytes]
+    node_ports: frozenset[tuple[int, str, int]]
+
+    @classmethod
+    def of(cls, plan: NodePlan, tracker: ServiceTracker) -> Self:
+        """The place with these Services."""
+        ports = [port for family in Family for port in tracker.ports(family).values()]
+        return cls(
+            plan,
+            frozenset(ip for p in ports for ip in (*p.external_ips, *p.load_balancer_vips)),
+            frozenset((int(p.family), p.protocol, p.node_port) for p in ports if p.node_port),
+        )
 
     def pod(self, name: str) -> LocalPod:
         """The pod ``NAMESPACE/POD`` on the bridge."""
@@ -73,7 +85,7 @@ class Place:
         """Whether the node's kernel sends what is for an address to the Services' next hop."""
         return (
             any(address in network for network in self.plan.ranges)
-            or address.packed in self.exposed.addresses
+            or address.packed in self.addresses
             or address in map(ip_address, (NODE_PORT_IPV4, NODE_PORT_IPV6))
         )
 
@@ -230,8 +242,7 @@ def _by_kernel(place: Place, packet: Packet) -> Packet:
     """A packet that the node's kernel sends, or sends on, to the bridge."""
     before = []
     if packet.dst in place.plan.node_port_addresses and place.is_own(packet.dst):
-        exposed = place.exposed.node_ports
-        if (packet.dst.version, packet.protocol, packet.dst_port) not in exposed:
+        if (packet.dst.version, packet.protocol, packet.dst_port) not in place.node_ports:
             raise PacketError(
                 f"{packet.dst} is the node's own, and {packet.dst_port}/{packet.protocol} is no "
                 "node port: the node's kernel keeps the packet"
