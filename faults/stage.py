@@ -221,6 +221,9 @@ class Stage:
 
     def _address(self, want: Want) -> tuple[str, int]:
         served = want.served
+        if want.by == "pod":
+            pod = self.node.pods[served.pods[0]]
+            return str(pod.ip if want.version == 4 else pod.ip6), served.target
         if want.by == _NODE_PORT:
             return NODE_ADDRESS[want.version], served.node_port
         ips = served.cluster_ips if want.by == "cluster" else served.external_ips
