@@ -117,7 +117,7 @@ def break_at_random(
         deadline = time.monotonic() + seconds
         try:
             for fault in _in_turns(faults, times, chance):
-                if times is None and time.monotonic() >= deadline:
+                if stage.stop.is_set() or (times is None and time.monotonic() >= deadline):
                     break
                 say(fault.name)
                 _happen(stage, fault, partial(fault.happen, stage, chance), outcome)
@@ -135,6 +135,8 @@ def restart_again_and_again(
     outcome = Outcome()
     with _traffic(stage, share, outcome):
         for number in range(times):
+            if stage.stop.is_set():
+                break
             say(f"restart {number + 1} of {times}")
 
             def happen(kill: bool = number % 2 == 0) -> None:

@@ -42,6 +42,8 @@ class Stage:
         What was said of endpoints.
     loads
         Traffic that runs.
+    stop
+        Set by who wants the run to end after the present fault.
     changing
         Held by who changes Services, and by who has taken the API server away.
     fds, memory
@@ -56,6 +58,7 @@ class Stage:
         self._agents = 0
         self.history = History()
         self.loads: list[Load] = []
+        self.stop = threading.Event()
         self.changing = threading.RLock()
         self.fds = self.memory = 0
         self.clock = directory / "clock"
