@@ -5,7 +5,8 @@
 
 A node with a real Open vSwitch and a real API server gets 500 connections a second through cluster
 IPs, node ports and external IPs, and some that stay. Services and endpoints change all the time.
-One fault follows the other, and all must be whole again before the next. It ends with 0 only if no
+One fault follows the other, and all must be whole again before the next. Ctrl-C ends it after the
+present one. It ends with 0 only if no
 connection broke but those that a fault takes with it whoever serves.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,6 +59,8 @@ def main(words: list[str]) -> int:
         TemporaryDirectory() as directory,
         Stage(Path(directory), random.Random(chance.random())) as stage,
     ):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stage.stop.set())
 
         def say(text: str) -> None:
             console.print(f"  · {text}")

@@ -27,7 +27,8 @@ class Want:
     service
         The Service's name.
     by
-        ``cluster``, ``external`` or ``node``: which of its addresses.
+        ``cluster``, ``external`` or ``node``: which of its addresses. ``pod``: not by the Service,
+        but straight to its first pod.
     version
         Of IP.
     rate
@@ -68,12 +69,14 @@ PLAN: Final = (
     Want("outside", "web", "node", 6, 30),
     Want("outside", "web", "external", 4, 10),
     Want("outside", "echo", "node", 4, 20),
+    Want("pod", "web", "pod", 4, 20),
+    Want("pod", "echo", "pod", 4, 20),
     Want("pod", "lines", "cluster", 4, 20, long=10),
     Want("pod", "lines", "cluster", 6, 20, long=10),
     Want("node", "lines", "cluster", 4, 10, long=5),
     Want("outside", "lines", "node", 4, 10, long=5),
 )
-"""500 new connections a second, and 30 that stay."""
+"""500 new connections a second to Services, and 30 that stay; and some between pods, to compare."""
 
 _RESETS: Final = {"ConnectionResetError", "BrokenPipeError", "ConnectionAbortedError"}
 

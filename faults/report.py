@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from faults.run import Outcome
+from faults.run import MACHINE, Outcome
 
 __all__ = ["show", "write"]
 
@@ -68,7 +68,9 @@ def write(path: Path, outcome: Outcome, **more: object) -> None:
 
 def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     times = Counter(window.fault.name for window in outcome.windows)
-    costs = {window.fault.name: window.fault.costs for window in outcome.windows}
+    costs = {window.fault.name: window.fault.costs for window in outcome.windows} | {
+        MACHINE.name: MACHINE.costs
+    }
     rows = []
     for name in [*times, *(cause for cause in outcome.causes if cause not in times)]:
         broken = outcome.causes.get(name, Counter[str]())

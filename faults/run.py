@@ -17,7 +17,14 @@ from faults.breaks import Fault, restart
 from faults.load import PLAN, TIMEOUT, Broken
 from faults.stage import Stage
 
-__all__ = ["RESTARTED", "Outcome", "Window", "break_at_random", "restart_again_and_again"]
+__all__ = [
+    "MACHINE",
+    "RESTARTED",
+    "Outcome",
+    "Window",
+    "break_at_random",
+    "restart_again_and_again",
+]
 
 _SETTLE: Final = 2.0
 """Seconds after which what breaks has nothing to do any more with a fault that is over."""
@@ -29,6 +36,12 @@ _CHANGE_PAUSE: Final = 0.4
 
 RESTARTED: Final = Fault("restarts", "nsx-kube-proxy restarted, nothing changed", lambda *_: None)
 _NOTHING: Final = Fault("nothing", "nothing but changes of Services", lambda *_: None)
+MACHINE: Final = Fault(
+    "machine",
+    "the machine is overloaded",
+    lambda *_: None,
+    "between pods, too, without a Service",
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ def break_at_random(
         deadline = time.monotonic() + seconds
         try:
             for fault in _in_turns(faults, times, chance):
-                if times is None and time.monotonic() >= deadline:
+                if stage.stop.is_set() or (times is None and time.monotonic() >= deadline):
                     break
                 say(fault.name)
                 _happen(stage, fault, partial(fault.happen, stage, chance), outcome)
@@ -122,6 +135,8 @@ def restart_again_and_again(
     outcome = Outcome()
     with _traffic(stage, share, outcome):
         for number in range(times):
+            if stage.stop.is_set():
+                break
             say(f"restart {number + 1} of {times}")
 
             def happen(kill: bool = number % 2 == 0) -> None:
@@ -197,8 +212,11 @@ def _judge(stage: Stage, outcome: Outcome) -> None:
         else:
             outcome.sent += load.sent
             outcome.answered += load.answered
+    stalls = [one for one in broken if one.want.by == "pod"]
     for one in broken:
         fault = _cause(one, outcome.windows)
+        if not fault.costs and any(_same_time(one, stall) for stall in stalls):
+            fault = MACHINE
         kind = f"long {one.kind}" if one.want.long else one.kind
         outcome.causes.setdefault(fault.name, Counter())[kind] += 1
         if not fault.costs:
@@ -217,6 +235,11 @@ def _judge(stage: Stage, outcome: Outcome) -> None:
     outcome.wrong += stage.complaints()
 
 
+def _same_time(one: Broken, other: Broken) -> bool:
+    """Whether both may have lost the same moment."""
+    return one.began <= other.began + _LAG and other.began <= one.began + _LAG
+
+
 def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:
     """What it had to do with: if with several faults, one that costs something."""
     found = [w.fault for w in windows if w.meets(broken.began, broken.ended)]
@@ -226,7 +249,7 @@ def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:
 def _misdirected(stage: Stage, windows: Sequence[Window]) -> Iterator[Broken]:
     """Connections that were answered by who wasn't the Service's endpoint any more, or never."""
     for load in stage.loads:
-        if load.want.long:
+        if load.want.long or load.want.by == "pod":
             continue  # They stay with an endpoint that went, as they should.
         for seen, pods in load.seen:
             first = seen - 1 - _LAG

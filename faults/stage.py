@@ -42,6 +42,8 @@ class Stage:
         What was said of endpoints.
     loads
         Traffic that runs.
+    stop
+        Set by who wants the run to end after the present fault.
     changing
         Held by who changes Services, and by who has taken the API server away.
     fds, memory
@@ -56,6 +58,7 @@ class Stage:
         self._agents = 0
         self.history = History()
         self.loads: list[Load] = []
+        self.stop = threading.Event()
         self.changing = threading.RLock()
         self.fds = self.memory = 0
         self.clock = directory / "clock"
@@ -221,6 +224,9 @@ class Stage:
 
     def _address(self, want: Want) -> tuple[str, int]:
         served = want.served
+        if want.by == "pod":
+            pod = self.node.pods[served.pods[0]]
+            return str(pod.ip if want.version == 4 else pod.ip6), served.target
         if want.by == _NODE_PORT:
             return NODE_ADDRESS[want.version], served.node_port
         ips = served.cluster_ips if want.by == "cluster" else served.external_ips

@@ -118,6 +118,18 @@ def test_a_broken_connection_is_of_the_fault_that_it_met(history: History) -> No
     assert "pod to web by cluster IPv4: ConnectionResetError after 0.100 s" in outcome.wrong[0]
 
 
+def test_what_breaks_between_pods_too_is_the_machine_s(history: History) -> None:
+    now = time.time()
+    direct = next(want for want in PLAN if want.by == "pod")
+    straight = Load(direct, broken=[Broken(direct, now - 84, 0.1, "TimeoutError")])
+    load = Load(PLAN[0], broken=[Broken(PLAN[0], now - 85, 0.1, "TimeoutError")])
+    windows = [Window(FREE, now - 90, now - 80)]
+    outcome = judged(windows, load, straight, history=history)
+    assert outcome.causes == {"the machine is overloaded": Counter(failed=2)}
+    load.broken.append(Broken(PLAN[0], now - 80, 0.1, "TimeoutError"))
+    assert len(judged(windows, load, straight, history=history).wrong) == 1
+
+
 def test_an_answer_of_an_endpoint_that_went_is_misdirected(history: History) -> None:
     now = time.time()
     windows = [Window(FREE, now - 90, now - 80)]
