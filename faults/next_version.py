@@ -42,6 +42,7 @@ def change() -> None:
         AFFINITY_VERSION=VERSION,
         COOKIE_PREFIX=0x6E00 | VERSION,
         LEARNED_COOKIE=0x6EFF << 48 | VERSION,
+        LONG_COOKIE=0x6EFF << 48 | 1 << 47 | VERSION,
         OTHER_PREFIXES=(0x6E01,),
         OTHER_LEARNED=(0x6EFF << 48 | 1,),
     )

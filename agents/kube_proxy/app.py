@@ -1,11 +1,10 @@
-"""The process: opens everything that a proxy needs, runs it until a signal, and closes it."""
+"""The proxy's parts: opens everything that it needs, joins it, and closes it."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -13,15 +12,8 @@ from typing import Final
 import structlog
 
 from nsxdp.bridge import BridgeError, gateway, require_openflow15
-from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client as ApiClient
-from nsxdp.k8s.credentials import Credentials
-from nsxdp.k8s.errors import KubernetesError, UnreachableError
 from nsxdp.k8s.events import EventRecorder
-from nsxdp.k8s.manifests import ManifestDirectory
-from nsxdp.k8s.rate import Rate
-from nsxdp.k8s.reflector import Reflector
-from nsxdp.k8s.resources import Want, service_proxy_wants
 from nsxdp.k8s.source import Source
 from nsxdp.openflow import (
     CommitError,
@@ -59,21 +51,19 @@ from nsxdp_agents.kube_proxy.oom import set_oom_score
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.ovs_conntrack import USERSPACE, set_limits, set_timeouts
 from nsxdp_agents.kube_proxy.proxy import Proxy
-from nsxdp_agents.kube_proxy.server import CannotServeError, serve
+from nsxdp_agents.kube_proxy.server import CannotServeError
+from nsxdp_agents.kube_proxy.server import serve as serve_http
 from nsxdp_agents.kube_proxy.service_health import ServiceHealth
+from nsxdp_agents.kube_proxy.source import StartError
 
 __all__ = [
-    "StartError",
     "cleanup",
     "initialise",
     "make_node_side",
     "make_planner",
-    "open_client",
-    "open_source",
-    "run",
     "run_directory",
+    "serve",
     "tls_files",
-    "wants_of",
 ]
 
 log = structlog.get_logger(__name__)
@@ -81,53 +71,20 @@ log = structlog.get_logger(__name__)
 _CONNECT_SECONDS: Final = 10.0
 
 
-class StartError(Exception):
-    """The proxy can't start; the message is one line with the way out."""
-
-
-async def run(
-    options: Options, until_changed: Callable[[], Coroutine[None, None, None]] | None = None
-) -> None:
-    """Run the proxy until SIGTERM or SIGINT. What is on the switch stays there.
-
-    'until_changed' returns when the configuration is another one.
+async def serve(options: Options, client: ApiClient | None, source: Source) -> None:
+    """Serve what comes from 'source' until cancelled. What is on the switch stays there.
 
     Raises
     ------
     StartError
-        The bridge or the credentials can't be used: nothing was changed on the switch. Or the
-        configuration was changed.
+        The bridge can't be used: nothing was changed on the switch.
     """
-    loop = asyncio.get_running_loop()
-    running = loop.create_task(_run(options))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    changed = loop.create_task(until_changed()) if until_changed else None
-    if changed is not None:
-        changed.add_done_callback(lambda _: running.cancel())
-    try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise
-    if changed is not None:
-        if changed.done():
-            await changed
-            raise StartError("the configuration was changed: start anew")
-        changed.cancel()
-    log.info("stopped: what is on the switch stays there and goes on working")
-
-
-async def _run(options: Options) -> None:
-    """Run the proxy until cancelled."""
     memory.before_load()
     metrics = Metrics()
     health = Health(2 * options.sync_period, time.time)
     async with AsyncExitStack() as stack:
         view, connection = await stack.enter_async_context(_bridge(options))
         await _track(options, view)
-        client = await open_client(options, stack)
-        source = open_source(options, client, wants_of(options))
         planner = make_planner(options)
         recorder = None
         if client is not None:
@@ -173,7 +130,7 @@ async def _run(options: Options) -> None:
             look_period=options.sync_period,
         )
         try:
-            await stack.enter_async_context(serve(options, health, metrics, events))
+            await stack.enter_async_context(serve_http(options, health, metrics, events))
         except CannotServeError as error:
             raise StartError(str(error)) from None
         set_oom_score(options.oom_score_adj)
@@ -292,60 +249,3 @@ def make_node_side(options: Options, view: BridgeView, writer: Takes) -> NodeSid
         masquerade_all=options.masquerade_all,
         check_period=options.sync_period,
     )
-
-
-async def open_client(
-    options: Options, stack: AsyncExitStack, *, patient: bool = True
-) -> ApiClient | None:
-    """The API server, if it is one where Services come from; it answers.
-
-    Who is 'patient' waits for one that isn't there yet.
-
-    Raises
-    ------
-    StartError
-        It can't be used.
-    """
-    if options.manifests:
-        return None
-    rate = Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None
-    try:
-        credentials = await Credentials.find(options.kubeconfig or None, server=options.server)
-        client = await stack.enter_async_context(
-            ApiClient(credentials, user_agent="nsx-kube-proxy", rate=rate)
-        )
-        await (_reach(client) if patient else client.version())
-    except KubernetesError as error:
-        other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
-        raise StartError(f"{error}{other}") from error
-    return client
-
-
-def wants_of(options: Options) -> tuple[Want, ...]:
-    """What the proxy follows."""
-    return service_proxy_wants(
-        options.node_name, proxy_name=options.service_proxy_name, service_cidrs=True
-    )
-
-
-def open_source(options: Options, client: ApiClient | None, wants: Sequence[Want]) -> Source:
-    """Where Services come from: an API server, else manifests."""
-    if client is None:
-        return ManifestDirectory(options.manifests, wants)
-    return Reflector(client, wants, relist=options.config_sync_period)
-
-
-async def _reach(client: ApiClient) -> None:
-    """Wait until the API server answers: on a node that has just booted it may take a while."""
-    backoff = Backoff()
-    said = ""
-    while True:
-        try:
-            await client.version()
-        except UnreachableError as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning("waiting for the API server", reason=said)
-            await asyncio.sleep(backoff.delay())
-        else:
-            return

@@ -286,22 +286,23 @@ def run(
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
     memory.before_import()
-    from nsxdp_agents.kube_proxy import app as process
     from nsxdp_agents.kube_proxy.config_file import until_changed
     from nsxdp_agents.kube_proxy.logs import configure, warn_of
+    from nsxdp_agents.kube_proxy.source import StartError
+    from nsxdp_agents.kube_proxy.start import run as serve
 
     options = configured.options
     configure(options.log_format, options.log_level)
     warn_of(configured.notes)
     changed = None if config is None else partial(until_changed, config, read, configured)
     try:
-        if cleanup:
-            uvloop.run(process.cleanup(options))
-        elif init_only:
-            uvloop.run(process.initialise(options))
+        if cleanup or init_only:
+            from nsxdp_agents.kube_proxy import app as process
+
+            uvloop.run(process.cleanup(options) if cleanup else process.initialise(options))
         else:
-            uvloop.run(process.run(options, changed))
-    except process.StartError as error:
+            uvloop.run(serve(options, changed))
+    except StartError as error:
         _die(str(error))
 
 
@@ -318,7 +319,8 @@ def configured_by(parameters: dict[str, Any]) -> Configured:
     if flags["nodeport_addresses"] is not None:
         cidrs = tuple(filter(None, flags["nodeport_addresses"].split(",")))
         flags["nodeport_addresses"] = cidrs or None
-    return read_options(parameters["config"], flags, kube_proxys)
+    config = Path(parameters["config"]) if parameters["config"] else None
+    return read_options(config, flags, kube_proxys)
 
 
 @app.command()

@@ -25,7 +25,7 @@ what it had before would take away what it put on the switch then."""
 
 
 class Intake:
-    """Follows one source.
+    """Follows one source, which is open.
 
     Parameters
     ----------
@@ -44,9 +44,8 @@ class Intake:
 
     async def follow(self) -> AsyncIterator[tuple[Batch, bool]]:
         """Each batch that was handed on, and whether a Service or its endpoints changed by it."""
-        async with self._source:
-            async for batch in self._source:
-                yield batch, self._take(batch)
+        async for batch in self._source:
+            yield batch, self._take(batch)
 
     async def loaded(self) -> None:
         """Wait until everything that existed at the start has been handed on."""

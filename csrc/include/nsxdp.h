@@ -389,12 +389,8 @@ NSX_API int nsx_gather(const struct nsx_batch *, size_t n_batches,
                        size_t n_owners, struct nsx_buf *, uint64_t *ends,
                        struct nsx_error *);
 
-/* Buckets' numbers. */
-
-/* Writes a number from 1 to 2**31 - 1 for each of 'n' endpoints, the hash of
- * its address of 'width' bytes, 4 or 16, and its port.  In a group, of which
- * the i'th has the endpoints from offsets[i] to offsets[i + 1], of two equal
- * hashes the later gets the next number that is free. */
+/* Writes a bucket's number for each of 'n' endpoints: see slots.c.  Group i has
+ * those from offsets[i] to offsets[i + 1]. */
 NSX_API int nsx_endpoint_slots(const uint8_t *addresses, size_t width,
                                const uint16_t *ports, size_t n,
                                const uint64_t *offsets, size_t n_groups,

@@ -81,9 +81,9 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     from nsxdp.openflow import OpenFlowError
     from nsxdp.ovsdb import OvsdbError
     from nsxdp.unixctl import UnixctlError
-    from nsxdp_agents.kube_proxy.app import StartError
     from nsxdp_agents.kube_proxy.inspect.packet import PacketError
     from nsxdp_agents.kube_proxy.inspect.services import UnknownServiceError
+    from nsxdp_agents.kube_proxy.source import StartError
 
     try:
         return asyncio.run(work)
@@ -156,12 +156,12 @@ def explain(
     nsx-kube-proxy explain default/web --manifests examples/manifests --offline
     ```
     """
-    from nsxdp_agents.kube_proxy.app import StartError
     from nsxdp_agents.kube_proxy.inspect import output
     from nsxdp_agents.kube_proxy.inspect.explain import explain as gather
     from nsxdp_agents.kube_proxy.inspect.explained import Explained
     from nsxdp_agents.kube_proxy.inspect.intent import open_intent, open_view
     from nsxdp_agents.kube_proxy.inspect.services import find_ports
+    from nsxdp_agents.kube_proxy.source import StartError
 
     options = _options(context)
 

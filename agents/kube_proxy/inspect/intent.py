@@ -26,18 +26,11 @@ from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView, open_bridge
 from nsxdp.transport import RemoteError
 from nsxdp.writer import Owned
-from nsxdp_agents.kube_proxy.app import (
-    StartError,
-    make_node_side,
-    make_planner,
-    open_client,
-    open_source,
-    tls_files,
-    wants_of,
-)
+from nsxdp_agents.kube_proxy.app import make_node_side, make_planner, tls_files
 from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
+from nsxdp_agents.kube_proxy.source import StartError, open_client, open_source, wants_of
 
 __all__ = ["OUR_FLOWS", "FlowKey", "Intent", "find_flow", "open_intent", "open_view"]
 
@@ -159,6 +152,7 @@ async def open_intent(options: Options, view: BridgeView | None) -> AsyncIterato
     async with AsyncExitStack() as stack:
         client = await open_client(options, stack, patient=False)
         source = open_source(options, client, wants_of(options))
+        await stack.enter_async_context(source)
         intake = Intake(source, planner, intent.node)
         following = asyncio.create_task(_follow(intake))
         loading = asyncio.create_task(intake.loaded())

@@ -11,8 +11,8 @@ from nsxdp.k8s.resources import SERVICES
 from nsxdp.services.addresses import Family
 from nsxdp.services.model import ServicePort
 from nsxdp.services.tracker import ServiceTracker
-from nsxdp_agents.kube_proxy.app import open_client, open_source, wants_of
 from nsxdp_agents.kube_proxy.options import Options
+from nsxdp_agents.kube_proxy.source import open_client, open_source, wants_of
 
 __all__ = ["UnknownServiceError", "find_ports", "is_service", "service_names"]
 

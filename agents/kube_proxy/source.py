@@ -1,0 +1,85 @@
+"""Where Services come from: an API server, or manifests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from nsxdp.k8s.backoff import Backoff
+from nsxdp.k8s.client import Client as ApiClient
+from nsxdp.k8s.credentials import Credentials
+from nsxdp.k8s.errors import KubernetesError, UnreachableError
+from nsxdp.k8s.manifests import ManifestDirectory
+from nsxdp.k8s.rate import Rate
+from nsxdp.k8s.reflector import Reflector
+from nsxdp.k8s.resources import Want, service_proxy_wants
+from nsxdp.k8s.source import Source
+from nsxdp_agents.kube_proxy.options import Options
+
+__all__ = ["StartError", "open_client", "open_source", "wants_of"]
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The proxy can't start; the message is one line with the way out."""
+
+
+async def open_client(
+    options: Options, stack: AsyncExitStack, *, patient: bool = True
+) -> ApiClient | None:
+    """The API server, if it is one where Services come from; it answers.
+
+    Who is 'patient' waits for one that isn't there yet.
+
+    Raises
+    ------
+    StartError
+        It can't be used.
+    """
+    if options.manifests:
+        return None
+    rate = Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None
+    try:
+        credentials = await Credentials.find(options.kubeconfig or None, server=options.server)
+        client = await stack.enter_async_context(
+            ApiClient(credentials, user_agent="nsx-kube-proxy", rate=rate)
+        )
+        await (_reach(client) if patient else client.version())
+    except KubernetesError as error:
+        other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
+        raise StartError(f"{error}{other}") from error
+    return client
+
+
+def wants_of(options: Options) -> tuple[Want, ...]:
+    """What the proxy follows."""
+    return service_proxy_wants(
+        options.node_name, proxy_name=options.service_proxy_name, service_cidrs=True
+    )
+
+
+def open_source(options: Options, client: ApiClient | None, wants: Sequence[Want]) -> Source:
+    """Where Services come from: an API server, else manifests."""
+    if client is None:
+        return ManifestDirectory(options.manifests, wants)
+    return Reflector(client, wants, relist=options.config_sync_period)
+
+
+async def _reach(client: ApiClient) -> None:
+    """Wait until the API server answers: on a node that has just booted it may take a while."""
+    backoff = Backoff()
+    said = ""
+    while True:
+        try:
+            await client.version()
+        except UnreachableError as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning("waiting for the API server", reason=said)
+            await asyncio.sleep(backoff.delay())
+        else:
+            return
