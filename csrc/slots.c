@@ -1,6 +1,6 @@
-/* slots.c: a number for each bucket of a group, the same after every
- * restart: 1 to 2**31 - 1, a hash of its endpoint's address and port.  Of two
- * equal ones in a group the later gets the next number that is free. */
+/* slots.c: a number for each bucket of a group, the same after every restart:
+ * 1 to 2**31 - 1, a hash of its endpoint's address and port.  Of two equal
+ * ones in a group the later gets the next number that is free. */
 
 #include <stdlib.h>
 
