@@ -389,8 +389,8 @@ NSX_API int nsx_gather(const struct nsx_batch *, size_t n_batches,
                        size_t n_owners, struct nsx_buf *, uint64_t *ends,
                        struct nsx_error *);
 
-/* Writes a bucket's number for each of 'n' endpoints: see slots.c.  Group i has
- * those from offsets[i] to offsets[i + 1]. */
+/* Writes a bucket's number for each of 'n' endpoints (see slots.c).  Group i
+ * has those from offsets[i] to offsets[i + 1]. */
 NSX_API int nsx_endpoint_slots(const uint8_t *addresses, size_t width,
                                const uint16_t *ports, size_t n,
                                const uint64_t *offsets, size_t n_groups,
