@@ -177,7 +177,13 @@ nsx_parse_load(struct nsx_action_list *list,
     size_t n = nsx_field_n_bytes(dst.field);
     uint8_t bits[NSX_FIELD_MAX];
 
-    if (!nsx_is_hole(value, &s.hole)) {
+    if (nsx_is_hole(value, &s.hole)) {
+        if (n > NSX_MATCH_FIELD_MAX) {
+            /* As much of it is written as the value needs. */
+            return nsx_parse_error(list->parser, arg, "%s can't be a hole",
+                                   nsx_field_name(dst.field));
+        }
+    } else {
         s.hole.n = 0;
         error = nsx_parse_bits(list->parser, value, dst.n_bits, n, bits);
         if (error) {

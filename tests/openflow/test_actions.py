@@ -307,6 +307,12 @@ def test_a_hole_is_where_its_value_goes(
     assert stamp(codec, text, values) == codec.flow(text.format(**values))
 
 
+@pytest.mark.parametrize("part", ["[]", "[0]", "[0..63]", "[900..910]"])
+def test_no_hole_in_a_field_that_is_as_long_as_its_value(codec: Any, part: str) -> None:
+    with pytest.raises(Exception, match="tun_metadata2 can't be a hole"):
+        stamp(codec, f"actions=load:{{v}}->tun_metadata2{part}", {"v": 1})
+
+
 def test_no_hole_outside_of_templates(codec: Any) -> None:
     for text, _ in HOLES:
         with pytest.raises(Exception, match="only a template can have a hole"):
