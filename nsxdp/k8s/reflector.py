@@ -226,29 +226,41 @@ class _Follower:
             self._said, self._said_at = text, now
 
     async def _list(self) -> None:
-        """List everything, page by page."""
+        """List everything, page by page: the server makes the next while we look at one."""
         self._inventory.begin_list()
-        token = ""
-        while True:
-            params = {"limit": str(self._page_size)}
-            if token:
-                params["continue"] = token
-            body = await self._client.list_body(self._want, params, read_timeout=self._read_timeout)
-            received = time.monotonic()
-            page = self._decoder.page(body)
-            del body
-            if not page.meta.resource_version:
-                raise ProtocolError(f"a list of {self._want.resource.plural} without a version")
-            if token and page.meta.continue_ == token:
-                raise ProtocolError(f"the list of {self._want.resource.plural} goes in circles")
-            token = page.meta.continue_
-            changes = self._inventory.listed(page.items, page.errors)
-            if not token:
-                changes += self._inventory.end_list()
-            await self._put(changes, page.errors, received, complete=not token)
-            if not token:
-                self._version = page.meta.resource_version
-                return
+        asked = asyncio.create_task(self._page(""))
+        try:
+            token = ""
+            while True:
+                body, received = await asked
+                page = self._decoder.page(body)
+                del body
+                if not page.meta.resource_version:
+                    raise ProtocolError(f"a list of {self._want.resource.plural} without a version")
+                if token and page.meta.continue_ == token:
+                    raise ProtocolError(f"the list of {self._want.resource.plural} goes in circles")
+                token = page.meta.continue_
+                if token:
+                    asked = asyncio.create_task(self._page(token))
+                    await asyncio.sleep(0)  # so that it is asked for at once
+                changes = self._inventory.listed(page.items, page.errors)
+                if not token:
+                    changes += self._inventory.end_list()
+                await self._put(changes, page.errors, received, complete=not token)
+                if not token:
+                    self._version = page.meta.resource_version
+                    return
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _page(self, token: str) -> tuple[bytes, float]:
+        """The bytes of a page of the list, and when they had come in."""
+        params = {"limit": str(self._page_size)}
+        if token:
+            params["continue"] = token
+        body = await self._client.list_body(self._want, params, read_timeout=self._read_timeout)
+        return body, time.monotonic()
 
     async def _watch(self) -> bool:
         """Watch until the server ends it. Returns whether anything came."""
