@@ -130,6 +130,7 @@ class Load:
             port,
             rate=max(want.rate * share, 1),
             timeout=TIMEOUT,
+            resend=1.0,
             connections=want.long or 10,
         )
         self._reader = Thread(target=self._read, name=str(want), daemon=True)

@@ -300,6 +300,7 @@ class Netns:
         seconds: float | None = None,
         count: int | None = None,
         timeout: float = 5.0,
+        resend: float | None = None,
         connections: int = 10,
     ) -> Traffic:
         """Put load on ``address:port`` from here; for ``seconds``, or ``count`` times.
@@ -312,6 +313,8 @@ class Netns:
             Requests a second, by the clock: whether or not earlier ones have been answered.
         timeout
             Seconds for an answer.
+        resend
+            Of ``udp``: seconds until it asks again; None: never.
         connections
             Of ``tcp``: long connections, each of which is asked again and again.
         """
@@ -324,6 +327,7 @@ class Netns:
             seconds=seconds,
             count=count,
             timeout=timeout,
+            resend=resend,
             connections=connections,
         )
 

@@ -82,6 +82,7 @@ class Traffic:
         seconds: float | None = None,
         count: int | None = None,
         timeout: float = 5.0,
+        resend: float | None = None,
         connections: int = 10,
     ) -> None:
         slowness = tools.slowness()
@@ -90,6 +91,8 @@ class Traffic:
             rate = min(rate, _MOST / slowness)
         options.append(f"--rate={rate}")
         options.append(f"--timeout={timeout * slowness}")
+        if resend is not None:
+            options.append(f"--resend={resend * slowness}")
         if seconds is not None:
             options.append(f"--seconds={seconds}")
         if count is not None:

@@ -4,7 +4,7 @@
 
 - ``http``: a new connection for every request;
 - ``tcp``: `connections` long connections, each asked again and again; a broken one is made anew;
-- ``udp``: a new source port for every datagram.
+- ``udp``: a new source port for every datagram, which ``--resend`` repeats until it is answered.
 
 Requests start by the clock, whether or not earlier ones have been answered, so that a stalled
 dataplane shows as lost requests and not as a lower rate. Every second one JSON object is printed
@@ -91,6 +91,7 @@ class Load:
         self.count: int | None = options.count
         self.seconds: float | None = options.seconds
         self.timeout: float = options.timeout
+        self.resend: float | None = options.resend
         self.connections: int = options.connections
         self.family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         self.total = Tally()
@@ -159,8 +160,11 @@ class Load:
         loop = asyncio.get_running_loop()
         with self._socket(socket.SOCK_DGRAM) as client:
             client.connect((self.address, self.port))
-            await loop.sock_sendall(client, b"hello\n")
-            return (await loop.sock_recv(client, 65536)).decode().strip()
+            while True:
+                await loop.sock_sendall(client, b"hello\n")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.resend):
+                        return (await loop.sock_recv(client, 65536)).decode().strip()
 
     async def _long_connections(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -233,6 +237,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="how long (default: until a signal)")
     parser.add_argument("--count", type=int, help="how many requests at most")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for an answer")
+    parser.add_argument("--resend", type=float, help="seconds until it asks again (udp; never)")
     parser.add_argument("--connections", type=int, default=10, help="how many long ones (tcp)")
     options = parser.parse_args()
 

@@ -68,6 +68,10 @@ class Code(IntEnum):
         code._value_ = value
         return code
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[int]]:
+        # By the number: some versions of Python take the name, which may be none.
+        return type(self), (self._value_,)
+
 
 class Bits(IntFlag, boundary=KEEP):
     """Bits with names; others are kept."""

@@ -133,7 +133,7 @@ async def test_every_template_of_the_services_is_found_as_sent(
 ) -> None:
     """KP-1, KP-33: what compilers stamp."""
     bridge.ofctl("add-meter", "meter=0x6e01,pktps,bands=type=drop,rate=100")
-    values = {"port": 80, "endpoint_port": 8080, "timeout": 10800, "basis": 5}
+    values = {"port": 80, "endpoint_port": 8080, "timeout": 10800, "basis": 5, "cookie": 7}
     numbers = {"group": "row", "slot": "row", "part": "row"}
     pieces = []
     row = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 from typing import NamedTuple
 
 import pytest
@@ -19,6 +20,11 @@ BITS = {4: 24, 6: 64}
 EXTERNAL = {4: "203.0.113.7", 6: "2001:db8:113::7"}
 BALANCER = {4: "203.0.113.9", 6: "2001:db8:113::9"}
 NODE_PORT = 30080
+
+CLIENT_PORTS = cycle(range(16_000, 64_000, 1_000))
+"""Each test has ports of its own: servers remember for a minute whom they closed a connection to,
+and all who are masqueraded have one address.
+"""
 
 REMOTE = ["10.244.9.9", "fd00:244:9::9"]
 """An endpoint that is not of this node, and doesn't answer."""
@@ -94,6 +100,9 @@ def outside(
 ) -> Outside:
     """A client outside, by each way."""
     cluster.know_node_by(*NODE.values(), *HOST.values())
+    first = next(CLIENT_PORTS)
+    for netns in (by_uplink, by_host):
+        netns.run(["sysctl", "-qw", f"net.ipv4.ip_local_port_range={first} {first + 999}"])
     if request.param == "uplink":
         return Outside(by_uplink, family, BY_UPLINK[family], NODE[family])
     return Outside(by_host, family, BY_HOST[family], HOST[family])
