@@ -71,7 +71,7 @@ def test_versions_take_over_from_each_other_without_a_lost_connection(
     loads = [
         *long,
         client.traffic("http", WEB, 80, rate=100),
-        client.traffic("udp", ECHO, 80, rate=100),
+        client.traffic("udp", ECHO, 80, rate=100, resend=1.0),
         node.netns.traffic("http", WEB, 80, rate=50),
         client.traffic("http", STICKY, 80, rate=20),
     ]

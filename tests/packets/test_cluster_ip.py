@@ -123,12 +123,20 @@ def test_kp44_one_port_number_on_two_protocols(cluster: Cluster) -> None:
         cluster.client.udp_ask(tcp, 80)
 
 
+PORT_RANGE = "net.ipv4.ip_local_port_range"
+
+
 def test_what_is_for_no_service_passes(cluster: Cluster, family: int) -> None:
     server = cluster.servers[0]
     (ip,) = of_family([server], family)
     for client in (cluster.client, cluster.host):
+        # From ports that no connection through a Service to this server came from: it remembers
+        # those for a minute, and so does connection tracking.
+        ports = client.run(["sysctl", "-n", PORT_RANGE]).stdout
+        client.run(["sysctl", "-qw", f"{PORT_RANGE}=16000 16999"])
         assert client.http_get(f"http://{bracketed(ip)}:{HTTP}/") == server.short
         assert client.udp_ask(ip, UDP) == server.short
+        client.run(["sysctl", "-qw", f"{PORT_RANGE}={' '.join(ports.split())}"])
     # To the gateway itself, and back.
     with pytest.raises(ConnectionRefusedError):
         cluster.client.udp_ask(cluster.gateway(family), CLOSED)
