@@ -27,6 +27,19 @@ slot_of(const uint8_t *address, size_t width, uint16_t port)
     return slot ? slot : 1;
 }
 
+/* The room that 'n' numbers need so that half of it stays free: a power of
+ * two. */
+static size_t
+room_for(uint64_t n)
+{
+    size_t room = 16;
+
+    while (room < 2 * n) {
+        room *= 2;
+    }
+    return room;
+}
+
 /* Gives a later one of two equal numbers of 'slots' the next that is free.
  * 'taken' has room for 'mask' + 1 numbers, more than 'n'. */
 static void
@@ -71,19 +84,11 @@ nsx_endpoint_slots(const uint8_t *addresses, size_t width,
         slots[i] = slot_of(addresses + i * width, width, ports[i]);
     }
 
-    size_t room = 16;
-    while (room < 2 * largest) {
-        room *= 2;
-    }
-    uint32_t *taken = nsx_xmalloc(room * sizeof *taken);
+    uint32_t *taken = nsx_xmalloc(room_for(largest) * sizeof *taken);
     for (size_t i = 0; i < n_groups; i++) {
         size_t n_slots = offsets[i + 1] - offsets[i];
-        size_t mask = 15;
 
-        while (mask + 1 < 2 * n_slots) {
-            mask = mask * 2 + 1;
-        }
-        separate(slots + offsets[i], n_slots, taken, mask);
+        separate(slots + offsets[i], n_slots, taken, room_for(n_slots) - 1);
     }
     free(taken);
     return 0;

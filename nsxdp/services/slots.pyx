@@ -9,12 +9,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 import numpy as np
 
+from nsxdp.openflow.codec cimport nsx_error
+
 __all__ = ["endpoint_slots"]
 
 cdef extern from "nsxdp.h" nogil:
-    struct nsx_error:
-        char *message
-
     int nsx_endpoint_slots(const uint8_t *, size_t, const uint16_t *, size_t, const uint64_t *,
                            size_t, uint32_t *, nsx_error *)
 

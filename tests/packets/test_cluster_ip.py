@@ -133,10 +133,10 @@ def test_what_is_for_no_service_passes(cluster: Cluster, family: int) -> None:
         # From ports that no connection through a Service to this server came from: it remembers
         # those for a minute, and so does connection tracking.
         ports = client.run(["sysctl", "-n", PORT_RANGE]).stdout
-        client.run(["sysctl", "-qw", f"{PORT_RANGE}=16000 16999"])
+        client.sysctl(PORT_RANGE, "16000 16999")
         assert client.http_get(f"http://{bracketed(ip)}:{HTTP}/") == server.short
         assert client.udp_ask(ip, UDP) == server.short
-        client.run(["sysctl", "-qw", f"{PORT_RANGE}={' '.join(ports.split())}"])
+        client.sysctl(PORT_RANGE, ports.strip())
     # To the gateway itself, and back.
     with pytest.raises(ConnectionRefusedError):
         cluster.client.udp_ask(cluster.gateway(family), CLOSED)

@@ -102,7 +102,7 @@ def outside(
     cluster.know_node_by(*NODE.values(), *HOST.values())
     first = next(CLIENT_PORTS)
     for netns in (by_uplink, by_host):
-        netns.run(["sysctl", "-qw", f"net.ipv4.ip_local_port_range={first} {first + 999}"])
+        netns.sysctl("net.ipv4.ip_local_port_range", f"{first} {first + 999}")
     if request.param == "uplink":
         return Outside(by_uplink, family, BY_UPLINK[family], NODE[family])
     return Outside(by_host, family, BY_HOST[family], HOST[family])
