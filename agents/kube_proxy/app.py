@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -57,6 +57,7 @@ from nsxdp_agents.kube_proxy.service_health import ServiceHealth
 from nsxdp_agents.kube_proxy.source import StartError
 
 __all__ = [
+    "bridge_and_link",
     "cleanup",
     "initialise",
     "make_node_side",
@@ -67,6 +68,8 @@ __all__ = [
 ]
 
 log = structlog.get_logger(__name__)
+
+_Link = TypeVar("_Link")
 
 _CONNECT_SECONDS: Final = 10.0
 
@@ -177,28 +180,48 @@ async def initialise(options: Options) -> None:
             await set_limits(run_directory(options), of_open_vswitch(options))
 
 
-@asynccontextmanager
-async def _bridge(options: Options) -> AsyncIterator[tuple[BridgeView, Connection]]:
+def _bridge(
+    options: Options,
+) -> AbstractAsyncContextManager[tuple[BridgeView, Connection]]:
     """The bridge as its database shows it, and an OpenFlow connection to it that is ready."""
-    tls = tls_files(options)
+    return bridge_and_link(options, lambda: _connected(options))
+
+
+@asynccontextmanager
+async def _connected(options: Options) -> AsyncIterator[Connection]:
+    connection = Connection(
+        parse_remote(options.openflow, 6653),
+        tls=tls_files(options),
+        tables=TABLES,
+        options=SessionOptions(receive_packets=True),
+    )
+    async with connection:
+        await connection.ready(_CONNECT_SECONDS)
+        yield connection
+
+
+@asynccontextmanager
+async def bridge_and_link(
+    options: Options, connect: Callable[[], AbstractAsyncContextManager[_Link]]
+) -> AsyncIterator[tuple[BridgeView, _Link]]:
+    """The bridge as its database shows it, and what 'connect' opens to speak OpenFlow with it.
+
+    Raises
+    ------
+    StartError
+        The bridge can't be used; says what to do.
+    """
     async with AsyncExitStack() as stack:
         try:
             view = await stack.enter_async_context(
-                open_bridge(options.ovsdb, options.bridge, tls=tls)
+                open_bridge(options.ovsdb, options.bridge, tls=tls_files(options))
             )
             if view.bridge is not None:
                 require_openflow15(options.bridge, view.bridge.protocols)
-            connection = Connection(
-                parse_remote(options.openflow, 6653),
-                tls=tls,
-                tables=TABLES,
-                options=SessionOptions(receive_packets=True),
-            )
-            await stack.enter_async_context(connection)
-            await connection.ready(_CONNECT_SECONDS)
+            link = await stack.enter_async_context(connect())
         except (BridgeError, OvsdbError, OpenFlowError, RemoteError) as error:
             raise StartError(str(error)) from error
-        yield view, connection
+        yield view, link
 
 
 def tls_files(options: Options) -> Tls | None:

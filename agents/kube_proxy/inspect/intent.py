@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsxdp.bridge import BridgeError, require_openflow15
-from nsxdp.openflow import DesiredSet, FlowTable, OpenFlowError, Switch
-from nsxdp.ovsdb import OvsdbError
+from nsxdp.openflow import DesiredSet, FlowTable, Switch
 from nsxdp.pipeline.compiled import Compiled
 from nsxdp.pipeline.registers import COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.model import ServicePort
 from nsxdp.services.planner import ServicePlanner
-from nsxdp.switch import BridgeView, open_bridge
-from nsxdp.transport import RemoteError
+from nsxdp.switch import BridgeView
 from nsxdp.writer import Owned
-from nsxdp_agents.kube_proxy.app import make_node_side, make_planner, tls_files
+from nsxdp_agents.kube_proxy.app import bridge_and_link, make_node_side, make_planner, tls_files
 from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
@@ -112,8 +109,7 @@ class Intent:
         return self.node.whose(owner) if self.node is not None else ""
 
 
-@asynccontextmanager
-async def open_view(options: Options) -> AsyncIterator[tuple[BridgeView, Switch]]:
+def open_view(options: Options) -> AbstractAsyncContextManager[tuple[BridgeView, Switch]]:
     """The bridge as its database shows it, and an OpenFlow connection that only looks.
 
     Raises
@@ -121,19 +117,9 @@ async def open_view(options: Options) -> AsyncIterator[tuple[BridgeView, Switch]
     StartError
         The bridge can't be used; says what to do.
     """
-    tls = tls_files(options)
-    async with AsyncExitStack() as stack:
-        try:
-            view = await stack.enter_async_context(
-                open_bridge(options.ovsdb, options.bridge, tls=tls)
-            )
-            if view.bridge is not None:
-                require_openflow15(options.bridge, view.bridge.protocols)
-            switch = Switch(options.openflow, tables=TABLES, tls=tls)
-            await stack.enter_async_context(switch)
-        except (BridgeError, OvsdbError, OpenFlowError, RemoteError) as error:
-            raise StartError(str(error)) from error
-        yield view, switch
+    return bridge_and_link(
+        options, lambda: Switch(options.openflow, tables=TABLES, tls=tls_files(options))
+    )
 
 
 @asynccontextmanager
