@@ -160,10 +160,7 @@ class Writer:
         self._other_prefixes = tuple(other_prefixes)
         # The bits that the prefixes of all versions have in common.
         self._family = 0xFFFF & ~reduce(or_, (p ^ desired.prefix for p in other_prefixes), 0)
-        self._n_learned = len(other_learned)
-        self._forget_learned = b"".join(
-            delete_flows(cookie, mask).encode() for cookie, mask in other_learned
-        )
+        self._other_learned = tuple(other_learned)
         self._took_over = False
         """Whether the last comparison did, and left what is not in the way."""
         self._prepare = prepare
@@ -208,24 +205,25 @@ class Writer:
 
     async def run(self) -> None:
         """Write until cancelled. All owners must have been given once before."""
-        failures = 0
         try:
-            while True:
-                try:
-                    await self._step(await self._ready())
-                    failures = 0
-                except OpenFlowError as error:
-                    self._in_sync = self._expected = False
-                    delay = min(_RETRY_FIRST * 2**failures, _RETRY_LAST)
-                    failures = min(failures + 1, 16)
-                    if isinstance(error, CommitError):
-                        self._refused(error)
-                    log.warning(
-                        "the switch will be compared again", reason=str(error), retry_in=delay
-                    )
-                    await asyncio.sleep(delay)
+            await self._write()
         finally:
             self._watch(None)
+
+    async def _write(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._step(await self._ready())
+                failures = 0
+            except OpenFlowError as error:
+                self._in_sync = self._expected = False
+                delay = min(_RETRY_FIRST * 2**failures, _RETRY_LAST)
+                failures = min(failures + 1, 16)
+                if isinstance(error, CommitError):
+                    self._refused(error)
+                log.warning("the switch will be compared again", reason=str(error), retry_in=delay)
+                await asyncio.sleep(delay)
 
     async def _ready(self) -> Session:
         """The present session."""
@@ -303,8 +301,8 @@ class Writer:
         del delta  # at the start it is megabytes, and so are its bytes
         if diff.flows_old or took_over:
             # Also the second time: what the datapath had cached went on learning.
-            n += self._n_learned
-            messages += self._forget_learned
+            n += len(self._other_learned)
+            messages += b"".join(delete_flows(*learned).encode() for learned in self._other_learned)
         seconds = await self._commit(session, messages) if n else 0.0
         self._compare_at = asyncio.get_running_loop().time() + self._sync_period
         self._took_over = bool(diff.flows_old) and not took_over
