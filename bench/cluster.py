@@ -7,8 +7,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from bench.proxies import NODE, Agent
 from nsxdp.lab.apiserver import ApiServer
@@ -131,32 +130,21 @@ def large_service(endpoints: int) -> Workload:
     )
 
 
-class Cluster:
+class Cluster(contextlib.ExitStack):
     """A node and an API server that has a workload."""
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
-        self._closing = contextlib.ExitStack()
+        super().__init__()
         try:
-            self.node = self._closing.enter_context(Node("bench"))
-            self.api = self._closing.enter_context(ApiServer(self.node.netns))
+            self.node = self.enter_context(Node("bench"))
+            self.api = self.enter_context(ApiServer(self.node.netns))
             self.api.load([self._node_object()])
             self.api.load(service(number) for number in range(workload.services))
             self.restore()
         except BaseException:
-            self._closing.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.close()
 
     def agent(self) -> Agent:
         """The agent on this node, started."""

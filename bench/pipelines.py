@@ -9,8 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from bench import cluster, connections
 from bench.ovn import Balancers, Ovn
@@ -39,7 +38,7 @@ class Passes(NamedTuple):
     conntrack: float
 
 
-class Pipeline:
+class Pipeline(contextlib.ExitStack):
     """A node with four pods that serve, one that connects to them, and a switch between them.
 
     Attributes
@@ -51,11 +50,9 @@ class Pipeline:
     name = "plain L2, no virtual address"
 
     def __init__(self, fail_mode: str = "standalone") -> None:
-        self._closing = contextlib.ExitStack()
+        super().__init__()
         try:
-            self.node = self._closing.enter_context(
-                Node("traffic", gateway6=None, fail_mode=fail_mode)
-            )
+            self.node = self.enter_context(Node("traffic", gateway6=None, fail_mode=fail_mode))
             self.servers = [self.node.add_pod(f"web-{number}") for number in range(SERVERS)]
             self.client = self.node.add_pod("client")
             self.client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")
@@ -63,19 +60,8 @@ class Pipeline:
                 self._serve(server)
             self.prepare()
         except BaseException:
-            self._closing.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.close()
 
     def prepare(self) -> None:
         """Make the flows."""
@@ -178,7 +164,7 @@ class Ours(Pipeline):
         (directory / "services.json").write_text(
             "\n---\n".join(json.dumps(item) for item in self._manifests())
         )
-        self._closing.enter_context(Agent(self.node, f"--manifests={directory}", 1))
+        self.enter_context(Agent(self.node, f"--manifests={directory}", 1))
 
     def targets(self, port: int) -> list[str]:
         return [f"{_VIP}:{port}"]
@@ -206,7 +192,7 @@ class OvnPipeline(Pipeline):
         super().__init__("secure")
 
     def prepare(self) -> None:
-        ovn = self._closing.enter_context(Ovn(self.node))
+        ovn = self.enter_context(Ovn(self.node))
         ovn.add_pods()
         vips = {
             f"{_VIP}:{port}": ",".join(f"{server.ip}:{port}" for server in self.servers)

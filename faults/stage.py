@@ -10,8 +10,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from bench.processes import usage
 from faults import clock, next_version
@@ -31,7 +30,7 @@ SCRATCH: Final = 20
 _NODE_PORT: Final = "node"
 
 
-class Stage:
+class Stage(ExitStack):
     """Everything that there is, until it is closed.
 
     Attributes
@@ -54,7 +53,7 @@ class Stage:
     def __init__(self, directory: Path, chance: random.Random) -> None:
         self._directory = directory
         self._chance = chance
-        self._closing = ExitStack()
+        super().__init__()
         self._agents = 0
         self.history = History()
         self.loads: list[Load] = []
@@ -64,8 +63,8 @@ class Stage:
         self.clock = directory / "clock"
         self.set_clock(0)
         try:
-            self.node = self._closing.enter_context(Node())
-            self.outside = self._closing.enter_context(Netns("outside"))
+            self.node = self.enter_context(Node())
+            self.outside = self.enter_context(Netns("outside"))
             self._join_outside()
             self.servers: dict[str, Server] = {}
             for served in SERVICES:
@@ -73,7 +72,7 @@ class Stage:
                     self.node.add_pod(name)
                     self.serve(name)
             self.client = self.node.add_pod("client")
-            self.apiserver = self._closing.enter_context(ApiServer(self.node.netns))
+            self.apiserver = self.enter_context(ApiServer(self.node.netns))
             self.apiserver.apply(map(service, SERVICES))
             for served in SERVICES:
                 self.say(served, served.pods)
@@ -83,21 +82,6 @@ class Stage:
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """End it all."""
-        self._closing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _join_outside(self) -> None:
         """A client on the wire behind an interface of the node that isn't on the bridge."""
@@ -145,7 +129,7 @@ class Stage:
         launcher = [sys.executable, str(clock.__file__), str(self.clock)]
         if next_pipeline:
             launcher.append(str(next_version.__file__))
-        self.agent = self._closing.enter_context(
+        self.agent = self.enter_context(
             Agent(
                 self.node,
                 self._directory / f"agent-{self._agents}.log",

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import yaml
 from rich.console import Console
@@ -175,7 +174,7 @@ class Agent:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
 
-class Stage:
+class Stage(ExitStack):
     """All of it, for as long as a ``with`` lasts.
 
     Attributes
@@ -189,9 +188,9 @@ class Stage:
     """
 
     def __init__(self, console: Console, *, api_server: bool) -> None:
-        self._closing = ExitStack()
+        super().__init__()
         try:
-            self.node = self._closing.enter_context(Node(NODE))
+            self.node = self.enter_context(Node(NODE))
             for number, name in enumerate(PODS):
                 host = FIRST_HOST + number
                 pod = self.node.add_pod(name, ip=f"10.244.0.{host}", ip6=f"fd00:244::{host}")
@@ -202,7 +201,7 @@ class Stage:
             self.source: Source
             if api_server:
                 self.server = ApiServer(self.node.netns, console=console)
-                self._closing.enter_context(self.server)
+                self.enter_context(self.server)
                 self.source = Cluster(self.server)
             else:
                 self.source = Directory(self.node.netns.directory("manifests"))
@@ -211,21 +210,6 @@ class Stage:
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Remove all of it, with every process in it."""
-        self._closing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def buckets(self, group: int) -> int:
         """How many endpoints a group on the switch has."""
