@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,7 @@ class TooSlowError(Exception):
     """It was not done in the time that there was."""
 
 
-class Proxy:
+class Proxy(ABC):
     """A process on a node that follows Services, and what it tells of itself.
 
     Attributes
@@ -74,9 +75,9 @@ class Proxy:
         """Wait for the dataplane's having everything; when that was, in Unix time."""
         return self.next_sync(0.0)
 
+    @abstractmethod
     def next_sync(self, since: float) -> float:
         """Wait for a sync that ended after a moment; when it did."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """End it as a node's shutdown does: its rules stay."""
