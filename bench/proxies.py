@@ -51,7 +51,6 @@ class Proxy(ABC):
         self._process = node.netns.popen(command, stderr=stderr)
         self.pid = self._process.pid
         try:
-            self.listen()
             self.to_rules = self.first_sync() - started
         except BaseException:
             self.stop()
@@ -67,9 +66,6 @@ class Proxy(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def listen(self) -> None:
-        """Begin to hear what it says, where it says something."""
 
     def first_sync(self) -> float:
         """Wait for the dataplane's having everything; when that was, in Unix time."""
@@ -153,11 +149,9 @@ class Agent(Proxy):
         ]
         super().__init__(node, command, subprocess.PIPE)
 
-    def listen(self) -> None:
+    def first_sync(self) -> float:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-
-    def first_sync(self) -> float:
         self.await_event("round")
         metrics = self.metrics()
         groups = metrics[f"{_SYNC}_openflow_groups_total{_IPV4}"]
