@@ -51,6 +51,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "writer": ("nsxdp.writer",),
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),
+    "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "wire"),
     "k8s": (
         "nsxdp.k8s",
         *("objects", "resources", "source", "reflector", "manifests", "client", "credentials"),

@@ -16,7 +16,7 @@ from pages.written import PAGES
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    {"nsxdp.bridge", "nsxdp.transport"},
+    {"nsxdp.bridge", "nsxdp.rtnetlink", "nsxdp.transport"},
     {"nsxdp.unixctl"},
     {"nsxdp.openflow", "nsxdp.ovsdb"},
     {"nsxdp.switch", "nsxdp.writer"},
@@ -26,7 +26,13 @@ LAYERS = (
 )
 """From the bottom: a module imports its own package, and packages of lower layers, of `nsxdp`."""
 
-PURE = ("nsxdp.pipeline", "nsxdp.policy", "nsxdp.services")
+PURE = (
+    "nsxdp.pipeline",
+    "nsxdp.policy",
+    "nsxdp.rtnetlink.objects",
+    "nsxdp.rtnetlink.wire",
+    "nsxdp.services",
+)
 INPUT_OUTPUT = {"aiohttp", "asyncio", "http", "select", "subprocess", "urllib"}
 
 LONGEST_FILE = 700

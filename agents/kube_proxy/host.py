@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 import structlog
-from pyroute2 import IPRoute
 
+from nsxdp import rtnetlink
+from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Route
 from nsxdp.services.addresses import Family
 from nsxdp.services.shared import SetChange, SharedSet
 from nsxdp_agents.kube_proxy import routes
@@ -30,22 +30,7 @@ Address = IPv4Address | IPv6Address
 
 log = structlog.get_logger(__name__)
 
-# From linux/rtnetlink.h: groups of news, and the kinds of message that come.
-_LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 0x1, 0x10, 0x40, 0x100, 0x400
-_GROUPS: Final = _LINK | _IPV4_ADDRESS | _IPV4_ROUTE | _IPV6_ADDRESS | _IPV6_ROUTE
-_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS, _DELETED_ROUTE = 16, 20, 21, 25
-
-_DESTINATION: Final = 1
-"""RTA_DST."""
-
-_MESSAGE: Final = struct.Struct("=IHHII")
-"""A netlink message's header: length, kind, flags, sequence, sender."""
-
-_ROUTE: Final = struct.Struct("=BBBBBBBBI")
-"""struct rtmsg: family, prefix's length, source's, TOS, table, protocol, scope, type, flags."""
-
-_ATTRIBUTE: Final = struct.Struct("=HH")
-"""An attribute's header: length, kind."""
+_NEWS: Final = (RTM.NEWLINK, RTM.NEWADDR, RTM.DELADDR, RTM.DELROUTE)
 
 
 class HostAddresses(NamedTuple):
@@ -66,8 +51,7 @@ class HostAddresses(NamedTuple):
 class HostRoutes:
     """Keeps the host's routes to Services through the gateway, in this process's namespace.
 
-    Netlink's answers come at once; they are waited for in a thread of their own, because uvloop
-    has no netlink sockets.
+    The kernel is told in a thread (`nsxdp.rtnetlink.connection` says why).
 
     Parameters
     ----------
@@ -157,52 +141,32 @@ class HostRoutes:
 
         What changes while nobody asks for the next becomes one.
         """
-        loop = asyncio.get_running_loop()
         self._due.set()
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as news:
-            news.setblocking(False)
-            news.bind((0, _GROUPS))
-            loop.add_reader(news, self._hear, news)
-            try:
-                while True:
-                    await self._due.wait()
-                    self._due.clear()
-                    yield
-            finally:
-                loop.remove_reader(news)
+        with News(_NEWS, self._hear, self._doubt, protocol=routes.PROTOCOL):
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                yield
 
-    def _hear(self, news: socket.socket) -> None:
-        """Read what the kernel tells; of the many things, a few matter."""
-        try:
-            data = news.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:  # more news than the socket holds: what was in them is lost
-            self._doubtful = True
-            self.look_again()
-            return
-        at = 0
-        while at + _MESSAGE.size + _ATTRIBUTE.size * 2 <= len(data):
-            length, kind = _MESSAGE.unpack_from(data, at)[:2]
-            body = data[at + _MESSAGE.size : at + length]
-            if kind in (_NEW_LINK, _NEW_ADDRESS, _DELETED_ADDRESS):
-                # struct ifinfomsg and struct ifaddrmsg have the interface at the same place.
-                (index,) = struct.unpack_from("=I", body, 4)
-                ours = index == self._index()
-            else:
-                ours = kind == _DELETED_ROUTE and self._is_missed(body)
-            self._doubtful = self._doubtful or ours
-            if ours or kind in (_NEW_ADDRESS, _DELETED_ADDRESS):
+    def _hear(self, of: Link | rtnetlink.Address | Route | Neighbor) -> None:
+        """Of the many things that the kernel tells, a few matter."""
+        match of:
+            case Link(index=index) | rtnetlink.Address(index=index) if index == self._index():
+                self._doubt()
+            case Route() if self._is_missed(of):
+                self._doubt()
+            case rtnetlink.Address():
                 self.look_again()
-            at += max(_MESSAGE.size, length + 3 & ~3)
 
-    def _is_missed(self, deleted: bytes) -> bool:
+    def _doubt(self) -> None:
+        """Something may have happened to our routes, or to the interface."""
+        self._doubtful = True
+        self.look_again()
+
+    def _is_missed(self, deleted: Route) -> bool:
         """Whether a deleted route is one of ours that is wanted: others, we deleted ourselves."""
-        number, length, _, _, _, protocol, *_ = _ROUTE.unpack_from(deleted)
-        if protocol != routes.PROTOCOL:
-            return False
-        family = Family.IPV4 if number == socket.AF_INET else Family.IPV6
-        prefix = _destination(deleted[_ROUTE.size :]) or bytes(family.width), length
+        family = Family.IPV4 if deleted.family == socket.AF_INET else Family.IPV6
+        prefix = deleted.dst, deleted.dst_len
         wanted = self._wanted[family]
         return prefix in wanted or (bool(wanted) and prefix in routes.always_routed(family))
 
@@ -215,21 +179,10 @@ class HostRoutes:
 
     def _addresses(self) -> HostAddresses:
         index = self._index()
-        with IPRoute() as netlink:
-            found = [(a["index"], ip_address(a.get("address"))) for a in netlink.get_addr()]
+        with Connection() as netlink:
+            found = [(one.index, ip_address(one.own)) for one in netlink.addresses()]
         found = [(of, address) for of, address in found if not address.is_link_local]
         return HostAddresses(
             tuple(address for of, address in found if of == index),
             frozenset(address for _, address in found if not address.is_loopback),
         )
-
-
-def _destination(attributes: bytes) -> bytes:
-    """The packed destination among a route's attributes; empty: it has none."""
-    at = 0
-    while at + _ATTRIBUTE.size <= len(attributes):
-        length, kind = _ATTRIBUTE.unpack_from(attributes, at)
-        if kind == _DESTINATION:
-            return attributes[at + _ATTRIBUTE.size : at + length]
-        at += max(_ATTRIBUTE.size, length + 3 & ~3)
-    return b""

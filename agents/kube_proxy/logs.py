@@ -47,8 +47,7 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("asyncio", "pyroute2"):
-        logging.getLogger(chatty).setLevel(max(root.level, logging.INFO))
+    logging.getLogger("asyncio").setLevel(max(root.level, logging.INFO))
 
 
 def warn_of(notes: Iterable[tuple[str, str]]) -> None:

@@ -6,16 +6,10 @@ They lead to a next hop whose MAC address is known for ever, for nobody answers 
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final, NamedTuple
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_scope
-from pyroute2.netlink.rtnl.ndmsg import NUD_PERMANENT
 
 from nsxdp.pipeline.registers import (
     MASQUERADE_IPV4,
@@ -26,7 +20,14 @@ from nsxdp.pipeline.registers import (
     NODE_PORT_IPV6,
     VIRTUAL_MAC,
 )
-from nsxdp.services.addresses import Family, format_address
+from nsxdp.rtnetlink import RTM, Connection, Neighbor, RefusedError, Route, RtnetlinkError
+from nsxdp.rtnetlink.objects import (
+    RT_SCOPE_LINK,
+    RT_SCOPE_NOWHERE,
+    RT_TABLE_MAIN,
+    RTNH_F_ONLINK,
+)
+from nsxdp.services.addresses import Family
 from nsxdp.services.shared import SetChange
 
 __all__ = ["NOTHING", "PROTOCOL", "Prefix", "Wanted", "always_routed", "apply"]
@@ -43,7 +44,10 @@ Wanted = Mapping[Family, frozenset[Prefix] | SetChange[Prefix]]
 NOTHING: Final[Wanted] = {family: frozenset[Prefix]() for family in Family}
 """No route at all."""
 
-_ONLINK: Final = 4
+_MAC: Final = bytes.fromhex(VIRTUAL_MAC.replace(":", ""))
+
+_GONE: Final = (errno.ESRCH, errno.ENOENT)
+"""How the kernel refuses to delete what somebody else has deleted."""
 
 
 def _single(address: str) -> Prefix:
@@ -58,8 +62,6 @@ class _Way(NamedTuple):
     ----------
     number
         The family's, as the kernel has it.
-    anywhere
-        Its default route's destination.
     hop
         The next hop.
     to_hop
@@ -69,20 +71,36 @@ class _Way(NamedTuple):
     """
 
     number: int
-    anywhere: str
-    hop: str
+    hop: bytes
     to_hop: Prefix
     always: frozenset[Prefix]
 
     @classmethod
-    def of(cls, number: int, anywhere: str, hop: str, *others: str) -> _Way:
+    def of(cls, number: int, hop: str, *others: str) -> _Way:
         """By 'hop', to 'others' whatever Services there are."""
-        return cls(number, anywhere, hop, _single(hop), frozenset(map(_single, (hop, *others))))
+        to_hop = _single(hop)
+        return cls(number, to_hop[0], to_hop, frozenset(map(_single, (hop, *others))))
+
+    def neighbor(self, index: int) -> Neighbor:
+        """The next hop, behind the interface with that number."""
+        return Neighbor(self.number, index, self.hop, _MAC)
+
+    def route(self, index: int, prefix: Prefix) -> Route:
+        """By the next hop; to that itself, by the interface alone."""
+        dst, dst_len = prefix
+        if prefix == self.to_hop:
+            return Route(self.number, dst, dst_len, index, protocol=PROTOCOL, scope=RT_SCOPE_LINK)
+        return Route(self.number, dst, dst_len, index, self.hop, PROTOCOL, flags=RTNH_F_ONLINK)
+
+    def any_route(self, index: int, prefix: Prefix) -> Route:
+        """Ours by that interface, whatever else there is about it."""
+        dst, dst_len = prefix
+        return Route(self.number, dst, dst_len, index, protocol=PROTOCOL, scope=RT_SCOPE_NOWHERE)
 
 
 _WAYS: Final = {
-    Family.IPV4: _Way.of(socket.AF_INET, "0.0.0.0", NODE_IPV4, MASQUERADE_IPV4, NODE_PORT_IPV4),
-    Family.IPV6: _Way.of(socket.AF_INET6, "::", NODE_IPV6, MASQUERADE_IPV6, NODE_PORT_IPV6),
+    Family.IPV4: _Way.of(socket.AF_INET, NODE_IPV4, MASQUERADE_IPV4, NODE_PORT_IPV4),
+    Family.IPV6: _Way.of(socket.AF_INET6, NODE_IPV6, MASQUERADE_IPV6, NODE_PORT_IPV6),
 }
 
 
@@ -99,50 +117,43 @@ def apply(interface: str, wanted: Wanted) -> list[str]:
         missing = f"no interface {interface} in this network namespace"
         return [missing] if any(wanted.values()) else []
     problems = []
-    with IPRoute() as netlink:
-        for family, of_family in wanted.items():
-            try:
-                _apply(netlink, index, _WAYS[family], of_family)
-            except NetlinkError as error:
-                problems.append(f"{family.label} route: {os.strerror(error.code)}")
+    for family, of_family in wanted.items():
+        try:
+            with Connection() as netlink:
+                refused = _apply(netlink, index, _WAYS[family], of_family)
+        except RtnetlinkError as error:
+            problems.append(f"{family.label} route: {error}")
+        else:
+            problems += dict.fromkeys(f"{family.label} route: {error.reason}" for error in refused)
     return problems
 
 
 def _apply(
-    netlink: IPRoute, index: int, way: _Way, wanted: frozenset[Prefix] | SetChange[Prefix]
-) -> None:
-    common = {"family": way.number, "oif": index, "proto": PROTOCOL}
-    neighbor = {"family": way.number, "ifindex": index, "dst": way.hop, "lladdr": VIRTUAL_MAC}
+    netlink: Connection, index: int, way: _Way, wanted: frozenset[Prefix] | SetChange[Prefix]
+) -> list[RefusedError]:
+    """Returns what is refused, and matters."""
     if isinstance(wanted, SetChange):
         added, removed = wanted.added - way.always, wanted.removed - way.always
     else:
         if wanted:
             wanted |= way.always
-            netlink.neigh("replace", state=NUD_PERMANENT, **neighbor)
             # Always, for that it is there doesn't say that it has the right scope.
-            netlink.route("replace", dst=_text(way.to_hop), scope=rt_scope["link"], **common)
+            to_hop = way.route(index, way.to_hop)
+            refused = netlink.apply([way.neighbor(index).replace(), to_hop.replace()])
+            if refused:
+                return refused
         there = frozenset(
-            (socket.inet_pton(way.number, route.get("dst") or way.anywhere), route["dst_len"])
-            for route in netlink.get_routes(**common)
+            (route.dst, route.dst_len)
+            for route in netlink.routes(way.number, oif=index, protocol=PROTOCOL)
+            if route.table == RT_TABLE_MAIN
         )
         added, removed = wanted - there - {way.to_hop}, there - wanted
-    for prefix in removed:
-        _gone(netlink.route, "del", dst=_text(prefix), scope=rt_scope["nowhere"], **common)
-    for prefix in added:
-        netlink.route("replace", dst=_text(prefix), gateway=way.hop, flags=_ONLINK, **common)
+    requests = [way.any_route(index, prefix).delete() for prefix in removed]
+    requests += [way.route(index, prefix).replace() for prefix in added]
     if not wanted:
-        _gone(netlink.neigh, "del", **neighbor)
-
-
-def _text(prefix: Prefix) -> str:
-    address, length = prefix
-    return f"{format_address(address)}/{length}"
-
-
-def _gone(remove: Callable[..., object], *arguments: object, **attributes: object) -> None:
-    """Remove something that somebody else may have removed already."""
-    try:
-        remove(*arguments, **attributes)
-    except NetlinkError as error:
-        if error.code not in (errno.ESRCH, errno.ENOENT):
-            raise
+        requests.append(way.neighbor(index).delete())
+    return [
+        error
+        for error in netlink.apply(requests)
+        if error.code not in _GONE or error.request.type not in (RTM.DELROUTE, RTM.DELNEIGH)
+    ]
