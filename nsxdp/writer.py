@@ -21,10 +21,10 @@ from operator import or_
 from typing import Final, Protocol
 
 import numpy as np
-import structlog
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from nsxdp.logs import get_logger
 from nsxdp.openflow import (
     CommitError,
     Connection,
@@ -39,7 +39,7 @@ from nsxdp.openflow import (
 
 __all__ = ["Commit", "Owned", "Writer"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _RETRY_FIRST: Final = 0.1
 _RETRY_LAST: Final = 30.0

@@ -51,6 +51,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "writer": ("nsxdp.writer",),
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),
+    "logs": ("nsxdp.logs",),
     "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "wire"),
     "k8s": (
         "nsxdp.k8s",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
+from nsxdp.logs import get_logger
 from nsxdp.openflow import Connection, FlowTable, OpenFlowError
 from nsxdp.pipeline.registers import LONG_COOKIE, LONG_COOKIE_MASK
 from nsxdp.services.affinity import corrections
 
 __all__ = ["keep_long_affinity"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def keep_long_affinity(connection: Connection, period: float) -> None:

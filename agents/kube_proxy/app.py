@@ -9,12 +9,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Final, TypeVar
 
-import structlog
-
 from nsxdp.bridge import BridgeError, gateway, require_openflow15
 from nsxdp.k8s.client import Client as ApiClient
 from nsxdp.k8s.events import EventRecorder
 from nsxdp.k8s.source import Source
+from nsxdp.logs import get_logger
 from nsxdp.openflow import (
     CommitError,
     Connection,
@@ -67,7 +66,7 @@ __all__ = [
     "tls_files",
 ]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _Link = TypeVar("_Link")
 

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from nsxdp.k8s.inotify import DirectoryWatch
+from nsxdp.logs import get_logger
 from nsxdp_agents.kube_proxy.config import Configured
 from nsxdp_agents.kube_proxy.options import OptionsError
 
 __all__ = ["until_changed"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LOOK_SECONDS: Final = 30.0
 """How often it is looked at, for file systems that tell nothing."""

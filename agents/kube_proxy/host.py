@@ -15,9 +15,8 @@ from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
-import structlog
-
 from nsxdp import rtnetlink
+from nsxdp.logs import get_logger
 from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Route
 from nsxdp.services.addresses import Family
 from nsxdp.services.shared import SetChange, SharedSet
@@ -28,7 +27,7 @@ __all__ = ["HostAddresses", "HostRoutes"]
 
 Address = IPv4Address | IPv6Address
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _NEWS: Final = (RTM.NEWLINK, RTM.NEWADDR, RTM.DELADDR, RTM.DELROUTE)
 

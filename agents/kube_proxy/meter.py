@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import structlog
-
+from nsxdp.logs import get_logger
 from nsxdp.openflow import Band, Meter, MeterCommand, RequestError, Session
 from nsxdp.pipeline.registers import REJECT_METER
 
 __all__ = ["METER", "make_meter"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _REJECTS_PER_SECOND: Final = 1000
 _REJECTS_BURST: Final = 1000

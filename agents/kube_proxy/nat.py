@@ -18,9 +18,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 import msgspec
-import structlog
 from msgspec import DecodeError, Struct
 
+from nsxdp.logs import get_logger
 from nsxdp.pipeline.registers import (
     MASQUERADE_IPV4,
     MASQUERADE_IPV6,
@@ -35,7 +35,7 @@ from nsxdp.services.shared import SetChange, SharedSet
 
 __all__ = ["Element", "HostNat", "NftError", "changes", "ruleset"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TABLE: Final = "inet nsxdp"
 

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
-import structlog
-
 from nsxdp.bridge import gateway, local_pods, uplink
 from nsxdp.k8s import objects as k8s
+from nsxdp.logs import get_logger
 from nsxdp.pipeline.forwarding import Network
 from nsxdp.pipeline.node import Address, Gateway, NodeCompiler, NodePlan
 from nsxdp.pipeline.registers import NODE_PORT_IPV4, NODE_PORT_IPV6
@@ -25,7 +24,7 @@ from nsxdp_agents.kube_proxy.routes import Prefix
 
 __all__ = ["NodeSide"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _BY_KERNEL: Final = (ip_address(NODE_PORT_IPV4), ip_address(NODE_PORT_IPV6))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import structlog
-
+from nsxdp.logs import get_logger
 from nsxdp_agents.kube_proxy.options import Options
 
 __all__ = ["set_oom_score"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FILE: Final = Path("/proc/self/oom_score_adj")
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from nsxdp import unixctl
+from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError, Row, Transaction, Watch
 from nsxdp.pipeline.registers import SNAT_ZONE, ZONE
 from nsxdp.switch import DATABASE
@@ -22,7 +21,7 @@ from nsxdp_agents.kube_proxy.conntrack import Tracking
 
 __all__ = ["USERSPACE", "set_limits", "set_timeouts", "timeouts"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 USERSPACE: Final = "netdev"
 """The datapath's type."""

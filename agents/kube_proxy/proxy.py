@@ -12,11 +12,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import structlog
-
 from nsxdp import unixctl
 from nsxdp.k8s.objects import Node
 from nsxdp.k8s.source import Batch, Op, Source
+from nsxdp.logs import get_logger
 from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_flush
 from nsxdp.pipeline.registers import ZONE
 from nsxdp.services.addresses import Family
@@ -38,7 +37,7 @@ from nsxdp_agents.kube_proxy.service_health import Check, ServiceHealth
 
 __all__ = ["Proxy"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _UDP: Final = 17
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import structlog
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from nsxdp.logs import get_logger
 from nsxdp_agents.kube_proxy.config import written
 from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
@@ -21,7 +21,7 @@ from nsxdp_agents.kube_proxy.profiling import profiling
 
 __all__ = ["CannotServeError", "serve"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _REQUEST_TIMEOUT: Final = 10.0
 _RETRY_SECONDS: Final = 5.0

@@ -11,15 +11,15 @@ import json
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import structlog
 from aiohttp import web
 
+from nsxdp.logs import get_logger
 from nsxdp.pipeline.node import Address
 from nsxdp.services.addresses import Family
 
 __all__ = ["Check", "ServiceHealth"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _RETRY_SECONDS: Final = 5.0
 _REQUEST_TIMEOUT: Final = 10.0

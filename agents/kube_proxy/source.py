@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-import structlog
-
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client as ApiClient
 from nsxdp.k8s.credentials import Credentials
@@ -17,11 +15,12 @@ from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import Want, service_proxy_wants
 from nsxdp.k8s.source import Source
+from nsxdp.logs import get_logger
 from nsxdp_agents.kube_proxy.options import Options
 
 __all__ = ["StartError", "open_client", "open_source", "wants_of"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class StartError(Exception):

@@ -10,14 +10,13 @@ from contextlib import AsyncExitStack, contextmanager
 from importlib import import_module
 from typing import Final
 
-import structlog
-
+from nsxdp.logs import get_logger
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.source import StartError, open_client, open_source, wants_of
 
 __all__ = ["run"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SHARE_SECONDS: Final = 0.0005
 """How long the thread that imports may keep the one that hears the API server waiting."""

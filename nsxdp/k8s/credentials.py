@@ -15,15 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-import structlog
 from msgspec import Struct
 
 from nsxdp.k8s.errors import CredentialsError
 from nsxdp.k8s.kubeconfig import Settings, loaders
+from nsxdp.logs import get_logger
 
 __all__ = ["SERVICE_ACCOUNT", "Access", "Credentials"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has its service account's token and the API server's CA."""

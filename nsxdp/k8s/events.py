@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -24,6 +23,7 @@ from nsxdp.k8s.errors import KubernetesError, NotFoundError
 from nsxdp.k8s.objects import Event, EventSeries, Object, ObjectMeta, ObjectReference
 from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.resources import EVENTS, RESOURCES
+from nsxdp.logs import get_logger
 
 __all__ = [
     "NOTE_BYTES",
@@ -35,7 +35,7 @@ __all__ = [
     "reference",
 ]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 QUEUE: Final = 256
 """Events that may wait to be sent."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import structlog
+from nsxdp.logs import get_logger
 
 __all__ = ["DirectoryWatch"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # <sys/inotify.h>
 _ATTRIB: Final = 0x4

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 import yaml
 from msgspec import Struct
 
@@ -22,10 +21,11 @@ from nsxdp.k8s.defaults import problems, with_defaults
 from nsxdp.k8s.errors import ObjectError
 from nsxdp.k8s.objects import Object
 from nsxdp.k8s.resources import Resource
+from nsxdp.logs import get_logger
 
 __all__ = ["MAX_DEPTH", "MAX_ERRORS", "MAX_FILE", "SUFFIXES", "File", "Found", "read"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """Files with other names are not looked at."""

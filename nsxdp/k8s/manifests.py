@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Final, Self
 
 import msgspec
-import structlog
 from msgspec import Struct
 
 from nsxdp.k8s import manifest
@@ -33,10 +32,11 @@ from nsxdp.k8s.objects import Object
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.selectors import selector
 from nsxdp.k8s.source import Batch, Change, Op, tombstone
+from nsxdp.logs import get_logger
 
 __all__ = ["Directory", "ManifestDirectory", "ManifestError", "Scan"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _BATCH: Final = 1000
 _SETTLE_ROUNDS: Final = 40

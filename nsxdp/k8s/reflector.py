@@ -18,18 +18,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
-
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.decode import BOOKMARK, DELETED, INITIAL_EVENTS_END, Decoder
 from nsxdp.k8s.errors import ApiError, GoneError, KubernetesError, ObjectError, ProtocolError
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.source import Batch, Change, Inventory, Op
+from nsxdp.logs import get_logger
 
 __all__ = ["MAX_LINE", "Reflector"]
-
-log = structlog.get_logger(__name__)
 
 MAX_LINE: Final = 16 << 20
 """The longest line of a watch, in bytes. etcd takes 1.5 MB per object."""
@@ -164,7 +161,7 @@ class _Follower:
         self._version = ""  # where the watch goes on; empty: list first
         self._said = ""
         self._said_at = 0.0
-        self._log = log.bind(kind=want.resource.kind)
+        self._log = get_logger(__name__, kind=want.resource.kind)
 
     async def run(self) -> None:
         """Follow until cancelled. Only a bug ends it: then the consumer gets the exception."""
