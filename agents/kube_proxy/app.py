@@ -36,7 +36,9 @@ from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView, open_bridge
 from nsxdp.transport import RemoteError, Tls, parse_remote
 from nsxdp.writer import Commit, Writer
-from nsxdp_agents.kube_proxy import memory
+from nsxdp_agents.common import memory
+from nsxdp_agents.common.nft import NftError
+from nsxdp_agents.common.start import StartError
 from nsxdp_agents.kube_proxy.cleanup import clean_up
 from nsxdp_agents.kube_proxy.conntrack import Tracking, of_kernel, of_open_vswitch, set_sysctls
 from nsxdp_agents.kube_proxy.events import CONTROLLER, Events
@@ -44,7 +46,7 @@ from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.meter import make_meter
 from nsxdp_agents.kube_proxy.metrics import Metrics
-from nsxdp_agents.kube_proxy.nat import HostNat, NftError
+from nsxdp_agents.kube_proxy.nat import HostNat
 from nsxdp_agents.kube_proxy.node import NodeSide, Takes
 from nsxdp_agents.kube_proxy.oom import set_oom_score
 from nsxdp_agents.kube_proxy.options import Options
@@ -53,7 +55,6 @@ from nsxdp_agents.kube_proxy.proxy import Proxy
 from nsxdp_agents.kube_proxy.server import CannotServeError
 from nsxdp_agents.kube_proxy.server import serve as serve_http
 from nsxdp_agents.kube_proxy.service_health import ServiceHealth
-from nsxdp_agents.kube_proxy.source import StartError
 
 __all__ = [
     "bridge_and_link",

@@ -13,18 +13,12 @@ import uvloop
 import yaml
 
 import nsxdp
-from nsxdp_agents.kube_proxy import memory
+from nsxdp_agents.common import memory
+from nsxdp_agents.common.options import LogFormat, LogLevel, OptionsError
 from nsxdp_agents.kube_proxy.config import Configured, read_options, written
 from nsxdp_agents.kube_proxy.flags import given, plain_switches, with_kube_proxys_flags
 from nsxdp_agents.kube_proxy.inspect import cli as inspect
-from nsxdp_agents.kube_proxy.options import (
-    HEALTHZ,
-    METRICS,
-    LogFormat,
-    LogLevel,
-    Options,
-    OptionsError,
-)
+from nsxdp_agents.kube_proxy.options import HEALTHZ, METRICS, Options
 
 __all__ = ["main"]
 
@@ -286,9 +280,9 @@ def run(
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
     memory.before_import()
-    from nsxdp_agents.kube_proxy.config_file import until_changed
-    from nsxdp_agents.kube_proxy.logs import configure, warn_of
-    from nsxdp_agents.kube_proxy.source import StartError
+    from nsxdp_agents.common.config_file import until_changed
+    from nsxdp_agents.common.logs import configure, warn_of
+    from nsxdp_agents.common.start import StartError
     from nsxdp_agents.kube_proxy.start import run as serve
 
     options = configured.options
@@ -347,7 +341,7 @@ def render(
     """
     from nsxdp.k8s.errors import KubernetesError
     from nsxdp.pipeline.tables import TABLES
-    from nsxdp_agents.kube_proxy.logs import configure
+    from nsxdp_agents.common.logs import configure
     from nsxdp_agents.kube_proxy.render import RenderError
     from nsxdp_agents.kube_proxy.render import render as lines
 

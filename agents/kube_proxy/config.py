@@ -23,7 +23,8 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from nsxdp.services.nodeports import contains_loopback
-from nsxdp_agents.kube_proxy.options import Options, OptionsError, with_port
+from nsxdp_agents.common.options import OptionsError, with_port
+from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.settings import (
     BY_FLAG,
     BY_PATH,

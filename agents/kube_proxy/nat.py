@@ -9,9 +9,7 @@ all of it looked at.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -32,14 +30,13 @@ from nsxdp.pipeline.registers import (
 from nsxdp.services.addresses import Family
 from nsxdp.services.model import PROTOCOL_NUMBERS
 from nsxdp.services.shared import SetChange, SharedSet
+from nsxdp_agents.common.nft import NftError, nft
 
-__all__ = ["Element", "HostNat", "NftError", "changes", "ruleset"]
+__all__ = ["Element", "HostNat", "changes", "ruleset"]
 
 log = get_logger(__name__)
 
 TABLE: Final = "inet nsxdp"
-
-_SECONDS: Final = 30.0
 
 _INTERFACE: Final = re.compile(r"[\w.@:-]{1,15}", re.ASCII)
 
@@ -183,7 +180,7 @@ class HostNat:
             log.warning("somebody changed the nftables table: it is made anew", table=TABLE)
         self._wanted.changes()
         self._doubtful = False
-        await _nft("-f", "-", text=ruleset(gateway, self._wanted))
+        await nft("-f", "-", text=ruleset(gateway, self._wanted))
         self._made = _Made(gateway, (await _list()).rules)
 
     async def _change(self, rules: list[object]) -> bool:
@@ -195,12 +192,12 @@ class HostNat:
             if await _list() != left:
                 return False
         if change:
-            await _nft("-f", "-", text=changes(change))
+            await nft("-f", "-", text=changes(change))
         return True
 
     async def clear(self) -> None:
         """Remove the table."""
-        await _nft("-f", "-", text=f"table {TABLE}\ndelete table {TABLE}\n")
+        await nft("-f", "-", text=f"table {TABLE}\ndelete table {TABLE}\n")
 
 
 class _Made(NamedTuple):
@@ -217,10 +214,6 @@ class _Table(NamedTuple):
     elements: frozenset[Element]
 
 
-class NftError(Exception):
-    """nft can't be run, or refuses; the message is one line."""
-
-
 class _Listed(Struct):
     """What ``nft --json`` prints (libnftables-json(5))."""
 
@@ -235,7 +228,7 @@ class _Set(Struct):
 
 
 async def _list() -> _Table:
-    listed = await _nft("--json", "--numeric", "list", "table", *TABLE.split())
+    listed = await nft("--json", "--numeric", "list", "table", *TABLE.split())
     rules: list[object] = []
     elements: list[Element] = []
     try:
@@ -259,32 +252,3 @@ def _text(element: object) -> str:
             with suppress(ValueError):
                 return str(ip_address(text))
     return str(element)
-
-
-async def _nft(*arguments: str, text: str = "") -> str:
-    """Run nft; in a thread, as it ends before an event loop has met it."""
-    return await asyncio.to_thread(_run, arguments, text)
-
-
-def _run(arguments: tuple[str, ...], text: str) -> str:
-    try:
-        done = subprocess.run(
-            ["nft", *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except OSError as error:
-        raise NftError(f"nft: {error.strerror}: install nftables") from None
-    except subprocess.TimeoutExpired:
-        raise NftError(f"nft: no end within {_SECONDS:g} s") from None
-    if done.returncode:
-        raise NftError(_first_line(done.stderr.splitlines()))
-    return done.stdout
-
-
-def _first_line(lines: Iterable[str]) -> str:
-    return next((line.strip() for line in lines if line.strip()), "nft failed without a word")

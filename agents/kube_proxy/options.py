@@ -5,24 +5,26 @@ from __future__ import annotations
 import socket
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final
 
 import msgspec
 
-from nsxdp.services.addresses import parse_address, parse_prefix
+from nsxdp.services.addresses import parse_prefix
+from nsxdp_agents.common.options import (
+    LogFormat,
+    LogLevel,
+    OptionsError,
+    check_log,
+    check_remotes,
+    checked_bind_address,
+    management_socket,
+)
 
-__all__ = ["Options", "OptionsError", "parse_bind_address", "with_port"]
-
-LogFormat = Literal["text", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
+__all__ = ["HEALTHZ", "METRICS", "Options"]
 
 HEALTHZ: Final = {4: "0.0.0.0:10256", 6: "[::]:10256"}
 METRICS: Final = {4: "127.0.0.1:10249", 6: "[::1]:10249"}
 """The defaults, by the IP version of the node's primary address."""
-
-
-class OptionsError(ValueError):
-    """A configuration that can't be used; says what is wrong and what to do."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,27 +105,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise OptionsError(f"--sync-period {self.sync_period:g}: must be 1 to 3600 seconds")
         if len({bool(self.private_key), bool(self.certificate), bool(self.ca_cert)}) > 1:
             raise OptionsError("--private-key, --certificate and --ca-cert go together")
-        for name, word, words in (
-            ("format", self.log_format, get_args(LogFormat)),
-            ("level", self.log_level, get_args(LogLevel)),
-        ):
-            if word not in words:
-                raise OptionsError(f"--log-{name} {word}: must be one of {', '.join(words)}")
+        check_log(self.log_format, self.log_level)
         self._check_node_ports()
         primary = self._primary()
         version = ip_address(primary).version if primary else 4
-        _check_remotes("--ovsdb", self.ovsdb.split(","))
-        openflow = self.openflow or _management_socket(self.ovsdb, self.bridge)
-        _check_remotes("--openflow", [openflow])
+        check_remotes("--ovsdb", self.ovsdb.split(","))
+        openflow = self.openflow or management_socket(self.ovsdb, self.bridge)
+        check_remotes("--openflow", [openflow])
         return msgspec.structs.replace(
             self,
             node_name=self.node_name.strip().lower() or socket.gethostname().lower(),
             bind_address=primary,
             openflow=openflow,
-            healthz_bind_address=_checked_bind_address(
+            healthz_bind_address=checked_bind_address(
                 "--healthz-bind-address", self.healthz_bind_address, HEALTHZ[version]
             ),
-            metrics_bind_address=_checked_bind_address(
+            metrics_bind_address=checked_bind_address(
                 "--metrics-bind-address", self.metrics_bind_address, METRICS[version]
             ),
         )
@@ -140,49 +137,3 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def _primary(self) -> str:
         """The node's primary address, if one is said."""
         return "" if self.bind_address in ("0.0.0.0", "::") else self.bind_address
-
-
-def parse_bind_address(address: str) -> tuple[str, int] | None:
-    """Host and port of ``0.0.0.0:10256`` or ``[::]:10256``; None for an empty 'address'."""
-    if not address:
-        return None
-    host, colon, port = address.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) <= 65535:
-        raise ValueError("must be HOST:PORT, such as 0.0.0.0:10256")
-    return host.strip("[]"), int(port)
-
-
-def with_port(address: str, port: int) -> str:
-    """'address', with 'port' where it is an IP address alone (kube-proxy's AppendPortIfNeeded)."""
-    if parse_address(address) is None:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _checked_bind_address(flag: str, address: str | None, usual: str) -> str:
-    address = with_port(usual if address is None else address, int(usual.rpartition(":")[2]))
-    try:
-        parse_bind_address(address)
-    except ValueError as error:
-        raise OptionsError(f"{flag} {address}: {error}") from None
-    return address
-
-
-def _check_remotes(flag: str, remotes: list[str]) -> None:
-    from nsxdp.transport import parse_remote  # takes a while to be imported, and help should not
-
-    for remote in remotes:
-        try:
-            parse_remote(remote.strip(), 1)
-        except ValueError as error:
-            raise OptionsError(f"{flag} {error}") from None
-
-
-def _management_socket(ovsdb: str, bridge: str) -> str:
-    """The bridge's management socket, in the directory of the database's socket."""
-    kind, _, path = ovsdb.partition(":")
-    if kind != "unix":
-        raise OptionsError(
-            f"--ovsdb {ovsdb} is not on this machine: say with --openflow where the bridge listens"
-        )
-    return f"unix:{Path(path).parent / bridge}.mgmt"

@@ -26,7 +26,7 @@ from nsxdp.services.reject import reject
 from nsxdp.services.tracker import Changes
 from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
-from nsxdp_agents.kube_proxy import memory
+from nsxdp_agents.common import memory
 from nsxdp_agents.kube_proxy.affinity import keep_long_affinity
 from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health

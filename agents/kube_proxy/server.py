@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from nsxdp.logs import get_logger
+from nsxdp_agents.common.http import Server
 from nsxdp_agents.kube_proxy.config import written
 from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.metrics import Metrics
-from nsxdp_agents.kube_proxy.options import Options, parse_bind_address
+from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.profiling import profiling
 
 __all__ = ["CannotServeError", "serve"]
 
 log = get_logger(__name__)
-
-_REQUEST_TIMEOUT: Final = 10.0
-_RETRY_SECONDS: Final = 5.0
 
 
 class CannotServeError(Exception):
@@ -68,8 +63,8 @@ async def serve(
 
     asked = [web.get("/healthz", healthz), web.get("/livez", livez)]
     servers = [
-        _Server("healthz", options.healthz_bind_address or "", asked),
-        _Server(
+        Server("healthz", options.healthz_bind_address or "", asked),
+        Server(
             "metrics",
             options.metrics_bind_address or "",
             [
@@ -94,53 +89,3 @@ async def serve(
     finally:
         for server in servers:
             await server.stop()
-
-
-class _Server:
-    """One server: 'name' is ``healthz`` or ``metrics``; an empty 'address': none."""
-
-    def __init__(self, name: str, address: str, routes: list[web.RouteDef]) -> None:
-        self.name = name
-        self._address = address
-        self._routes = routes
-        self._runner: web.AppRunner | None = None
-        self._trying: asyncio.Task[None] | None = None
-
-    async def start(self) -> str:
-        """Begin to serve; gives why that can't be, empty if it can."""
-        bind = parse_bind_address(self._address)
-        if bind is None:
-            return ""
-        app = web.Application()
-        app.add_routes(self._routes)
-        runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, keepalive_timeout=_REQUEST_TIMEOUT
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, *bind).start()
-        except OSError as error:
-            await runner.cleanup()
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            return f"--{self.name}-bind-address {self._address} can't be served: {reason}"
-        self._runner = runner
-        return ""
-
-    def try_again(self) -> None:
-        """Go on trying to serve."""
-        self._trying = asyncio.create_task(self._try())
-
-    async def _try(self) -> None:
-        while True:
-            await asyncio.sleep(_RETRY_SECONDS)
-            if not await self.start():
-                log.info(f"--{self.name}-bind-address {self._address} is served now")
-                return
-
-    async def stop(self) -> None:
-        """Serve no longer."""
-        if self._trying is not None:
-            self._trying.cancel()
-            await asyncio.gather(self._trying, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()

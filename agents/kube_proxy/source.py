@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client as ApiClient
 from nsxdp.k8s.credentials import Credentials
-from nsxdp.k8s.errors import KubernetesError, UnreachableError
+from nsxdp.k8s.errors import KubernetesError
 from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import Want, service_proxy_wants
 from nsxdp.k8s.source import Source
-from nsxdp.logs import get_logger
+from nsxdp_agents.common.start import StartError, reach
 from nsxdp_agents.kube_proxy.options import Options
 
-__all__ = ["StartError", "open_client", "open_source", "wants_of"]
-
-log = get_logger(__name__)
-
-
-class StartError(Exception):
-    """The proxy can't start; the message is one line with the way out."""
+__all__ = ["open_client", "open_source", "wants_of"]
 
 
 async def open_client(
@@ -47,7 +39,7 @@ async def open_client(
         client = await stack.enter_async_context(
             ApiClient(credentials, user_agent="nsx-kube-proxy", rate=rate)
         )
-        await (_reach(client) if patient else client.version())
+        await (reach(client) if patient else client.version())
     except KubernetesError as error:
         other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
         raise StartError(f"{error}{other}") from error
@@ -66,19 +58,3 @@ def open_source(options: Options, client: ApiClient | None, wants: Sequence[Want
     if client is None:
         return ManifestDirectory(options.manifests, wants)
     return Reflector(client, wants, relist=options.config_sync_period)
-
-
-async def _reach(client: ApiClient) -> None:
-    """Wait until the API server answers: on a node that has just booted it may take a while."""
-    backoff = Backoff()
-    said = ""
-    while True:
-        try:
-            await client.version()
-        except UnreachableError as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning("waiting for the API server", reason=said)
-            await asyncio.sleep(backoff.delay())
-        else:
-            return

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from importlib import import_module
 from typing import Final
 
-from nsxdp.logs import get_logger
+from nsxdp_agents.common.start import until_ended
 from nsxdp_agents.kube_proxy.options import Options
-from nsxdp_agents.kube_proxy.source import StartError, open_client, open_source, wants_of
+from nsxdp_agents.kube_proxy.source import open_client, open_source, wants_of
 
 __all__ = ["run"]
-
-log = get_logger(__name__)
 
 _SHARE_SECONDS: Final = 0.0005
 """How long the thread that imports may keep the one that hears the API server waiting."""
@@ -35,24 +32,7 @@ async def run(
         The bridge or the credentials can't be used: nothing was changed on the switch. Or the
         configuration was changed.
     """
-    loop = asyncio.get_running_loop()
-    running = loop.create_task(_run(options))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    changed = loop.create_task(until_changed()) if until_changed else None
-    if changed is not None:
-        changed.add_done_callback(lambda _: running.cancel())
-    try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise
-    if changed is not None:
-        if changed.done():
-            await changed
-            raise StartError("the configuration was changed: start anew")
-        changed.cancel()
-    log.info("stopped: what is on the switch stays there and goes on working")
+    await until_ended(_run(options), until_changed)
 
 
 async def _run(options: Options) -> None:

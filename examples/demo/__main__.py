@@ -18,7 +18,7 @@ from story import Story, suggestions
 
 from nsxdp.cli.lab import recorded
 from nsxdp.lab import LabError
-from nsxdp_agents.kube_proxy.logs import configure
+from nsxdp_agents.common.logs import configure
 
 _INTERRUPTED = 130
 

@@ -18,10 +18,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from nsxdp_agents.common.options import OptionsError, with_port
 from nsxdp_agents.kube_proxy.cli import app, run
 from nsxdp_agents.kube_proxy.config import API_VERSION, KIND, Configured, read_options, written
 from nsxdp_agents.kube_proxy.flags import plain_switches
-from nsxdp_agents.kube_proxy.options import Options, OptionsError, with_port
+from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.settings import BY_FLAG, BY_PATH, LOCALHOST, SETTINGS
 from nsxdp_agents.kube_proxy.values import duration, duration_text
 

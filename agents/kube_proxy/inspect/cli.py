@@ -62,9 +62,9 @@ class SharedOptions(TyperCommand):
 
 def _options(context: typer.Context) -> Options:
     """The proxy's options."""
+    from nsxdp_agents.common.logs import configure
+    from nsxdp_agents.common.options import OptionsError
     from nsxdp_agents.kube_proxy.cli import configured_by
-    from nsxdp_agents.kube_proxy.logs import configure
-    from nsxdp_agents.kube_proxy.options import OptionsError
 
     assert context.parent is not None
     # Standard output is for what was asked; the log has what is wrong with objects.
@@ -81,9 +81,9 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     from nsxdp.openflow import OpenFlowError
     from nsxdp.ovsdb import OvsdbError
     from nsxdp.unixctl import UnixctlError
+    from nsxdp_agents.common.start import StartError
     from nsxdp_agents.kube_proxy.inspect.packet import PacketError
     from nsxdp_agents.kube_proxy.inspect.services import UnknownServiceError
-    from nsxdp_agents.kube_proxy.source import StartError
 
     try:
         return asyncio.run(work)
@@ -109,9 +109,9 @@ def _die(text: str) -> NoReturn:
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
     """Names of Services that begin so; none where they can't be had soon."""
+    from nsxdp_agents.common.logs import configure
     from nsxdp_agents.kube_proxy.cli import configured_by
     from nsxdp_agents.kube_proxy.inspect.services import service_names
-    from nsxdp_agents.kube_proxy.logs import configure
 
     async def work() -> list[str]:
         async with asyncio.timeout(_COMPLETION_SECONDS):
@@ -156,12 +156,12 @@ def explain(
     nsx-kube-proxy explain default/web --manifests examples/manifests --offline
     ```
     """
+    from nsxdp_agents.common.start import StartError
     from nsxdp_agents.kube_proxy.inspect import output
     from nsxdp_agents.kube_proxy.inspect.explain import explain as gather
     from nsxdp_agents.kube_proxy.inspect.explained import Explained
     from nsxdp_agents.kube_proxy.inspect.intent import open_intent, open_view
     from nsxdp_agents.kube_proxy.inspect.services import find_ports
-    from nsxdp_agents.kube_proxy.source import StartError
 
     options = _options(context)
 

@@ -23,11 +23,12 @@ from nsxdp.services.model import ServicePort
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView
 from nsxdp.writer import Owned
+from nsxdp_agents.common.start import StartError
 from nsxdp_agents.kube_proxy.app import bridge_and_link, make_node_side, make_planner, tls_files
 from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
-from nsxdp_agents.kube_proxy.source import StartError, open_client, open_source, wants_of
+from nsxdp_agents.kube_proxy.source import open_client, open_source, wants_of
 
 __all__ = ["OUR_FLOWS", "FlowKey", "Intent", "find_flow", "open_intent", "open_view"]
 

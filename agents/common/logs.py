@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from nsxdp.logs import Event, get_logger
-from nsxdp_agents.kube_proxy.options import LogFormat, LogLevel
+from nsxdp_agents.common.options import LogFormat, LogLevel
 
 __all__ = ["configure", "warn_of"]
 

@@ -1,6 +1,6 @@
 """Follows the configuration file: when it says something else, the process has to start anew.
 
-As kube-proxy does: who started the process (kubelet, systemd) starts it again. Services go on
+As kube-proxy does: who started the process (kubelet, systemd) starts it again. The network goes on
 working meanwhile, by the flows on the switch. A file that can't be used would keep the process from
 starting, so it is an error in the log, and what it said before goes on to count.
 """
@@ -13,8 +13,7 @@ from typing import Final
 
 from nsxdp.k8s.inotify import DirectoryWatch
 from nsxdp.logs import get_logger
-from nsxdp_agents.kube_proxy.config import Configured
-from nsxdp_agents.kube_proxy.options import OptionsError
+from nsxdp_agents.common.options import OptionsError
 
 __all__ = ["until_changed"]
 
@@ -24,7 +23,7 @@ _LOOK_SECONDS: Final = 30.0
 """How often it is looked at, for file systems that tell nothing."""
 
 
-async def until_changed(file: Path, read: Callable[[], Configured], used: Configured) -> None:
+async def until_changed(file: Path, read: Callable[[], object], used: object) -> None:
     """Return when 'read' gives something else than 'used' from the configuration 'file'.
 
     The file's directory is watched: a ConfigMap's files are links that are swapped.

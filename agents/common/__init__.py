@@ -1,0 +1,1 @@
+"""What all agents share: their logs, options, HTTP servers, and the life of their process."""

@@ -1,0 +1,52 @@
+"""Runs nft(8), which speaks to nftables in the kernel of this process's network namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["NftError", "nft"]
+
+_SECONDS: Final = 30.0
+
+
+class NftError(Exception):
+    """nft can't be run, or refuses; the message is one line."""
+
+
+async def nft(*arguments: str, text: str = "") -> str:
+    """Run nft with 'text' as its input; what it prints.
+
+    Raises
+    ------
+    NftError
+        It fails.
+    """
+    # In a thread, as it ends before an event loop has met it.
+    return await asyncio.to_thread(_run, arguments, text)
+
+
+def _run(arguments: tuple[str, ...], text: str) -> str:
+    try:
+        done = subprocess.run(
+            ["nft", *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise NftError(f"nft: {error.strerror}: install nftables") from None
+    except subprocess.TimeoutExpired:
+        raise NftError(f"nft: no end within {_SECONDS:g} s") from None
+    if done.returncode:
+        raise NftError(_first_line(done.stderr.splitlines()))
+    return done.stdout
+
+
+def _first_line(lines: Iterable[str]) -> str:
+    return next((line.strip() for line in lines if line.strip()), "nft failed without a word")
