@@ -13,16 +13,17 @@ import aiohttp
 import msgspec
 
 from nsxdp.k8s.credentials import Access, Credentials
-from nsxdp.k8s.decode import Decoder, Page
+from nsxdp.k8s.decode import Decoder, Page, read_status
 from nsxdp.k8s.errors import (
     KubernetesError,
     ProtocolError,
     UnreachableError,
     api_error,
 )
-from nsxdp.k8s.objects import Object, Status
+from nsxdp.k8s.objects import Object
 from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.resources import Resource, Want
+from nsxdp.k8s.schemas import MESSAGES
 
 __all__ = ["MAX_BODY", "Client"]
 
@@ -30,6 +31,8 @@ MAX_BODY: Final = 256 << 20
 """The longest answer that is read, in bytes. A page of 500 objects has a few megabytes."""
 
 _CONNECT_SECONDS: Final = 10.0
+_JSON: Final = "application/json"
+_PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _VERBS: Final = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
 
@@ -80,7 +83,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             # Watches hold their connections for good: a limit would only starve the others.
             connector=aiohttp.TCPConnector(limit=0, socket_factory=_keepalive_socket),
-            headers={"User-Agent": self._user_agent, "Accept": "application/json"},
+            headers={"User-Agent": self._user_agent},
             # Twice this is what may lie unread in the process for each watch.
             read_bufsize=256 << 10,
         )
@@ -155,11 +158,16 @@ class Client:
     async def list_body(
         self, want: Want, params: Mapping[str, str], *, read_timeout: float = 60.0
     ) -> bytes:
-        """The bytes of one page of a list."""
+        """The bytes of one page of a list, for a `Decoder`: protobuf or JSON."""
         path = want.resource.path(want.namespace)
-        query = {**_selectors(want), **params}
-        timeout = _timeout(total=300.0, read=read_timeout)
-        return await self._body("GET", path, want.resource, params=query, timeout=timeout)
+        return await self._body(
+            "GET",
+            path,
+            want.resource,
+            params={**_selectors(want), **params},
+            accept=f"{_PROTOBUF},{_JSON}" if want.resource.type in MESSAGES else _JSON,
+            timeout=_timeout(total=300.0, read=read_timeout),
+        )
 
     @asynccontextmanager
     async def watch(
@@ -207,11 +215,12 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         data: bytes | None = None,
+        accept: str = _JSON,
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109
     ) -> bytes:
         wait = timeout or _timeout(total=60.0, read=30.0)
         async with self._request(
-            method, path, resource, params=params, data=data, timeout=wait
+            method, path, resource, params=params, data=data, accept=accept, timeout=wait
         ) as response:
             return await self._read(response)
 
@@ -237,14 +246,15 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         data: bytes | None = None,
+        accept: str = _JSON,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; once more with fresh credentials if the server says 401."""
-        response = await self._send(method, path, params, data, timeout)
+        response = await self._send(method, path, params, data, accept, timeout)
         try:
             if response.status == 401 and await self._credentials.refresh():
                 response.close()
-                response = await self._send(method, path, params, data, timeout)
+                response = await self._send(method, path, params, data, accept, timeout)
             if response.status >= 300:
                 raise await self._error(response, method, resource, params or {})
             yield response
@@ -260,6 +270,7 @@ class Client:
         path: str,
         params: Mapping[str, str] | None,
         data: bytes | None,
+        accept: str,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
     ) -> aiohttp.ClientResponse:
         if self._session is None:
@@ -267,7 +278,10 @@ class Client:
         if self._rate is not None:
             await self._rate.take()
         access = await self._credentials.access()
-        headers = {"Accept-Encoding": "gzip" if _compress(access) else "identity"}
+        headers = {
+            "Accept": accept,
+            "Accept-Encoding": "gzip" if _compress(access) else "identity",
+        }
         if access.authorization:
             headers["Authorization"] = access.authorization
         if data is not None:
@@ -300,9 +314,9 @@ class Client:
         code = response.status
         try:
             body = await response.content.read(64 << 10)
-            status = msgspec.json.decode(body, type=Status)
-        except (msgspec.DecodeError, aiohttp.ClientError, OSError, TimeoutError):
-            status = Status()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            body = b""
+        status = read_status(body)
         said = status.message or f"HTTP {code} {response.reason or ''}".strip()
         after = response.headers.get("Retry-After", "")
         wait = float(after) if after.isascii() and after.isdigit() else 0.0

@@ -1,8 +1,9 @@
-"""JSON from the API server -> typed objects, in bulk.
+"""What the API server says -> typed objects, in bulk.
 
 A page of a list and a chunk of watch lines are each decoded in one call, with the objects typed
 directly. Only if that fails is each object looked at by itself: then the bad one becomes an
-`ObjectError` that names it and the place in it, and all others go on.
+`ObjectError` that names it and the place in it, and all others go on. Lists come as protobuf where
+the API server can (see `nsxdp.k8s.protobuf`), everything else as JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from msgspec import Raw, Struct
 
 from nsxdp.k8s.errors import ApiError, ObjectError, ProtocolError, api_error
 from nsxdp.k8s.objects import ListMeta, Object, ObjectList, Status, WatchEvent
+from nsxdp.k8s.protobuf import Message, WireError, is_protobuf, unwrap
 from nsxdp.k8s.resources import Resource
+from nsxdp.k8s.schemas import LIST_META, MESSAGES, NAMED, STATUS
 
 __all__ = [
     "ADDED",
@@ -27,6 +30,7 @@ __all__ = [
     "Lines",
     "Page",
     "key_of",
+    "read_status",
     "split_path",
     "status_error",
     "strip_nulls",
@@ -34,6 +38,7 @@ __all__ = [
 ]
 
 _PATH: Final = " - at `"
+_NAMELESS: Final = "an object must have a name"
 
 ADDED: Final = "ADDED"
 MODIFIED: Final = "MODIFIED"
@@ -102,8 +107,18 @@ def to_object(resource: Resource, value: Any) -> Object | ObjectError:
     except RecursionError:
         return ObjectError(resource.kind, key_of(value), "$", "nested too deeply")
     if not obj.metadata.name:
-        return ObjectError(resource.kind, "", "$.metadata.name", "an object must have a name")
+        return ObjectError(resource.kind, "", "$.metadata.name", _NAMELESS)
     return obj
+
+
+def read_status(body: bytes) -> Status:
+    """The Status object in an answer; an empty one if there is none."""
+    try:
+        if is_protobuf(body):
+            return STATUS.read(unwrap(body))
+        return msgspec.json.decode(body, type=Status)
+    except (msgspec.DecodeError, WireError):
+        return Status()
 
 
 def status_error(status: Status, context: str = "") -> ApiError:
@@ -128,6 +143,7 @@ class Decoder:
         self._event = msgspec.json.Decoder(WatchEvent[kind])
         self._raw_event = msgspec.json.Decoder(WatchEvent[Raw])
         self._object = msgspec.json.Decoder(kind)
+        self._message = MESSAGES.get(resource.type)
 
     def page(self, body: bytes) -> Page:
         """Decode a page of a list.
@@ -137,6 +153,8 @@ class Decoder:
         ProtocolError
             If `body` is not a list at all.
         """
+        if self._message is not None and is_protobuf(body):
+            return self._protobuf_page(body, self._message)
         try:
             page = self._page.decode(body)
         except (msgspec.DecodeError, RecursionError):
@@ -165,6 +183,25 @@ class Decoder:
                 return self._slow_lines(lines)
             out.append((event.type, obj))
         return Lines(out)
+
+    def _protobuf_page(self, body: bytes, message: Message[Any]) -> Page:
+        try:
+            meta, items, errors = message.read_list(unwrap(body), LIST_META)
+        except WireError as error:
+            raise ProtocolError(f"the list of {self._resource.plural}: {error}") from None
+        bad = [self._unreadable(*error) for error in errors]
+        if not all(item.metadata.name for item in items):
+            bad.append(ObjectError(self._resource.kind, "", "$.metadata.name", _NAMELESS))
+            items = [item for item in items if item.metadata.name]
+        return Page(tuple(items), tuple(bad), meta)
+
+    def _unreadable(self, item: bytes, error: WireError) -> ObjectError:
+        """What is wrong with the bytes of an object, whose name may be readable all the same."""
+        try:
+            key = NAMED.read(item).key
+        except WireError:
+            key = ""
+        return ObjectError(self._resource.kind, key, error.path, str(error))
 
     def _slow_page(self, body: bytes) -> Page:
         try:

@@ -1,0 +1,46 @@
+from typing import Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+__all__ = ["Field", "Message", "WireError", "is_protobuf", "unwrap"]
+
+_S = TypeVar("_S", bound=Struct)
+_M = TypeVar("_M", bound=Struct)
+
+class WireError(ValueError):
+    path: str
+    def __init__(self, text: str) -> None: ...
+
+def is_protobuf(body: bytes) -> bool: ...
+def unwrap(body: bytes) -> bytes: ...
+
+class Field:
+    @property
+    def number(self) -> int: ...
+    @property
+    def message(self) -> Message[Struct] | None: ...
+    def __init__(
+        self,
+        number: int,
+        kind: Literal[
+            "text",
+            "texts",
+            "text map",
+            "message",
+            "messages",
+            "time",
+            "boolean",
+            "number",
+            "port",
+        ],
+        message: Message[Struct] | None = None,
+    ) -> None: ...
+
+class Message(Generic[_S]):
+    @property
+    def type(self) -> type[_S]: ...
+    def __init__(self, type: type[_S], /, **fields: Field) -> None: ...
+    def read(self, data: bytes) -> _S: ...
+    def read_list(
+        self, data: bytes, meta: Message[_M]
+    ) -> tuple[_M, list[_S], list[tuple[bytes, WireError]]]: ...
