@@ -1,4 +1,6 @@
-"""The flows and messages in Open vSwitch's own test suite, through ovs-ofctl and through the codec.
+"""Open vSwitch's own test suite through ovs-ofctl and through the codec.
+
+Its flows, groups and meters as text, and the messages that it has printed.
 
 The texts stay where they are: ``NSXDP_OVS_TESTS`` names the ``tests`` directory of a source tree of
 Open vSwitch. ``python tests/openflow/ovs_suite.py`` prints what differs.
@@ -9,10 +11,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from listening import Listener
 from oracle import Oracle
+from oracle import messages as shown_messages
 from verdicts import flow_mods
 
 from nsxdp.openflow import DecodeError, ParseError, codec
@@ -89,6 +94,81 @@ def _text_differences(oracle: Oracle, text: str, message: bytes) -> Iterator[str
         yield f"text: {text}: {ours}, not {theirs}"
 
 
+_METER_MOD = 29
+
+_GROUP = re.compile(r"\bgroup_id=.*\bbucket|\bgroup_id=.*\btype=|\btype=.*\bgroup_id=")
+_METER = re.compile(r"\bmeter=.*\bbands?=")
+
+
+def group_texts(directory: Path) -> list[str]:
+    """What may be a group in the suite's files: each text once, in order."""
+    return [text for text in dict.fromkeys(_texts(directory, "group_id")) if _GROUP.search(text)]
+
+
+def meter_texts(directory: Path) -> list[str]:
+    """What may be a meter in the suite's files: each text once, in order."""
+    return [text for text in dict.fromkeys(_texts(directory, "meter=")) if _METER.search(text)]
+
+
+def group_differences(oracle: Oracle, texts: list[str]) -> tuple[int, list[str]]:
+    """How many of the groups 'texts' ovs-ofctl accepts, and what differs, a line each."""
+
+    def sent(text: str) -> bytes | None:
+        done = oracle.run("-mmmmm", "parse-group", text, check=False)
+        return b"".join(shown_messages(done.stdout)) if done.returncode == 0 else None
+
+    return _compare(oracle, texts, sent, codec.group_parse, codec.group_format)
+
+
+def meter_differences(oracle: Oracle, texts: list[str]) -> tuple[int, list[str]]:
+    """How many of the meters 'texts' ovs-ofctl accepts, and what differs, a line each."""
+    with tempfile.TemporaryDirectory() as directory:
+        listener = Listener(Path(directory) / "switch")
+        return _compare(
+            oracle,
+            texts,
+            lambda text: listener.sent(_METER_MOD, "add-meter", text),
+            codec.meter_parse,
+            codec.meter_format,
+        )
+
+
+def _compare(
+    oracle: Oracle,
+    texts: list[str],
+    theirs: Callable[[str], bytes | None],
+    parse: Callable[[str], bytes],
+    form: Callable[[bytes], str],
+) -> tuple[int, list[str]]:
+    accepted = 0
+    found = []
+    for text in texts:
+        sent = theirs(text)
+        accepted += sent is not None
+        try:
+            ours = parse(text)
+        except ParseError as error:
+            if sent is not None:
+                found.append(f"rejected: {text}: {error}")
+            continue
+        if sent is None:
+            found.append(f"accepted: {text}")
+        elif ours != sent:
+            found.append(f"bytes: {text}: {ours.hex()}, not {sent.hex()}")
+        else:
+            printed = oracle.print(sent).strip()
+            try:
+                shown = form(ours)
+            except DecodeError as error:
+                shown = f"decode error: {error}"
+                same = "decode error" in printed
+            else:
+                same = printed.endswith(shown)
+            if not same:
+                found.append(f"text: {text}: {shown}, not {printed}")
+    return accepted, found
+
+
 def messages(directory: Path) -> list[bytes]:
     """The messages that the suite has ofp-print print, those of older versions as OpenFlow 1.5's.
 
@@ -123,15 +203,23 @@ def main() -> int:
     if not directory or not Path(directory).is_dir():
         print("NSXDP_OVS_TESTS has to name the tests directory of Open vSwitch's source")
         return 2
-    texts = flow_texts(Path(directory))
-    n, found = differences(Oracle(), texts)
+    suite, oracle = Path(directory), Oracle()
+    bad = 0
+    for what, texts, compare in (
+        ("flows", flow_texts(suite), differences),
+        ("groups", group_texts(suite), group_differences),
+        ("meters", meter_texts(suite), meter_differences),
+    ):
+        n, found = compare(oracle, texts)
+        bad += len(found)
+        print(*found, sep="\n")
+        print(f"{len(texts)} texts of {what}, {n} of which ovs-ofctl accepts: {len(found)} differ")
+    printed = messages(suite)
+    found = message_differences(oracle, printed)
+    bad += len(found)
     print(*found, sep="\n")
-    print(f"{len(texts)} texts, of which ovs-ofctl accepts {n}: {len(found)} differences")
-    printed = messages(Path(directory))
-    different = message_differences(Oracle(), printed)
-    print(*different, sep="\n")
-    print(f"{len(printed)} messages: {len(different)} differences")
-    return 1 if found or different else 0
+    print(f"{len(printed)} messages: {len(found)} differ")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
