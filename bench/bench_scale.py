@@ -13,6 +13,7 @@ from bench.conftest import Record
 from bench.processes import usage
 from bench.results import duration, size
 
+SERVICES = (1_000, 10_000)
 STARTS = 5
 CHANGES = 500
 _STRIDE = 37
@@ -21,7 +22,12 @@ _PAUSE = 0.01
 """Seconds between two changes, so that each has a round of its own."""
 
 
-@pytest.fixture(scope="module", params=[1_000, 10_000], ids="{:,}".format)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    numbers = metafunc.config.getoption("--services") or SERVICES
+    metafunc.parametrize("cluster", numbers, ids="{:,}".format, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with Cluster(small_services(request.param)) as made:
         yield made

@@ -58,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--services",
         type=lambda text: [int(number) for number in text.split(",")],
         default=[],
-        help="compare proxies with so many Services, with commas between several numbers",
+        help="proxies, or our own alone (scale), with so many Services, with commas between",
     )
     parser.addoption("--results", type=Path, help="where the results are written, as JSON")
     parser.addoption("--docs", type=Path, help="the folder in which to write benchmarks.md")

@@ -139,9 +139,9 @@ def to_docs(run: Run, folder: Path) -> None:
         "",
         "To repeat: `make bench` as root (about a quarter of an hour on two cores), or a part of "
         f"it, such as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}), or with other numbers "
-        'of Services, `make bench BENCH="proxies --services=10000"`. Times are medians unless the '
-        "heading says otherwise. [results.json](benchmarks/results.json) has the single times, or "
-        "their percentiles where they are many.",
+        'of Services, `make bench BENCH="scale proxies --services=10000,50000"`. Times are medians '
+        "unless the heading says otherwise. [results.json](benchmarks/results.json) has the single "
+        "times, or their percentiles where they are many.",
     ]
     topic = ""
     for (part, group), results in run.groups().items():
