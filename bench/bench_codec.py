@@ -56,7 +56,12 @@ def endpoints(n: int) -> list[Endpoint]:
 
 def made(slot: int, group: int, timeout: int, ip: str, port: int) -> bytes:
     return TCP.endpoint.make(
-        slot=slot, group=group, timeout=timeout, ip=inet_aton(ip), endpoint_port=port
+        slot=slot,
+        group=group,
+        timeout=timeout,
+        cookie=LEARNED_COOKIE,
+        ip=inet_aton(ip),
+        endpoint_port=port,
     )
 
 
@@ -64,7 +69,7 @@ def text(slot: int, group: int, timeout: int, ip: str, port: int) -> str:
     return (
         f"table=EndpointDNAT,priority=200,tcp,reg4={slot},reg7={group} actions=learn("
         f"table=ServiceAffinity,idle_timeout={timeout},priority=100,cookie={LEARNED_COOKIE:#x},"
-        f"eth_type=0x800,nw_proto=6,reg7,ip_src,load:{slot}->reg4),ct(commit,table=L3Forwarding,"
+        f"eth_type=0x800,nw_proto=6,reg7,ip_src,load:{slot}->reg4),ct(commit,table=ServiceSNAT,"
         f"zone={ZONE},nat(dst={ip}:{port}),exec(set_field:0x10/0x10->ct_mark))"
     )
 
@@ -132,7 +137,7 @@ def made_group(group: int, ends: list[tuple[int, str, int]]) -> bytes:
 
 def group_text(group: int, ends: list[tuple[int, str, int]]) -> str:
     buckets = "".join(
-        f",bucket=bucket_id:{slot},weight:100,actions=ct(commit,table=L3Forwarding,zone={ZONE},"
+        f",bucket=bucket_id:{slot},weight:100,actions=ct(commit,table=ServiceSNAT,zone={ZONE},"
         f"nat(dst={ip}:{port}),exec(set_field:0x10/0x10->ct_mark))"
         for slot, ip, port in ends
     )

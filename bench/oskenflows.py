@@ -55,7 +55,7 @@ def _dnat(ip: str, port: int) -> Any:
         flags=1,
         zone_src="",
         zone_ofs_nbits=ZONE,
-        recirc_table=_TABLE["L3Forwarding"],
+        recirc_table=_TABLE["ServiceSNAT"],
         alg=0,
         actions=[nat, parser.OFPActionSetField(ct_mark=(0x10, 0x10))],
     )

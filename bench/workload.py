@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsxdp.openflow import Stamped, gather
-from nsxdp.pipeline.registers import GROUP_FIRST
+from nsxdp.pipeline.registers import GROUP_FIRST, LEARNED_COOKIE
 from nsxdp.pipeline.service import TEMPLATES, Frontend, frontend
 
 TCP: Final = TEMPLATES[4, "TCP"]
@@ -63,6 +63,7 @@ class Services:
             slot=self.slots,
             group=self.groups_of_endpoints,
             timeout=self.timeouts,
+            cookie=LEARNED_COOKIE,
             ip=self.ips,
             endpoint_port=self.endpoint_ports,
         )

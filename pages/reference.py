@@ -49,14 +49,14 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "switch": ("nsxdp.switch",),
     "bridge": ("nsxdp.bridge",),
     "writer": ("nsxdp.writer",),
+    "logs": ("nsxdp.logs",),
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),
-    "logs": ("nsxdp.logs",),
     "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "wire"),
     "k8s": (
         "nsxdp.k8s",
         *("objects", "resources", "source", "reflector", "manifests", "client", "credentials"),
-        *("events", "selectors", "defaults", "errors"),
+        *("events", "selectors", "defaults", "errors", "protobuf", "schemas"),
     ),
     "services": (
         "nsxdp.services",
