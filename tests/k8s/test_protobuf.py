@@ -38,7 +38,6 @@ OBJECTS: dict[Resource, list[dict[str, Any]]] = {
                     {
                         "name": "a",
                         "port": 80,
-                        "nodePort": 30080,
                         "appProtocol": "kubernetes.io/h2c",
                     },
                     {"name": "b", "port": 65535, "protocol": "UDP", "targetPort": "named"},
