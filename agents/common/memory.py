@@ -10,17 +10,41 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
+from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["before_import", "before_load", "loaded"]
+__all__ = ["before_load", "importing", "loaded"]
 
 _COLLECT_AFTER: Final = 50_000
 """New container objects, more than those that went, before the collector looks at them."""
 
 
-def before_import() -> None:
-    """Of what importing makes hardly anything goes again: the collector would look in vain."""
+_AUTHORITIES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Where OpenSSL finds the system's certificate authorities."""
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Around the first imports of a process that stays.
+
+    Of what importing makes hardly anything goes again: the collector would look in vain, until
+    `before_load`. aiohttp reads the system's certificate authorities, twice, for who brings no TLS
+    context of his own, as an agent always does: 80 ms and 2 MB. And numpy's linear algebra, which
+    nobody here uses, starts a thread for each processor, which spins for 50 ms.
+    """
     gc.disable()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    before = {name: os.environ.get(name) for name in _AUTHORITIES}
+    os.environ.update(dict.fromkeys(_AUTHORITIES, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def before_load() -> None:

@@ -279,11 +279,11 @@ def run(
     except OptionsError as error:
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
-    memory.before_import()
-    from nsxdp_agents.common.config_file import until_changed
-    from nsxdp_agents.common.logs import configure, warn_of
-    from nsxdp_agents.common.start import StartError
-    from nsxdp_agents.kube_proxy.start import run as serve
+    with memory.importing():
+        from nsxdp_agents.common.config_file import until_changed
+        from nsxdp_agents.common.logs import configure, warn_of
+        from nsxdp_agents.common.start import StartError
+        from nsxdp_agents.kube_proxy.start import run as serve
 
     options = configured.options
     configure(options.log_format, options.log_level)
