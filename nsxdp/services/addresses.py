@@ -34,7 +34,10 @@ class Family(IntEnum):
     @classmethod
     def of(cls, packed: bytes) -> "Family":
         """The family of a packed address."""
-        return cls.IPV4 if len(packed) == 4 else cls.IPV6
+        return _FAMILIES[len(packed)]
+
+
+_FAMILIES = {family.width: family for family in Family}
 
 
 def parse_address(text: str) -> bytes | None:

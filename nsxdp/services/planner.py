@@ -225,8 +225,10 @@ class ServicePlanner:
 
     def _note_external(self, key: _Key, port: ServicePort | None) -> None:
         """Note where the Service port 'key' is served, which is 'port' now; None: it is gone."""
+        if port is not None and not port.externally_accessible:
+            port = None
         before = self._external.pop(key, None)
-        if port is not None and port.externally_accessible:
+        if port is not None:
             self._external[key] = port
         if before != port:
             self._addresses.replace(_addresses(before), _addresses(port))
