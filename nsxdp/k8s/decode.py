@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from nsxdp.k8s.errors import ApiError, ObjectError, ProtocolError, api_error
-from nsxdp.k8s.objects import ListMeta, Object, ObjectList, Status, WatchEvent
+from nsxdp.k8s.objects import ListHead, ListMeta, Object, ObjectList, Status, WatchEvent
 from nsxdp.k8s.protobuf import Message, WireError, is_protobuf, unwrap
 from nsxdp.k8s.resources import Resource
-from nsxdp.k8s.schemas import LIST_META, MESSAGES, NAMED, STATUS
+from nsxdp.k8s.schemas import LIST_HEAD, LIST_META, MESSAGES, NAMED, STATUS
 
 __all__ = [
     "ADDED",
@@ -139,6 +139,7 @@ class Decoder:
         kind: Any = resource.type
         self._resource = resource
         self._page = msgspec.json.Decoder(ObjectList[kind])
+        self._head = msgspec.json.Decoder(ListHead)
         self._raw_page = msgspec.json.Decoder(ObjectList[Raw])
         self._event = msgspec.json.Decoder(WatchEvent[kind])
         self._raw_event = msgspec.json.Decoder(WatchEvent[Raw])
@@ -163,6 +164,21 @@ class Decoder:
         if not all(item.metadata.name for item in items):
             return self._slow_page(body)
         return Page(items, (), page.metadata)
+
+    def meta(self, body: bytes) -> ListMeta:
+        """Only where the list goes on after a page, and its version.
+
+        Raises
+        ------
+        ProtocolError
+            If `body` is not a list at all.
+        """
+        try:
+            if self._message is not None and is_protobuf(body):
+                return LIST_HEAD.read(unwrap(body)).metadata
+            return self._head.decode(body).metadata
+        except (msgspec.DecodeError, RecursionError, WireError) as error:
+            raise ProtocolError(f"the list of {self._resource.plural}: {error}") from None
 
     def lines(self, lines: bytes) -> Lines:
         """Decode whole lines of a watch.

@@ -34,6 +34,7 @@ __all__ = [
     "EventSeries",
     "ForNode",
     "ForZone",
+    "ListHead",
     "ListMeta",
     "LoadBalancerIngress",
     "LoadBalancerStatus",
@@ -364,6 +365,12 @@ class ListMeta(Struct, frozen=True, gc=False, omit_defaults=True, rename=api_nam
     resource_version: str = ""
     continue_: str = ""
     remaining_item_count: int | None = None
+
+
+class ListHead(Struct, frozen=True, gc=False, rename=api_name):
+    """A page of a list, without what it lists."""
+
+    metadata: ListMeta = ListMeta()
 
 
 class ObjectList(Struct, Generic[T], frozen=True, gc=False, rename=api_name):

@@ -5,8 +5,9 @@ watches from there on. A watch that ends is resumed at the last resourceVersion;
 server has compacted away means a new list, of which only the differences are delivered. Nothing
 stops a kind for good: errors are logged once each, and tried again with a growing delay.
 
-Memory: a page or a chunk of the watch at a time. The queue to the consumer is bounded; when it is
-full, the tasks stop reading, and TCP holds the server back.
+Memory: the objects of a page or of a chunk of the watch at a time, and some pages as they came. The
+queue to the consumer is bounded; when it is full, the tasks stop reading, and TCP holds the server
+back.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.decode import BOOKMARK, DELETED, INITIAL_EVENTS_END, Decoder
 from nsxdp.k8s.errors import ApiError, GoneError, KubernetesError, ObjectError, ProtocolError
+from nsxdp.k8s.objects import ListMeta
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.source import Batch, Change, Inventory, Op
 from nsxdp.logs import get_logger
@@ -30,6 +32,9 @@ __all__ = ["MAX_LINE", "Reflector"]
 
 MAX_LINE: Final = 16 << 20
 """The longest line of a watch, in bytes. etcd takes 1.5 MB per object."""
+
+_PAGES_AHEAD: Final = 16
+"""Pages of a list that may wait for their turn."""
 
 _WATCH_SECONDS: Final = (300, 600)
 """How long the server shall keep a watch open: drawn anew for each, so that they spread."""
@@ -79,7 +84,7 @@ class Reflector:
         *,
         page_size: int = 500,
         streaming: bool = False,
-        queue_size: int = 16,
+        queue_size: int = 2,
         idle_timeout: float = 180.0,
         read_timeout: float = 60.0,
         relist: float = 0.0,
@@ -127,6 +132,14 @@ class Reflector:
         if isinstance(got, Exception):
             raise got
         return got
+
+
+class _Page(NamedTuple):
+    """A page of a list that nobody has looked at, and when it had come in."""
+
+    body: bytes
+    meta: ListMeta
+    received: float
 
 
 class _Follower:
@@ -223,41 +236,58 @@ class _Follower:
             self._said, self._said_at = text, now
 
     async def _list(self) -> None:
-        """List everything, page by page: the server makes the next while we look at one."""
+        """List everything, page by page."""
         self._inventory.begin_list()
-        asked = asyncio.create_task(self._page(""))
+        pages: asyncio.Queue[_Page | Exception] = asyncio.Queue(_PAGES_AHEAD)
+        fetching = asyncio.create_task(self._fetch(pages))
+        try:
+            while True:
+                got = await pages.get()
+                if isinstance(got, Exception):
+                    raise got
+                page = self._decoder.page(got.body)
+                complete = not got.meta.continue_
+                version = got.meta.resource_version
+                received = got.received
+                del got
+                changes = self._inventory.listed(page.items, page.errors)
+                if complete:
+                    changes += self._inventory.end_list()
+                await self._put(changes, page.errors, received, complete=complete)
+                if complete:
+                    self._version = version
+                    return
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+
+    async def _fetch(self, pages: asyncio.Queue[_Page | Exception]) -> None:
+        """Get the pages of the list, some of them before anybody looks at them.
+
+        So the server makes the next while we look at one, and what waits for the consumer is
+        bytes: its objects would be several times as large.
+        """
         try:
             token = ""
             while True:
-                body, received = await asked
-                page = self._decoder.page(body)
-                del body
+                page = await self._page(token)
                 if not page.meta.resource_version:
                     raise ProtocolError(f"a list of {self._want.resource.plural} without a version")
                 if token and page.meta.continue_ == token:
                     raise ProtocolError(f"the list of {self._want.resource.plural} goes in circles")
                 token = page.meta.continue_
-                if token:
-                    asked = asyncio.create_task(self._page(token))
-                    await asyncio.sleep(0)  # so that it is asked for at once
-                changes = self._inventory.listed(page.items, page.errors)
+                await pages.put(page)
                 if not token:
-                    changes += self._inventory.end_list()
-                await self._put(changes, page.errors, received, complete=not token)
-                if not token:
-                    self._version = page.meta.resource_version
                     return
-        finally:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+        except Exception as error:  # who waits for the page must hear of it
+            await pages.put(error)
 
-    async def _page(self, token: str) -> tuple[bytes, float]:
-        """The bytes of a page of the list, and when they had come in."""
+    async def _page(self, token: str) -> _Page:
         params = {"limit": str(self._page_size)}
         if token:
             params["continue"] = token
         body = await self._client.list_body(self._want, params, read_timeout=self._read_timeout)
-        return body, time.monotonic()
+        return _Page(body, self._decoder.meta(body), time.monotonic())
 
     async def _watch(self) -> bool:
         """Watch until the server ends it. Returns whether anything came."""
