@@ -7,7 +7,7 @@ object of the API isn't kept.
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, inet_pton
 from sys import intern
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from msgspec import Struct
 
@@ -72,6 +72,19 @@ class Slice(Struct, frozen=True, gc=False):
     unique: bool
 
 
+_Value = TypeVar("_Value")
+
+_shared: dict[object, object] = {}
+_MAX_SHARED: Final = 4096
+
+
+def _share(value: _Value) -> _Value:
+    """A value that is equal to 'value', once: thousands of slices have the same ports and flags."""
+    if len(_shared) < _MAX_SHARED:
+        return cast(_Value, _shared.setdefault(value, value))
+    return cast(_Value, _shared.get(value, value))
+
+
 def compact(
     source: k8s.EndpointSlice, service: str, node_name: str, problem: Callable[[str], None]
 ) -> Slice:
@@ -134,9 +147,9 @@ def compact(
     return Slice(
         service,
         family,
-        _usable_ports(source, problem),
+        _share(_usable_ports(source, problem)),
         b"".join(addresses),
-        bytes(flags),
+        _share(bytes(flags)),
         masks,
         len(set(addresses)) == count,
     )
