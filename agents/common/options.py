@@ -17,6 +17,7 @@ __all__ = [
     "checked_bind_address",
     "management_socket",
     "parse_bind_address",
+    "run_directory",
     "with_port",
 ]
 
@@ -61,20 +62,34 @@ def check_remotes(flag: str, remotes: Iterable[str]) -> None:
             raise OptionsError(f"{flag} {error}") from None
 
 
+def run_directory(ovsdb: str) -> Path | None:
+    """Where the control sockets of this machine's Open vSwitch are: beside its database's.
+
+    None: it runs elsewhere.
+    """
+    from nsxdp.transport import parse_remote  # see check_remotes
+
+    for text in ovsdb.split(","):
+        remote = parse_remote(text.strip(), 6640)
+        if remote.kind == "unix":
+            return Path(remote.path).parent
+    return None
+
+
 def management_socket(ovsdb: str, bridge: str) -> str:
-    """The bridge's management socket, in the directory of the database's socket.
+    """The bridge's management socket, beside the database's.
 
     Raises
     ------
     OptionsError
         The database is on another machine.
     """
-    kind, _, path = ovsdb.partition(":")
-    if kind != "unix":
+    directory = run_directory(ovsdb)
+    if directory is None:
         raise OptionsError(
             f"--ovsdb {ovsdb} is not on this machine: say with --openflow where the bridge listens"
         )
-    return f"unix:{Path(path).parent / bridge}.mgmt"
+    return f"unix:{directory / bridge}.mgmt"
 
 
 def parse_bind_address(address: str) -> tuple[str, int] | None:

@@ -62,7 +62,6 @@ __all__ = [
     "initialise",
     "make_node_side",
     "make_planner",
-    "run_directory",
     "serve",
     "tls_files",
 ]
@@ -99,7 +98,7 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
         async def prepare(session: Session) -> None:
             await make_meter(session)
             if _is_userspace(view):
-                await set_limits(run_directory(options), of_open_vswitch(options))
+                await set_limits(options.run_directory, of_open_vswitch(options))
 
         def committed(commit: Commit) -> None:
             metrics.committed(commit, desired.size.flows, desired.size.groups)
@@ -125,7 +124,7 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
             node,
             connection,
             writer,
-            control=run_directory(options),
+            control=options.run_directory,
             health=health,
             service_health=ServiceHealth(lambda: health.healthy, events.cannot_check),
             metrics=metrics,
@@ -177,7 +176,7 @@ async def initialise(options: Options) -> None:
     async with _bridge(options) as (view, _):
         await _track(options, view)
         if _is_userspace(view):
-            await set_limits(run_directory(options), of_open_vswitch(options))
+            await set_limits(options.run_directory, of_open_vswitch(options))
 
 
 def _bridge(
@@ -242,12 +241,6 @@ async def _track(options: Options, view: BridgeView) -> None:
         return
     for problem in await asyncio.to_thread(set_sysctls, of_kernel(options)):
         log.warning("connections are not tracked as configured", reason=problem)
-
-
-def run_directory(options: Options) -> Path | None:
-    """Where the control sockets of this machine's Open vSwitch are; None: it runs elsewhere."""
-    remote = parse_remote(options.ovsdb, 6640)
-    return Path(remote.path).parent if remote.kind == "unix" else None
 
 
 def make_planner(options: Options) -> ServicePlanner:

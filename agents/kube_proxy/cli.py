@@ -100,7 +100,8 @@ def run(
         str | None,
         typer.Option(
             metavar="REMOTE",
-            help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT.",
+            help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT; all "
+            "servers of a cluster, with commas between them.",
             show_default=_DEFAULTS.ovsdb,
             rich_help_panel=_SWITCH,
         ),

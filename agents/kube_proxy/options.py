@@ -18,6 +18,7 @@ from nsxdp_agents.common.options import (
     check_remotes,
     checked_bind_address,
     management_socket,
+    run_directory,
 )
 
 __all__ = ["HEALTHZ", "METRICS", "Options"]
@@ -124,6 +125,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 "--metrics-bind-address", self.metrics_bind_address, METRICS[version]
             ),
         )
+
+    @property
+    def run_directory(self) -> Path | None:
+        """Where the control sockets of this machine's Open vSwitch are; None: it runs elsewhere."""
+        return run_directory(self.ovsdb)
 
     def _check_node_ports(self) -> None:
         if self.nodeport_addresses != ("primary",):

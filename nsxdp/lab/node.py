@@ -74,6 +74,8 @@ class Node:
     fail_mode
         ``standalone``: the bridge starts with a NORMAL flow, so pods reach each other at once.
         ``secure``: it starts empty.
+    ovsdb_servers
+        That have Open vSwitch's database (see `OVS`).
 
     Attributes
     ----------
@@ -116,6 +118,7 @@ class Node:
         service_cidrs: Sequence[str] = (),
         service_mac: str = "0a:58:a9:fe:60:01",
         fail_mode: str = "standalone",
+        ovsdb_servers: int = 1,
     ) -> None:
         tools.require("ethtool")
         self.name = name
@@ -139,7 +142,7 @@ class Node:
                 ("net.ipv4.conf.default.send_redirects", 0),
             ):
                 self.netns.sysctl(key, value)
-            self.ovs = self._closing.enter_context(OVS(self.netns))
+            self.ovs = self._closing.enter_context(OVS(self.netns, servers=ovsdb_servers))
             self.ovs.add_bridge(bridge, hwaddr=mac, fail_mode=fail_mode)
             self._set_up_gateway()
             self.ovs.after_start.append(self._set_up_gateway)
@@ -167,7 +170,7 @@ class Node:
 
     @property
     def ovsdb(self) -> str:
-        """The database's address, ``unix:FILE``."""
+        """The database's address, ``unix:FILE``; of a cluster, all of them."""
         return self.ovs.ovsdb
 
     def add_pod(

@@ -11,7 +11,10 @@ from nsxdp.lab import tools
 from nsxdp.lab.errors import LabError, MissingTool
 from nsxdp.lab.netns import Netns
 
-_PROGRAMS = ("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd", "ovsdb-server", "ovsdb-tool")
+_PROGRAMS = (
+    *("ovs-appctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd"),
+    *("ovsdb-client", "ovsdb-server", "ovsdb-tool"),
+)
 _SOCKET_PATH_MAX = 107  # unix(7): sun_path is 108 bytes with the zero at its end
 _START_SECONDS = 30.0
 
@@ -55,6 +58,8 @@ class OVS:
         Where they run, and where the bridges' local ports appear. One of its own if not given.
     directory
         For database, sockets and logs. One of its own, deleted on `close`, if not given.
+    servers
+        ovsdb-servers that have the database: of several, it is a cluster's (ovsdb(7)).
 
     Attributes
     ----------
@@ -64,6 +69,8 @@ class OVS:
     vswitchd_options
         What ovs-vswitchd is given from its next start on: ``--enable-dummy`` lets a test move its
         clock.
+    servers
+        As it was given.
 
     Examples
     --------
@@ -75,11 +82,14 @@ class OVS:
      tcp actions=drop
     """
 
-    def __init__(self, netns: Netns | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self, netns: Netns | None = None, directory: Path | None = None, *, servers: int = 1
+    ) -> None:
         tools.require(*_PROGRAMS)
         _require_datapath(datapath())
         self.after_start: list[Callable[[], None]] = []
         self.vswitchd_options: list[str] = []
+        self.servers = servers
         self._closing = contextlib.ExitStack()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._starts = 0
@@ -96,8 +106,9 @@ class OVS:
                 "OVS_LOGDIR": str(self.directory),
                 "OVS_SYSCONFDIR": str(self.directory),
             }
-            self._create_database()
-            self.start_ovsdb_server()
+            for number in range(1, servers + 1):
+                self._create_database(number)
+                self.start_ovsdb_server(number)
             # One thread of each kind: a lab has several switches, the machine perhaps two cores.
             self.vsctl(
                 "--no-wait",
@@ -125,17 +136,22 @@ class OVS:
 
     @property
     def ovsdb(self) -> str:
-        """The database's address, as ``ovs-vsctl --db`` takes it."""
-        return f"unix:{self.directory}/db.sock"
+        """The database's address, as ``ovs-vsctl --db`` takes it; of a cluster, all of them."""
+        return ",".join(map(self._remote, range(1, self.servers + 1)))
 
     def mgmt(self, bridge: str) -> str:
         """The OpenFlow address of a bridge, as ``ovs-ofctl`` takes it."""
         return f"unix:{self.directory}/{bridge}.mgmt"
 
     def vsctl(self, *arguments: str, timeout: float = 30.0) -> str:
-        """Run ovs-vsctl; what it prints. Waits for ovs-vswitchd unless told ``--no-wait``."""
-        limit = f"--timeout={int(timeout * tools.slowness())}"
-        return self._run(["ovs-vsctl", f"--db={self.ovsdb}", limit, *arguments], timeout)
+        """Run ovs-vsctl; what it prints. Waits for ovs-vswitchd unless told ``--no-wait``.
+
+        It waits until one of a cluster's servers leads.
+        """
+        options = [f"--db={self.ovsdb}", f"--timeout={int(timeout * tools.slowness())}"]
+        if self.servers > 1:
+            options.append("--retry")
+        return self._run(["ovs-vsctl", *options, *arguments], timeout)
 
     def ofctl(
         self,
@@ -194,21 +210,39 @@ class OVS:
         commands = [["del-manager"], ["del-ssl"], *(["del-br", bridge] for bridge in bridges)]
         self.vsctl(*[word for command in commands for word in ("--", *command)])
 
-    def start_ovsdb_server(self) -> None:
-        """Start ovsdb-server on its database; returns when it answers."""
+    def start_ovsdb_server(self, number: int = 1) -> None:
+        """Start ovsdb-server, or that one of the cluster's, on its database.
+
+        Returns when it answers, and has joined the others.
+        """
         self._start(
-            "ovsdb-server",
-            str(self.directory / "conf.db"),
-            f"--remote=p{self.ovsdb}",
+            _numbered("ovsdb-server", number),
+            str(self._database(number)),
+            f"--remote=p{self._remote(number)}",
             "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
             "--private-key=db:Open_vSwitch,SSL,private_key",
             "--certificate=db:Open_vSwitch,SSL,certificate",
             "--bootstrap-ca-cert=db:Open_vSwitch,SSL,ca_cert",
         )
+        if self.servers > 1:
+            limit = f"--timeout={int(_START_SECONDS * tools.slowness())}"
+            wait = ["wait", self._remote(number), "Open_vSwitch", "connected"]
+            self._run(["ovsdb-client", limit, *wait], _START_SECONDS)
 
-    def kill_ovsdb_server(self) -> None:
-        """End ovsdb-server as ``kill -9`` does."""
-        self._kill("ovsdb-server")
+    def kill_ovsdb_server(self, number: int = 1) -> None:
+        """End ovsdb-server, or that one of the cluster's, as ``kill -9`` does."""
+        self._kill(_numbered("ovsdb-server", number))
+
+    def ovsdb_leader(self) -> int | None:
+        """Which ovsdb-server leads the cluster; None: none does yet."""
+        for number in range(1, self.servers + 1):
+            daemon = _numbered("ovsdb-server", number)
+            if daemon not in self._processes:
+                continue
+            status = self.appctl("cluster/status", "Open_vSwitch", target=daemon)
+            if "Role: leader" in status:
+                return number
+        return None
 
     def restart_ovsdb_server(self) -> None:
         """``kill -9`` ovsdb-server and start it again."""
@@ -241,8 +275,14 @@ class OVS:
         """The log of ``ovs-vswitchd`` or ``ovsdb-server``."""
         return self.directory / f"{daemon}.log"
 
-    def _create_database(self) -> None:
-        database = self.directory / "conf.db"
+    def _database(self, number: int) -> Path:
+        return self.directory / f"{_numbered('conf', number)}.db"
+
+    def _remote(self, number: int) -> str:
+        return f"unix:{self.directory}/{_numbered('db', number)}.sock"
+
+    def _create_database(self, number: int) -> None:
+        database = self._database(number)
         if database.exists():
             return
         data = Path(os.environ.get("OVS_PKGDATADIR", "/usr/share/openvswitch"))
@@ -252,7 +292,15 @@ class OVS:
                 f"no {schema}; install with: apt-get install openvswitch-switch, "
                 "or set OVS_PKGDATADIR to where Open vSwitch has it"
             )
-        tools.run(["ovsdb-tool", "create", database, schema])
+        # By which the servers of a cluster find each other.
+        first, own = (f"unix:{self.directory}/{_numbered('raft', n)}" for n in (1, number))
+        if self.servers == 1:
+            create: list[str | Path] = ["create", database, schema]
+        elif number == 1:
+            create = ["create-cluster", database, schema, own]
+        else:
+            create = ["join-cluster", database, "Open_vSwitch", own, first]
+        tools.run(["ovsdb-tool", *create])
 
     def _control(self, daemon: str) -> Path:
         return self.directory / f"{daemon}.ctl"
@@ -269,7 +317,7 @@ class OVS:
         with tools.PathWatch(control) as watch, self.log(daemon).open("ab") as log:
             process = self.netns.popen(
                 [
-                    daemon,
+                    _program(daemon),
                     *arguments,
                     f"--unixctl={control}",
                     f"--log-file={self.log(daemon)}",
@@ -311,3 +359,13 @@ class OVS:
         if process := self._processes.pop(daemon, None):
             process.kill()
             process.wait()
+
+
+def _numbered(name: str, number: int) -> str:
+    """The first one has no number."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _program(daemon: str) -> str:
+    """What runs as that: ``ovsdb-server-2`` is an ovsdb-server."""
+    return daemon.rstrip("-0123456789")
