@@ -90,7 +90,10 @@ BITS: Final = {
         "Set by ServiceAffinity's flows and by the buckets of groups with session affinity."
     ),
     "ServicePort": Bits(
-        "reg7", 0, 31, "Group id of the Service port with session affinity. Set by ServiceLB."
+        "reg7", 0, 31, "Number of the Service port with session affinity. Set by ServiceLB."
+    ),
+    "EndpointGroup": Bits(
+        "reg8", 0, 31, "Id of the group of those of its endpoints that may serve. Likewise."
     ),
     "ServiceConnection": Bits(
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."

@@ -34,19 +34,24 @@ ServiceAffinity, whose flows are learned, and then EndpointDNAT, which commits t
         bucket=bucket_id:B,weight:100,actions=set_field:B->reg4,resubmit(,EndpointDNAT)
 
     table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.20,tp_dst=80
-        actions=set_field:G->reg7,resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
-    table=EndpointDNAT, priority=200,tcp,reg4=B,reg7=G
+        actions=set_field:G->reg7,set_field:G->reg8,
+            resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+    table=EndpointDNAT, priority=200,tcp,reg4=B,reg8=G
         actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
             cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
             load:B->NXM_NX_REG4[]),
         ct(commit,table=ServiceSNAT,zone=65312,nat(dst=10.244.0.5:8080),
             exec(set_field:0x10/0x10->ct_mark))
-    table=EndpointDNAT, priority=100,tcp,reg7=G actions=group:G
+    table=EndpointDNAT, priority=100,tcp,reg8=G actions=group:G
 
 What the switch learns of a client::
 
     table=ServiceAffinity, idle_timeout=10800, priority=100,tcp,reg7=G,nw_src=10.244.0.7
         actions=set_field:B->reg4
+
+A client has one endpoint of a Service port, by whichever address it comes. Where the policy for one
+of them is Local, that leads to another group, which is in reg8, while reg7 is the same; whom the
+client had last it keeps if that group has it, too: else there is no such EndpointDNAT flow.
 
 An endpoint that is gone has no EndpointDNAT flow, so its clients fall through to the group at once
 and learn anew. A learned flow is only effective after up to half a second; until then
@@ -139,7 +144,7 @@ class Frontend(NamedTuple):
 @lru_cache(maxsize=4096)
 def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
     """The flow of a Service port. Columns: vip (not of a node port), port, and, where it goes to a
-    group, group.
+    group, group; with affinity, service.
     """
     ip = protocol.lower() + ("" if family == 4 else "6")
     dst, src = ("nw_dst", "nw_src") if family == 4 else ("ipv6_dst", "ipv6_src")
@@ -160,7 +165,8 @@ def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
     actions += {
         "balance": ["group:{group}"],
         "stick": [
-            "set_field:{group}->reg7",
+            "set_field:{service}->reg7",
+            "set_field:{group}->reg8",
             "resubmit(,ServiceAffinity)",
             "resubmit(,EndpointDNAT)",
         ],
@@ -236,11 +242,11 @@ def _templates(family: Family, protocol: Protocol) -> ServiceTemplates:
             f"{by_client},bucket=bucket_id:{{slot}},weight:100,actions=group:{{part}}"
         ),
         endpoint=template(
-            f"table=EndpointDNAT,priority=200,{ip},reg4={{slot}},reg7={{group}},"
+            f"table=EndpointDNAT,priority=200,{ip},reg4={{slot}},reg8={{group}},"
             f"actions={learn},{dnat}"
         ),
         choose=template(
-            f"table=EndpointDNAT,priority=100,{ip},reg7={{group}},actions=group:{{group}}"
+            f"table=EndpointDNAT,priority=100,{ip},reg8={{group}},actions=group:{{group}}"
         ),
         unserved=template(
             f"table=ServiceLB,priority=150,{'ip' if family == 4 else 'ipv6'},{dst}={{vip}},"

@@ -89,7 +89,7 @@ class ServiceCompiler:
         pieces: list[Piece] = []
         for batch in batches.values():
             self._stamp_groups(batch, pieces)
-            batch.stamp_frontends(pieces)
+            batch.stamp_frontends(pieces, owners)
         for name, family in removed:
             owner = self._ids.get((name, family))
             if owner is not None:
@@ -376,14 +376,19 @@ class _Batch:
         found.ports.append(port)
         found.groups.append(group)
 
-    def stamp_frontends(self, pieces: list[Piece]) -> None:
-        """Stamp the flows that lead to the groups, and away from them."""
+    def stamp_frontends(self, pieces: list[Piece], owners: Sequence[int]) -> None:
+        """Stamp the flows that lead to the groups, and away from them.
+
+        'owners' has the number of each plan's Service port.
+        """
         for what, found in self._frontends.items():
             columns: dict[str, Column] = {"port": np.array(found.ports, np.uint16)}
             if not what.node_port:
                 columns["vip"] = _addresses(self.family, b"".join(found.vips))
             if what.act in ("balance", "stick"):
                 columns["group"] = np.array(found.groups, np.uint32)
+            if what.act == "stick":
+                columns["service"] = np.array([owners[row] for row in found.rows], np.uint32)
             template = frontend(self.family.value, cast(Protocol, self.protocol), what)
             pieces.append((template.stamp(**columns), np.array(found.rows, np.uint32)))
         vips = _addresses(self.family, b"".join([vip for _, vip in self.served]))

@@ -174,7 +174,7 @@ def test_explain_tells_this_node_s_endpoints_apart(
     assert ends["this node's endpoints"] == ["10.244.0.5:8080"]
     for group in groups.values():
         assert group["count"]["state"] == "installed"
-        assert all(f"reg7={group['number']:#x}" in e["flow"] for e in group["endpoints"])
+        assert all(f"reg8={group['number']:#x}" in e["flow"] for e in group["endpoints"])
     outside = [f for f in explained["frontends"] if f["condition"] == "from outside"]
     assert [f["group"] for f in outside] == [groups["this node's endpoints"]["number"]]
 

@@ -8,7 +8,7 @@ import re
 import pytest
 from cluster import HTTP, UDP, Cluster, of_family, until
 
-from nsxdp.lab import Netns
+from nsxdp.lab import Netns, Pod
 from nsxdp.pipeline.tables import TABLES
 
 STICKY = "sessionAffinity: ClientIP"
@@ -20,8 +20,12 @@ def both(cluster: Cluster, names: set[str] = ALL) -> list[str]:
     return [*of_family(pods, 4), *of_family(pods, 6)]
 
 
+def url(vip: str) -> str:
+    return f"http://[{vip}]/" if ":" in vip else f"http://{vip}/"
+
+
 def get(client: Netns, vip: str) -> str:
-    return client.http_get(f"http://[{vip}]/" if ":" in vip else f"http://{vip}/")
+    return client.http_get(url(vip))
 
 
 def sticky(seconds: int) -> str:
@@ -65,6 +69,48 @@ def test_kp33_addresses_of_a_service_in_each_family_are_for_themselves(cluster: 
     vips = cluster.serve("families", both(cluster), target=HTTP, spec=STICKY)
     for vip in vips:
         assert len({get(cluster.client, vip) for _ in range(10)}) == 1
+
+
+def test_kp33_a_client_stays_by_whichever_address_it_comes(cluster: Cluster, family: int) -> None:
+    """Also where only this node's endpoints serve one of them."""
+    external = "192.0.2.70" if family == 4 else "2001:db8:70::1"
+    here = {"web1", "web2"}
+    seconds = 4000 + family
+    vips = cluster.serve(
+        f"addresses-{family}",
+        both(cluster),
+        target=HTTP,
+        spec=f'{sticky(seconds)}, internalTrafficPolicy: Local, externalIPs: ["{external}"]',
+        nodes=dict.fromkeys(both(cluster, ALL - here), "there"),
+    )
+    vip = vips[family == 6]
+
+    def learned_after(seen: str, address: str) -> str:
+        found = slot(cluster, address, seconds)
+        return found if found != seen else ""
+
+    firsts: set[bool] = set()
+    clients: list[Pod] = []
+    while len(firsts) < 2 and len(clients) < 20:
+        client = cluster.node.add_pod(f"late-{len(clients)}")
+        clients.append(client)
+        (address,) = of_family([client], family)
+        # A pod that has just come is answered once the agent knows it.
+        first = client.http_get(url(external), timeout=30)
+        seen = until(functools.partial(learned_after, "", address), "that it is learned")
+        firsts.add(first in here)
+        second = get(client, vip)
+        if first in here:
+            assert second == first
+        else:
+            # Who had an endpoint that may not serve this address has another one, and stays there.
+            assert second in here
+            until(functools.partial(learned_after, seen, address), "that the other is learned")
+        for _ in range(5):
+            assert get(client, external) == get(client, vip) == second
+    for client in clients:
+        cluster.node.del_pod(client)
+    assert firsts == {True, False}
 
 
 def test_kp33_clients_are_spread(cluster: Cluster) -> None:

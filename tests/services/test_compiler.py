@@ -313,20 +313,20 @@ CASES = (
             bucket=bucket_id:B(10.244.0.6:8080),weight:100,
               actions=set_field:B(10.244.0.6:8080)->reg4,resubmit(,EndpointDNAT)
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.20,tp_dst=80
-            actions=set_field:G(cart:80/tcp)->reg7,resubmit(,ServiceAffinity),resubmit(,
-              EndpointDNAT)
+            actions=set_field:G(cart:80/tcp)->reg7,set_field:G(cart:80/tcp)->reg8,
+              resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
         table=ServiceLB, priority=150,ip,nw_dst=10.96.0.20 actions=meter:28161,CONTROLLER:256
-        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.5:8080),reg7=G(cart:80/tcp)
+        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.5:8080),reg8=G(cart:80/tcp)
             actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
               cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
               load:B(10.244.0.5:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
-        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.6:8080),reg7=G(cart:80/tcp)
+        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.6:8080),reg8=G(cart:80/tcp)
             actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
               cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
               load:B(10.244.0.6:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=10.244.0.6:8080),exec(set_field:0x10/0x10->ct_mark))
-        table=EndpointDNAT, priority=100,tcp,reg7=G(cart:80/tcp)
+        table=EndpointDNAT, priority=100,tcp,reg8=G(cart:80/tcp)
             actions=group:G(cart:80/tcp)
         """,
     ),
@@ -356,15 +356,15 @@ CASES = (
             bucket=bucket_id:B([fd00:244::5]:53),weight:100,
               actions=set_field:B([fd00:244::5]:53)->reg4,resubmit(,EndpointDNAT)
         table=ServiceLB, priority=200,udp6,ipv6_dst=fd00:96::20,tp_dst=53
-            actions=set_field:G(cart:53/udp6)->reg7,resubmit(,ServiceAffinity),resubmit(,
-              EndpointDNAT)
+            actions=set_field:G(cart:53/udp6)->reg7,set_field:G(cart:53/udp6)->reg8,
+              resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
         table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::20 actions=meter:28161,CONTROLLER:256
-        table=EndpointDNAT, priority=200,udp6,reg4=B([fd00:244::5]:53),reg7=G(cart:53/udp6)
+        table=EndpointDNAT, priority=200,udp6,reg4=B([fd00:244::5]:53),reg8=G(cart:53/udp6)
             actions=learn(table=ServiceAffinity,idle_timeout=65535,priority=100,
               cookie=0x6eff800151800001,eth_type=0x86dd,nw_proto=17,NXM_NX_REG7[],NXM_NX_IPV6_SRC[],
               load:B([fd00:244::5]:53)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=[fd00:244::5]:53),exec(set_field:0x10/0x10->ct_mark))
-        table=EndpointDNAT, priority=100,udp6,reg7=G(cart:53/udp6)
+        table=EndpointDNAT, priority=100,udp6,reg8=G(cart:53/udp6)
             actions=group:G(cart:53/udp6)
         """,
     ),
@@ -573,17 +573,18 @@ CASES = (
             bucket=bucket_id:B(10.244.0.5:8080),weight:100,
               actions=set_field:B(10.244.0.5:8080)->reg4,resubmit(,EndpointDNAT)
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
-            actions=set_field:G(web:80/tcp)->reg7,resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+            actions=set_field:G(web:80/tcp)->reg7,set_field:G(web:80/tcp)->reg8,
+              resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
         table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
             actions=set_field:0x4/0x4->reg0,set_field:G(web:80/tcp)->reg7,
-              resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
+              set_field:G(web:80/tcp)->reg8,resubmit(,ServiceAffinity),resubmit(,EndpointDNAT)
         table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
-        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.5:8080),reg7=G(web:80/tcp)
+        table=EndpointDNAT, priority=200,tcp,reg4=B(10.244.0.5:8080),reg8=G(web:80/tcp)
             actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
               cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
               load:B(10.244.0.5:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
               nat(dst=10.244.0.5:8080),exec(set_field:0x10/0x10->ct_mark))
-        table=EndpointDNAT, priority=100,tcp,reg7=G(web:80/tcp) actions=group:G(web:80/tcp)
+        table=EndpointDNAT, priority=100,tcp,reg8=G(web:80/tcp) actions=group:G(web:80/tcp)
         """,
     ),
 )

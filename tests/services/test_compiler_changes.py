@@ -190,7 +190,7 @@ def test_endpoint_added_with_affinity_is_one_bucket_and_its_flow() -> None:
         INSERT_BUCKET command_bucket_id:last,group_id=G(web:80/tcp),
             bucket=bucket_id:B(10.244.0.6:8080),weight:100,
               actions=set_field:B(10.244.0.6:8080)->reg4,resubmit(,EndpointDNAT)
-        ADD table:EndpointDNAT priority=200,tcp,reg4=B(10.244.0.6:8080),reg7=G(web:80/tcp)
+        ADD table:EndpointDNAT priority=200,tcp,reg4=B(10.244.0.6:8080),reg8=G(web:80/tcp)
             actions=learn(table=ServiceAffinity,idle_timeout=10800,priority=100,
               cookie=0x6eff000000000001,eth_type=0x800,nw_proto=6,NXM_NX_REG7[],NXM_OF_IP_SRC[],
               load:B(10.244.0.6:8080)->NXM_NX_REG4[]),ct(commit,table=ServiceSNAT,zone=65312,
@@ -207,7 +207,7 @@ def test_kp34_removed_endpoint_with_affinity_has_no_flow_any_more() -> None:
         """
         REMOVE_BUCKET command_bucket_id:B(10.244.0.7:8080),group_id=G(web:80/tcp)
         DEL_STRICT table:EndpointDNAT
-            priority=200,tcp,reg4=B(10.244.0.7:8080),reg7=G(web:80/tcp) actions=drop
+            priority=200,tcp,reg4=B(10.244.0.7:8080),reg8=G(web:80/tcp) actions=drop
         """,
     )
 

@@ -103,7 +103,7 @@ class _Switch:
         self._endpoints = {
             (match[1], match[2]): match[3].strip("[]") if match[3].count(":") == 1 else match[3]
             for text in self._switch.dump_flows()
-            if (match := re.search(r"reg4=(\w+),reg7=(\w+) .*nat\(dst=([^)]+)\)", text))
+            if (match := re.search(r"reg4=(\w+),reg8=(\w+) .*nat\(dst=([^)]+)\)", text))
         }
 
     def _origin(self, source: str) -> int:
@@ -133,7 +133,7 @@ class _Switch:
             return _Answer("reject", [], False)
         if actions == "drop":
             return _Answer("drop", [], False)
-        if not (group := re.search(r"group:(\d+)|set_field:(0x\w+)->reg7", actions)):
+        if not (group := re.search(r"group:(\d+)|set_field:(0x\w+)->reg8", actions)):
             return _Answer("none", [], False)
         if changed := re.search(r"set_field:(\w+)/0x4->reg0", actions):
             bits = bits & ~_MASQUERADE | int(changed[1], 0)

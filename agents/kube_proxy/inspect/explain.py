@@ -193,18 +193,16 @@ class _Explainer:
         """Whose endpoint the switch remembers, the latest first."""
         by_slot = {e.bucket: e.address for group in groups for e in group.endpoints}
         clients = []
-        for group in groups:
-            if group.number in self._whole:
-                continue
-            learned = await switch.dump(f"table=ServiceAffinity,reg7={group.number:#x}")
-            for i in range(len(learned)):
-                match, actions = learned.match_and_actions(i)
-                fields = _fields(match)
-                slot = re.search(r"(0x\w+)->", actions)
-                address = fields.get("nw_src") or fields.get("ipv6_src") or ""
-                endpoint = by_slot.get(int(slot[1], 0) if slot else 0, "an endpoint that is gone")
-                row = learned.rows[i]
-                clients.append(Client(address, endpoint, int(row["idle_age"]), int(row["packets"])))
+        number = self._intent.planner.compiler.group_id(self._port.name, self._port.family)
+        learned = await switch.dump(f"table=ServiceAffinity,reg7={number or 0:#x}")
+        for i in range(len(learned)):
+            match, actions = learned.match_and_actions(i)
+            fields = _fields(match)
+            slot = re.search(r"(0x\w+)->", actions)
+            address = fields.get("nw_src") or fields.get("ipv6_src") or ""
+            endpoint = by_slot.get(int(slot[1], 0) if slot else 0, "an endpoint that is gone")
+            row = learned.rows[i]
+            clients.append(Client(address, endpoint, int(row["idle_age"]), int(row["packets"])))
         return sorted(clients, key=lambda client: (client.idle, client.address))
 
 
@@ -280,7 +278,7 @@ def _does(actions: str) -> tuple[str, int]:
         how = ", masqueraded" if int(masked[1], 0) & _MASQUERADE else ", client IP kept"
     if direct := re.search(r"group:(\d+)", actions):
         return f"to group {direct[1]}{how}", int(direct[1])
-    sticky = re.search(r"set_field:(\w+)->reg7", actions)
+    sticky = re.search(r"set_field:(\w+)->reg8", actions)
     number = int(sticky[1], 0) if sticky else 0
     return f"to the client's endpoint, else to group {number}{how}", number
 
@@ -288,7 +286,7 @@ def _does(actions: str) -> tuple[str, int]:
 def _leads(flow: Flow) -> tuple[int, int] | None:
     """The group and the bucket whose endpoint a flow of EndpointDNAT translates to."""
     fields = _fields(str(flow.match)) if flow.table == _ENDPOINT_DNAT else {}
-    return (int(fields["reg7"], 0), int(fields["reg4"], 0)) if "reg4" in fields else None
+    return (int(fields["reg8"], 0), int(fields["reg4"], 0)) if "reg4" in fields else None
 
 
 # Groups.

@@ -237,10 +237,10 @@ class _Teller:
         owner = await self._owner(step)
         actions = " ".join(step.actions)
         service = self._intent.whose(owner) if owner is not None else ""
-        if "group:" in actions or "->reg7" in actions:
+        if "group:" in actions or "->reg8" in actions:
             self._story.service = service or "a Service that is unknown here"
             how = ""
-            self._story.group = _register(step.actions, "reg7")
+            self._story.group = _register(step.actions, "reg8")
             if step.actions and step.actions[0].endswith("->reg0"):
                 masked = _register(step.actions, "reg0") & BITS["Masquerade"].mask
                 how = ", to be masqueraded" if masked else ", its source is kept"
