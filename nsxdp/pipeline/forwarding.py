@@ -12,8 +12,11 @@ Two paths need their source rewritten, or the answer would bypass the bridge: an
 reaches itself through a Service, and a process of the node that reaches another one of the node.
 A second conntrack zone could do it (registers.py tells why there is none), but the rewrite is
 reversible without a state: what comes back to the hairpin address is for its sender; what comes
-back to the node address is for the gateway's address::
+back to the node address is for the gateway's address. Who reaches itself by an address at which
+pods are masqueraded needs no other disguise::
 
+    table=ServiceSNAT, priority=210,ip,nw_src=10.244.0.5,nw_dst=10.244.0.5
+        actions=goto_table:L3Forwarding
     table=L3Forwarding, priority=220,ip,nw_src=10.244.0.5,nw_dst=10.244.0.5
         actions=set_field:169.254.0.252->ip_src,set_field:GATEWAY->eth_src,
             set_field:POD->eth_dst,IN_PORT
@@ -106,6 +109,8 @@ class ForwardingTemplates:
     pod_route: Template
     """What the gateway is to route to the pod: straight to its MAC. Columns: gateway_mac, ip, mac.
     """
+    pod_to_itself: Template
+    """What the pod sent, translated to itself, isn't masqueraded. Columns: ip."""
     pod_hairpin: Template
     """What the pod sent, translated to itself: back to it, from the hairpin address. Columns:
     gateway_mac, ip, mac."""
@@ -157,6 +162,10 @@ def _forwarding(family: Family) -> ForwardingTemplates:
         pod_route=template(
             f"table=L3Forwarding,priority=200,{ip},dl_dst={{gateway_mac}},{dst}={{ip}},"
             f"actions={macs},dec_ttl,goto_table:L2Forwarding"
+        ),
+        pod_to_itself=template(
+            f"table=ServiceSNAT,priority=210,{ip},{src}={{ip}},{dst}={{ip}},"
+            "actions=goto_table:L3Forwarding"
         ),
         pod_hairpin=template(
             f"table=L3Forwarding,priority=220,{ip},{src}={{ip}},{dst}={{ip}},"

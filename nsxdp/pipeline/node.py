@@ -247,6 +247,7 @@ def _pod_flows(pod: LocalPod, gateway: Gateway | None) -> list[Stamped]:
         for address in pod.ips:
             templates = FORWARDING[_family(address)]
             stamped.append(templates.pod_route.stamp(ip=_ip(address), **columns))
+            stamped.append(templates.pod_to_itself.stamp(ip=_ip(address)))
             stamped.append(templates.pod_hairpin.stamp(ip=_ip(address), **columns))
     return stamped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from cluster import CLOSED, HAIRPIN, HTTP, SCTP, UDP, Cluster, of_family
+from cluster import CLOSED, HAIRPIN, HTTP, MASQUERADE, SCTP, UDP, Cluster, of_family
 
 from nsxdp.lab import Netns
 
@@ -92,6 +92,26 @@ def test_kp32_endpoint_reaches_itself(cluster: Cluster, family: int, protocol: s
     vips = cluster.serve(name, addresses(cluster, 2), target=target(protocol), protocol=protocol)
     answers = {ask(pod, vips[family == 6], protocol) for _ in range(20)}
     assert answers == names(cluster, 2)
+
+
+@pytest.mark.parametrize("spec", ["", "sessionAffinity: ClientIP, "])
+def test_kp32_endpoint_reaches_itself_by_an_external_address(
+    cluster: Cluster, family: int, protocol: str, spec: str
+) -> None:
+    """At which pods are masqueraded (KP-30)."""
+    pod = cluster.servers[0]
+    external = "192.0.2.80" if family == 4 else "2001:db8:80::1"
+    cluster.serve(
+        "outside-in",
+        addresses(cluster, 1),
+        target=target(protocol),
+        protocol=protocol,
+        spec=f'{spec}externalIPs: ["{external}"]',
+    )
+    for _ in range(3):
+        assert ask(pod, external, protocol) == pod.short
+    assert source(pod, external, protocol) == HAIRPIN[family]
+    assert source(cluster.client, external, protocol) == MASQUERADE[family]
 
 
 @pytest.mark.parametrize("load", ["http", "udp"])

@@ -55,18 +55,18 @@ def test_what_is_there_without_anybody(node: Node) -> None:
     assert node.apply(None).messages == 0
 
 
-def test_pod_is_its_port_and_two_flows_an_address(node: Node) -> None:
+def test_pod_is_its_port_and_three_flows_an_address(node: Node) -> None:
     node.apply(GATEWAY)
     delta = node.apply(GATEWAY, pod(5))
-    assert (delta.messages, delta.flows_added) == (5, 5)
+    assert (delta.messages, delta.flows_added) == (7, 7)
     assert node.flows("dl_dst=0a:58:0a:f4:00:05 ") == [
         "table=L2Forwarding, priority=200,dl_dst=0a:58:0a:f4:00:05 actions=output:5"
     ]
-    assert len(node.flows("10.244.0.5")) == 2
-    assert len(node.flows("fd00:244::5")) == 2
+    assert len(node.flows("10.244.0.5")) == 3
+    assert len(node.flows("fd00:244::5")) == 3
 
 
-@pytest.mark.parametrize(("families", "flows"), [("4", 3), ("6", 3), ("", 1)])
+@pytest.mark.parametrize(("families", "flows"), [("4", 4), ("6", 4), ("", 1)])
 def test_pod_of_one_family_or_none(node: Node, families: str, flows: int) -> None:
     node.apply(GATEWAY)
     assert node.apply(GATEWAY, pod(5, families=families)).flows_added == flows
@@ -86,7 +86,7 @@ def test_pod_that_goes_takes_its_flows_along(node: Node) -> None:
     before = node.switch.dump_flows()
     node.apply(GATEWAY, pod(5), pod(6))
     delta = node.apply(GATEWAY, pod(5))
-    assert (delta.flows_deleted, delta.messages) == (5, 5)
+    assert (delta.flows_deleted, delta.messages) == (7, 7)
     assert node.switch.dump_flows() == before
 
 

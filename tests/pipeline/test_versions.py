@@ -17,7 +17,7 @@ from nsxdp.services.ids import GroupIds
 from nsxdp.services.slots import endpoint_slots
 from pages.pipeline import example
 
-PIPELINES = {1: "8a1bd33841d016d2"}
+PIPELINES = {1: "7951ffaef067506e"}
 """Of each version of the pipeline, a digest of its flows and groups."""
 
 AFFINITIES = {1: "8b7c845adcd11b93"}
