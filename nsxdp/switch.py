@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ DATABASE = "Open_vSwitch"
 
 
 BRIDGE_WATCHES = (
-    Watch("Open_vSwitch", ("ovs_version",)),
+    Watch("Open_vSwitch", ("datapaths", "ovs_version")),
     Watch(
         "Bridge",
         (
@@ -192,6 +192,7 @@ async def open_bridge(
     remote: str,
     name: str,
     *,
+    more: Sequence[Watch] = (),
     tls: Tls | None = None,
     timeout: float = 30.0,  # noqa: ASYNC109 - of each step
 ) -> AsyncIterator[BridgeView]:
@@ -203,6 +204,8 @@ async def open_bridge(
         Of the OVSDB server: ``unix:/var/run/openvswitch/db.sock``, say.
     name
         The bridge's.
+    more
+        What to replicate of further tables, for whom the view's client is of use.
     tls
         Our files, for an ``ssl:`` remote.
     timeout
@@ -230,7 +233,8 @@ async def open_bridge(
     ...     asyncio.run(main(node))
     ['default/web'] br-int
     """
-    async with Client(remote, DATABASE, BRIDGE_WATCHES, tls=tls, timeout=timeout) as client:
+    watches = (*BRIDGE_WATCHES, *more)
+    async with Client(remote, DATABASE, watches, tls=tls, timeout=timeout) as client:
         view = BridgeView(client, name)
         try:
             yield view

@@ -123,9 +123,15 @@ def _rest() -> Iterator[str]:
         set as kube-proxy sets it: 32,768 connections for each processor, but at least 131,072 and
         at most 1,048,576; TCP connections for 24 hours, and for one hour once one end has closed.
         With the userspace datapath, Open vSwitch's own connection tracking is told, and only what
-        is configured: a timeout policy in its database for our two zones, a limit of connections
-        that holds for all zones. It has no timeout of its own for connections that one end has
-        closed.
+        is configured: a limit of connections that holds for all zones, and in its database a
+        timeout policy for our two zones. It has no timeout of its own for connections that one end
+        has closed.
+
+        That policy is there in any case, and is restored with the next comparison: connections that
+        both ends have closed are remembered for 66 seconds, for longer than Linux remembers them as
+        a server. So no masqueraded client gets a port that the server still takes for another's. In
+        return an endpoint has ports for about 970 masqueraded connections a second, if that many
+        come for more than a minute.
 
         ## Permissions
 

@@ -40,7 +40,7 @@ from nsxdp_agents.common import memory
 from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.kube_proxy.cleanup import clean_up
-from nsxdp_agents.kube_proxy.conntrack import Tracking, of_kernel, of_open_vswitch, set_sysctls
+from nsxdp_agents.kube_proxy.conntrack import of_kernel, of_open_vswitch, set_sysctls
 from nsxdp_agents.kube_proxy.events import CONTROLLER, Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
@@ -50,7 +50,13 @@ from nsxdp_agents.kube_proxy.nat import HostNat
 from nsxdp_agents.kube_proxy.node import NodeSide, Takes
 from nsxdp_agents.kube_proxy.oom import set_oom_score
 from nsxdp_agents.kube_proxy.options import Options
-from nsxdp_agents.kube_proxy.ovs_conntrack import USERSPACE, set_limits, set_timeouts
+from nsxdp_agents.kube_proxy.ovs_conntrack import (
+    USERSPACE,
+    WATCHES,
+    set_limits,
+    set_timeouts,
+    timeouts,
+)
 from nsxdp_agents.kube_proxy.proxy import Proxy
 from nsxdp_agents.kube_proxy.server import CannotServeError
 from nsxdp_agents.kube_proxy.server import serve as serve_http
@@ -99,6 +105,8 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
             await make_meter(session)
             if _is_userspace(view):
                 await set_limits(options.run_directory, of_open_vswitch(options))
+                if view.client.connected:  # or else the switch would wait until it is
+                    await set_timeouts(view.client, timeouts(of_open_vswitch(options)))
 
         def committed(commit: Commit) -> None:
             metrics.committed(commit, desired.size.flows, desired.size.groups)
@@ -156,7 +164,7 @@ async def cleanup(options: Options) -> None:
             raise StartError(str(error)) from error
         router = gateway(view.bridge) if view.bridge else None
         if _is_userspace(view):
-            await set_timeouts(options.ovsdb, tls_files(options), Tracking())
+            await set_timeouts(view.client, {})
     if options.host_routes and router is not None:
         await HostRoutes(router.name).clear()
         try:
@@ -213,7 +221,7 @@ async def bridge_and_link(
     async with AsyncExitStack() as stack:
         try:
             view = await stack.enter_async_context(
-                open_bridge(options.ovsdb, options.bridge, tls=tls_files(options))
+                open_bridge(options.ovsdb, options.bridge, more=WATCHES, tls=tls_files(options))
             )
             if view.bridge is not None:
                 require_openflow15(options.bridge, view.bridge.protocols)
@@ -237,7 +245,7 @@ def _is_userspace(view: BridgeView) -> bool:
 async def _track(options: Options, view: BridgeView) -> None:
     """Have connections tracked as configured, by whom the datapath has for it."""
     if _is_userspace(view):
-        await set_timeouts(options.ovsdb, tls_files(options), of_open_vswitch(options))
+        await set_timeouts(view.client, timeouts(of_open_vswitch(options)))
         return
     for problem in await asyncio.to_thread(set_sysctls, of_kernel(options)):
         log.warning("connections are not tracked as configured", reason=problem)

@@ -3,10 +3,16 @@
 For how long is in its database, where it stays: a timeout policy for each zone
 (ovs-vswitchd.conf.db(5), CT_Timeout_Policy). How many, and how strictly, is told the daemon, which
 forgets it when it ends.
+
+A closed connection is remembered for as long as its server may do so. All who are masqueraded have
+one address, and get the ports that they come from where those are free: forgotten sooner, as Open
+vSwitch by itself does, a client gets a port whose last connection the server still holds
+(TIME_WAIT), and its first packets are taken for that one's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +20,10 @@ from nsxdp import unixctl
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError, Row, Transaction, Watch
 from nsxdp.pipeline.registers import SNAT_ZONE, ZONE
-from nsxdp.switch import DATABASE
-from nsxdp.transport import Tls
 from nsxdp.unixctl import UnixctlError
 from nsxdp_agents.kube_proxy.conntrack import Tracking
 
-__all__ = ["USERSPACE", "set_limits", "set_timeouts", "timeouts"]
+__all__ = ["USERSPACE", "WATCHES", "set_limits", "set_timeouts", "timeouts"]
 
 log = get_logger(__name__)
 
@@ -30,21 +34,31 @@ _DATAPATH: Final = f"{USERSPACE}@ovs-{USERSPACE}"
 """Open vSwitch's name of the one that all bridges of the type share."""
 
 _ZONES: Final = (ZONE, SNAT_ZONE)
-_WATCHES: Final = (
-    Watch("Open_vSwitch", ("datapaths",)),
+"""Both: what is translated to an endpoint gets another port where its own is taken, too."""
+
+_CLOSED: Final = 66
+"""Seconds. Linux holds a closed connection for 60, by a timer that may be late by a tenth of it."""
+
+WATCHES: Final = (
     Watch("Datapath", ("ct_zones",)),
     Watch("CT_Zone", ("timeout_policy",)),
     Watch("CT_Timeout_Policy", ("timeouts",)),
 )
+"""What `set_timeouts` needs of its client, beside `nsxdp.switch.BRIDGE_WATCHES`."""
 
 
 def timeouts(tracking: Tracking) -> dict[str, int]:
-    """A timeout policy's, by their names there. Those of UDP are of a first packet, of packets that
-    go one way, and of those that go both.
+    """A timeout policy's, by their names there.
+
+    Those of UDP are of a first packet, of packets that go one way, and of those that go both. Of
+    TCP, ``tcp_time_wait`` is of a connection that both ends close, ``tcp_close`` of one that both
+    have closed, or one has reset (Open vSwitch's lib/conntrack-tp.c).
     """
     wanted = {
         "tcp_established": tracking.tcp_established,
         "tcp_close_wait": tracking.tcp_close_wait,
+        "tcp_time_wait": _CLOSED,
+        "tcp_close": _CLOSED,
         "udp_first": tracking.udp,
         "udp_single": tracking.udp,
         "udp_multiple": tracking.udp_stream,
@@ -52,16 +66,17 @@ def timeouts(tracking: Tracking) -> dict[str, int]:
     return {name: seconds for name, seconds in wanted.items() if seconds}
 
 
-async def set_timeouts(remote: str, tls: Tls | None, tracking: Tracking) -> None:
-    """Have our zones' timeouts in the database; none: as Open vSwitch has them by itself."""
-    wanted = timeouts(tracking)
+async def set_timeouts(client: Client, wanted: Mapping[str, int]) -> None:
+    """Have our zones' timeouts in the database; none: as Open vSwitch has them by itself.
+
+    Nothing is sent where they are there already.
+    """
+    if _found(client) == {zone: wanted for zone in _ZONES if wanted}:
+        return
     try:
-        async with Client(remote, DATABASE, _WATCHES, tls=tls) as client:
-            if _found(client) != {zone: wanted for zone in _ZONES if wanted}:
-                await client.transact(lambda transaction: _build(client, transaction, wanted))
+        await client.transact(lambda transaction: _build(client, transaction, wanted))
     except OvsdbError as error:
-        if wanted:
-            log.warning("connections are not tracked as long as configured", reason=str(error))
+        log.warning("connections are not tracked as long as they should be", reason=str(error))
 
 
 async def set_limits(directory: Path | None, tracking: Tracking) -> None:
@@ -104,11 +119,11 @@ def _found(client: Client) -> dict[int, dict[str, int]]:
     return found
 
 
-def _build(client: Client, transaction: Transaction, wanted: dict[str, int]) -> None:
+def _build(client: Client, transaction: Transaction, wanted: Mapping[str, int]) -> None:
     root, datapath = _zones(client)
     zones: dict[int, Any] = {}
     if wanted:
-        policy = transaction.insert("CT_Timeout_Policy", {"timeouts": wanted})
+        policy = transaction.insert("CT_Timeout_Policy", {"timeouts": dict(wanted)})
         for number in _ZONES:
             zones[number] = transaction.insert("CT_Zone", {"timeout_policy": policy})
     if datapath is None:

@@ -27,6 +27,16 @@ def manifests(tmp_path: Path) -> Manifests:
 
 
 @pytest.fixture
+def timeless() -> Iterator[Node]:
+    """A node whose ovs-vswitchd lets itself be told the time, by a `proxying.Clock`."""
+    with Node() as made:
+        made.ovs.kill_vswitchd()
+        made.ovs.vswitchd_options.append("--enable-dummy")
+        made.ovs.start_vswitchd()
+        yield made
+
+
+@pytest.fixture
 def start(node: Node, manifests: Manifests, tmp_path: Path) -> Iterator[Start]:
     """Starts nsx-kube-proxy for 'node' and, unless told another source, 'manifests'."""
     with ExitStack() as stack:

@@ -18,6 +18,7 @@ __all__ = [
     "PROGRAM",
     "SERVICE_CIDR",
     "Agent",
+    "Clock",
     "Manifests",
     "buckets",
     "endpoints",
@@ -122,6 +123,23 @@ def buckets(node: Node) -> dict[str, int]:
     """The endpoints that the groups of the bridge lead to, and their buckets' ids."""
     found = re.findall(r"bucket_id:(\d+),[^[]*?nat\(dst=([^)]+)\)", " ".join(groups(node)))
     return {endpoint: int(number) for number, endpoint in found}
+
+
+class Clock:
+    """ovs-vswitchd's, which only moves when it is told to (its unit tests' time/warp). For the node
+    of the fixture ``timeless``.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.now = 0
+        node.ovs.appctl("time/stop")
+
+    def forward(self, seconds: int) -> None:
+        """In steps in which ovs-vswitchd does what is due."""
+        self.now += seconds
+        step = min(seconds, 600)
+        self._node.ovs.appctl("time/warp", str(1000 * seconds), str(1000 * step))
 
 
 def finished(argv: Iterable[str], netns: Netns) -> subprocess.CompletedProcess[str]:

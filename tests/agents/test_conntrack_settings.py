@@ -129,8 +129,19 @@ def limits(node: Node) -> tuple[str, str]:
     )
 
 
-def policies(node: Node) -> list[str]:
-    return node.ovs.vsctl("list-zone-tp", "netdev").splitlines()
+def policies(node: Node) -> dict[int, str]:
+    """The timeouts of each zone that has any."""
+    text = node.ovs.vsctl("list-zone-tp", "netdev")
+    found = re.findall(r"^Zone:(\d+), Timeout Policies: (.*)$", text, re.MULTILINE)
+    return {int(zone): timeouts for zone, timeouts in found}
+
+
+def ours(timeouts: str) -> dict[int, str]:
+    return {65312: timeouts, 65313: timeouts}
+
+
+CLOSED = "tcp_close=66 {}tcp_time_wait=66"
+"""There whatever is configured."""
 
 
 def test_open_vswitch_is_told(node: Node, manifests: Manifests, start: Start) -> None:
@@ -140,25 +151,37 @@ def test_open_vswitch_is_told(node: Node, manifests: Manifests, start: Start) ->
     assert limits(node) == before
     agent = start(*FLAGS)
     assert limits(node) == ("1000000", "disabled")
-    wanted = "tcp_established=7200 udp_first=33 udp_multiple=77 udp_single=33"
-    assert policies(node) == [f"Zone:{zone}, Timeout Policies: {wanted}" for zone in (65312, 65313)]
+    wanted = CLOSED.format("tcp_established=7200 ")
+    assert policies(node) == ours(f"{wanted} udp_first=33 udp_multiple=77 udp_single=33")
     # The daemon forgets; its database doesn't.
     node.ovs.kill_vswitchd()
     node.ovs.start_vswitchd()
     until("told again", lambda: limits(node) == ("1000000", "disabled"))
     agent.stop()
     start("--conntrack-tcp-timeout-established=300s").stop()
-    assert {re.sub("Zone:.*: ", "", line) for line in policies(node)} == {"tcp_established=300"}
+    assert policies(node) == ours(CLOSED.format("tcp_established=300 "))
     # Others' zones are theirs.
     node.ovs.vsctl("add-zone-tp", "netdev", "zone=5", "udp_first=9")
     start().stop()
-    assert policies(node) == ["Zone:5, Timeout Policies: udp_first=9"]
+    assert policies(node) == {5: "udp_first=9", **ours(CLOSED.format(""))}
+
+
+def test_what_somebody_deletes_or_alters_comes_back(node: Node, start: Start) -> None:
+    start("--conntrack-udp-timeout=33s")
+    wanted = policies(node)
+    node.ovs.vsctl("del-zone-tp", "netdev", "zone=65313")
+    until("restored", lambda: policies(node) == wanted)
+    (policy,) = node.ovs.vsctl("--bare", "--columns=_uuid", "list", "CT_Timeout_Policy").split()
+    node.ovs.vsctl("set", "CT_Timeout_Policy", policy, "timeouts:tcp_close=1")
+    until("set right", lambda: policies(node) == wanted)
+    node.ovs.vsctl("clear", "Open_vSwitch", ".", "datapaths")
+    until("there again", lambda: policies(node) == wanted)
 
 
 def test_init_only_and_cleanup(node: Node) -> None:
     where = [f"--ovsdb={node.ovsdb}", f"--manifests={node.ovs.directory}"]
     node.netns.run([PROGRAM, *where, *FLAGS, "--init-only"])
     assert limits(node) == ("1000000", "disabled")
-    assert len(policies(node)) == 2
+    assert set(policies(node)) == {65312, 65313}
     node.netns.run([PROGRAM, *where, "--cleanup"])
-    assert policies(node) == []
+    assert policies(node) == {}

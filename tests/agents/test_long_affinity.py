@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from proxying import Agent, Manifests, endpoints, service, until
+from proxying import Agent, Clock, Manifests, endpoints, service, until
 
 from nsxdp.lab import Node, Pod
 from nsxdp.services.affinity import MOST_IDLE, learned
@@ -17,21 +17,6 @@ Start = Callable[..., Agent]
 VIP = "10.96.0.10"
 DAY = 86400
 PODS = [f"10.244.0.{n}" for n in range(11, 19)]
-
-
-class Clock:
-    """ovs-vswitchd's, which only moves when it is told to (its unit tests' time/warp)."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self.now = 0
-        node.ovs.appctl("time/stop")
-
-    def forward(self, seconds: int) -> None:
-        """In steps in which ovs-vswitchd does what is due."""
-        self.now += seconds
-        step = min(seconds, 600)
-        self._node.ovs.appctl("time/warp", str(1000 * seconds), str(1000 * step))
 
 
 class Affinity:
@@ -67,12 +52,8 @@ class Affinity:
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    with Node() as made:
-        made.ovs.kill_vswitchd()
-        made.ovs.vswitchd_options.append("--enable-dummy")
-        made.ovs.start_vswitchd()
-        yield made
+def node(timeless: Node) -> Node:
+    return timeless
 
 
 @pytest.fixture
