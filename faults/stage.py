@@ -17,13 +17,12 @@ from faults import clock, next_version
 from faults.agent import Agent, until
 from faults.intent import SERVICES, History, Served, scratch, service, slices
 from faults.load import Load, Want
-from nsxdp.lab import ApiServer, Netns, Node, Pod
+from nsxdp.lab import ApiServer, Host, Node, Pod
+from nsxdp.lab.host import SUBNETS
 from nsxdp.lab.programs import Server
 
 __all__ = ["Stage"]
 
-NODE_ADDRESS: Final = {4: "192.0.2.1", 6: "2001:db8::1"}
-_OUTSIDE: Final = {4: "192.0.2.2", 6: "2001:db8::2"}
 SCRATCH: Final = 20
 """Services without traffic."""
 
@@ -64,8 +63,7 @@ class Stage(ExitStack):
         self.set_clock(0)
         try:
             self.node = self.enter_context(Node())
-            self.outside = self.enter_context(Netns("outside"))
-            self._join_outside()
+            self.outside = self.enter_context(Host(self.node))
             self.servers: dict[str, Server] = {}
             for served in SERVICES:
                 for name in served.pods:
@@ -82,24 +80,6 @@ class Stage(ExitStack):
         except BaseException:
             self.close()
             raise
-
-    def _join_outside(self) -> None:
-        """A client on the wire behind an interface of the node that isn't on the bridge."""
-        self.node.netns.iproute(
-            f"link add out0 type veth peer name eth0 netns {self.outside.name}",
-            f"addr add {NODE_ADDRESS[4]}/24 dev out0",
-            f"addr add {NODE_ADDRESS[6]}/64 dev out0 nodad",
-            "link set out0 up",
-        )
-        self.outside.iproute(
-            f"addr add {_OUTSIDE[4]}/24 dev eth0",
-            f"addr add {_OUTSIDE[6]}/64 dev eth0 nodad",
-            "link set eth0 up",
-            f"route add default via {NODE_ADDRESS[4]}",
-            f"route add default via {NODE_ADDRESS[6]}",
-        )
-        self.node.netns.run(["ethtool", "-K", "out0", "tx", "off"])
-        self.outside.run(["ethtool", "-K", "eth0", "tx", "off"])
 
     # Pods.
 
@@ -134,7 +114,7 @@ class Stage(ExitStack):
                 self.node,
                 self._directory / f"agent-{self._agents}.log",
                 f"--kubeconfig={self.apiserver.kubeconfig}",
-                "--nodeport-addresses=192.0.2.0/24,2001:db8::/64",
+                f"--nodeport-addresses={','.join(SUBNETS)}",
                 launcher=launcher,
             )
         )
@@ -203,7 +183,7 @@ class Stage(ExitStack):
             web = SERVICES[0].external_ips[version]
             url = f"http://[{web}]/" if version == 6 else f"http://{web}/"
             until(f"the way to {web}", partial(self.outside.http_get, url, timeout=1))
-        node = f"http://{NODE_ADDRESS[4]}:{SERVICES[0].node_port}/"
+        node = f"http://{self.outside.gateways[4]}:{SERVICES[0].node_port}/"
         until(f"the way to {node}", lambda: self.outside.http_get(node, timeout=1))
 
     def _address(self, want: Want) -> tuple[str, int]:
@@ -212,7 +192,7 @@ class Stage(ExitStack):
             pod = self.node.pods[served.pods[0]]
             return str(pod.ip if want.version == 4 else pod.ip6), served.target
         if want.by == _NODE_PORT:
-            return NODE_ADDRESS[want.version], served.node_port
+            return self.outside.gateways[want.version], served.node_port
         ips = served.cluster_ips if want.by == "cluster" else served.external_ips
         return ips[want.version], 80
 

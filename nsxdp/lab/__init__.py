@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nsxdp.lab.apiserver import ApiServer
     from nsxdp.lab.errors import LabError, MissingTool
+    from nsxdp.lab.host import Host
     from nsxdp.lab.netns import Netns
     from nsxdp.lab.node import Node, Pod
     from nsxdp.lab.ovs import OVS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ApiServer": "apiserver",
+    "Host": "host",
     "LabError": "errors",
     "MissingTool": "errors",
     "Netns": "netns",
@@ -33,6 +35,7 @@ _HOME = {
 __all__ = [
     "OVS",
     "ApiServer",
+    "Host",
     "LabError",
     "MissingTool",
     "Netns",

@@ -10,7 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from nsxdp.lab import owner, tools
@@ -88,7 +88,7 @@ class Netns:
         with contextlib.suppress(OSError):
             self.owner.directory.rmdir()
 
-    def __enter__(self) -> "Netns":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nsxdp.lab import OVS, LabError, Netns, Node
+from nsxdp.lab import OVS, Host, LabError, Netns, Node
 from nsxdp.lab import owner as ownership
 
 
@@ -54,6 +54,29 @@ def test_pods_reach_each_other_the_gateway_and_back(node: Node) -> None:
     assert node.netns.http_get(f"http://{web.ip}/client").startswith("10.244.0.1:")
     node.netns.serve_http(8080, name="host")
     assert client.http_get("http://10.244.0.1:8080/") == "host"
+
+
+@pytest.mark.parametrize("uplink", [False, True])
+def test_a_host_outside_reaches_pods_by_the_node_and_is_reached(node: Node, uplink: bool) -> None:
+    web = node.add_pod("web")
+    web.serve_http(80)
+    with Host(node, subnets=["198.51.100.0/24", "2001:db8:51::/64"], uplink=uplink) as outside:
+        outside.serve_http(80)
+        assert outside.addresses == {4: "198.51.100.2", 6: "2001:db8:51::2"}
+        seen = outside.http_get(f"http://{web.ip}/client"), web.http_get("http://198.51.100.2/")
+        assert (seen[0].rpartition(":")[0], seen[1]) == ("198.51.100.2", "outside")
+        assert outside.http_get(f"http://[{web.ip6}]/") == "web"
+        assert web.http_get("http://[2001:db8:51::2]/") == "outside"
+        # The node is its gateway, whatever device has the address.
+        node.netns.serve_http(8080, name="node")
+        assert outside.http_get(f"http://{outside.gateways[4]}:8080/") == "node"
+        ports = node.ovs.vsctl("list-ports", node.bridge).split()
+        assert (outside.short in ports) is uplink
+        if uplink:
+            node.ovs.restart_vswitchd()
+            assert outside.http_get(f"http://{web.ip}/") == "web"
+    assert "outside" not in links(node.netns)
+    assert "outside" not in node.ovs.vsctl("list-ports", node.bridge).split()
 
 
 def test_a_pod_s_first_connection_from_the_node_is_not_reset(node: Node) -> None:

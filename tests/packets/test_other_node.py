@@ -7,56 +7,41 @@ from collections.abc import Iterator
 import pytest
 from cluster import HTTP, Cluster, of_family
 
-from nsxdp.lab import Netns
+from nsxdp.lab import Host
 
-HERE = {4: "192.0.2.1", 6: "2001:db8::1"}
-THERE = {4: "192.0.2.2", 6: "2001:db8::2"}
 REMOTE = {4: "10.244.1.5", 6: "fd00:244:1::5"}
 
 
 @pytest.fixture(scope="module")
-def remote(cluster: Cluster) -> Iterator[Netns]:
-    """The other node, which has a pod's addresses itself, and routes to this node's pods."""
-    with Netns("there") as there:
-        cluster.host.iproute(
-            f"link add uplink type veth peer name eth0 netns {there.name}",
-            f"addr add {HERE[4]}/24 dev uplink",
-            f"addr add {HERE[6]}/64 dev uplink nodad",
-            "link set uplink up",
-            f"route add {REMOTE[4]}/32 via {THERE[4]}",
-        )
+def remote(cluster: Cluster) -> Iterator[Host]:
+    """The other node, which has a pod's addresses itself."""
+    with Host(cluster.node, "there") as there:
         there.iproute(
-            f"addr add {THERE[4]}/24 dev eth0",
-            f"addr add {THERE[6]}/64 dev eth0 nodad",
-            "link set eth0 up",
             f"addr add {REMOTE[4]}/32 dev lo",
             f"addr add {REMOTE[6]}/128 dev lo nodad",
-            f"route add 10.244.0.0/24 via {HERE[4]}",
-            f"route add fd00:244::/64 via {HERE[6]}",
         )
-        cluster.host.iproute(f"route add {REMOTE[6]}/128 via {THERE[6]}")
-        for netns, device in ((cluster.host, "uplink"), (there, "eth0")):
-            netns.run(["ethtool", "-K", device, "tx", "off"])
+        cluster.host.iproute(
+            *(f"route add {REMOTE[family]} via {there.addresses[family]}" for family in (4, 6))
+        )
         there.serve_http(HTTP, "there")
         yield there
 
 
 def test_pod_reaches_it_with_its_own_address(
     cluster: Cluster,
-    remote: Netns,
+    remote: Host,
     family: int,
 ) -> None:
-    assert remote.short == "there"
     vips = cluster.serve("remote", [*REMOTE.values()], target=HTTP)
     vip = f"[{vips[1]}]" if family == 6 else vips[0]
-    assert cluster.client.http_get(f"http://{vip}/") == "there"
+    assert cluster.client.http_get(f"http://{vip}/") == remote.short
     source = cluster.client.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
     assert [source] == of_family([cluster.client], family)
 
 
 def test_connections_are_spread_over_nodes(
     cluster: Cluster,
-    remote: Netns,
+    remote: Host,
     family: int,
 ) -> None:
     ends = [
@@ -72,26 +57,24 @@ def test_connections_are_spread_over_nodes(
 
 def test_the_node_reaches_it_with_its_own_address(
     cluster: Cluster,
-    remote: Netns,
+    remote: Host,
     family: int,
 ) -> None:
-    assert remote.short == "there"
     vips = cluster.serve("remote", [*REMOTE.values()], target=HTTP)
     vip = f"[{vips[1]}]" if family == 6 else vips[0]
     source = cluster.host.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
-    assert source == HERE[family]
+    assert source == remote.gateways[family]
 
 
 def test_kp30_who_is_masqueraded_has_the_node_s_address_there(
     cluster: Cluster,
-    remote: Netns,
+    remote: Host,
     family: int,
 ) -> None:
     """A pod at an external address: the bridge masquerades it, and the kernel once more."""
-    assert remote.short == "there"
     external = {4: "203.0.113.77", 6: "2001:db8:113::77"}
     listed = ", ".join(f'"{address}"' for address in external.values())
     cluster.serve("abroad", [*REMOTE.values()], target=HTTP, spec=f"externalIPs: [{listed}]")
     vip = f"[{external[6]}]" if family == 6 else external[4]
     source = cluster.client.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
-    assert source == HERE[family]
+    assert source == remote.gateways[family]
