@@ -105,8 +105,8 @@ cdef class Field:
         What a *message* is, and what *messages* are.
     """
 
-    cdef readonly int number
-    cdef readonly Message message
+    cdef int number
+    cdef Message message
     cdef Kind kind
     cdef Py_ssize_t index
     cdef str name
@@ -126,6 +126,11 @@ cdef class Message:
         A msgspec.Struct, all of whose fields have defaults.
     fields
         Those of its attributes that a message can hold.
+
+    Attributes
+    ----------
+    type
+        As given.
     """
 
     cdef readonly object type
@@ -137,7 +142,7 @@ cdef class Message:
         names = type.__struct_fields__
         self.type = type
         self._defaults = type.__struct_defaults__
-        self._fields = [None] * (1 + max([f.number for f in fields.values()]))
+        self._fields = [None] * 64
         for name, field in fields.items():
             field.index = names.index(name)
             field.name = type.__struct_encode_fields__[field.index]

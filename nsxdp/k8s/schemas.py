@@ -213,6 +213,7 @@ NAMED: Final = Message(
 LIST_META: Final = Message(
     ListMeta, resource_version=_text(2), continue_=_text(3), remaining_item_count=_number(4)
 )
+"""What a list says of itself."""
 
 LIST_HEAD: Final = Message(ListHead, metadata=_one(1, LIST_META))
 """Any list, of which only the metadata is read."""
