@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -23,7 +23,7 @@ from nsxdp.pipeline.tables import STAGES, TABLES
 from nsxdp.services.planner import ServicePlanner
 from pages.markdown import WIDTH, WRITTEN, wrapped
 
-__all__ = ["EXAMPLE", "GATEWAY", "POD", "example", "page"]
+__all__ = ["EXAMPLE", "GATEWAY", "POD", "blocks_of", "example", "page"]
 
 EXAMPLE: Final = """\
 # HTTP, also at a node port, and DNS over UDP and IPv6.
@@ -216,7 +216,7 @@ def _flows() -> Iterator[str]:
     yield ""
     yield "### Groups"
     yield ""
-    yield from ("```", *(line for text in switch.dump_groups() for line in _wrapped(text)), "```")
+    yield from blocks_of(switch.dump_groups())
     flows = switch.dump_flows()
     for stage in STAGES:
         yield ""
@@ -226,7 +226,12 @@ def _flows() -> Iterator[str]:
         own = [flow for flow in flows if flow.startswith(f"table={stage.name},")]
         if own:
             yield ""
-            yield from ("```", *(line for text in own for line in _wrapped(text)), "```")
+            yield from blocks_of(own)
+
+
+def blocks_of(texts: Iterable[str]) -> Iterator[str]:
+    """Flows or groups, in lines that aren't too long."""
+    yield from ("```", *(line for text in texts for line in _wrapped(text)), "```")
 
 
 def _and(addresses: tuple[object, ...]) -> str:

@@ -21,12 +21,13 @@ LAYERS = (
     {"nsxdp.openflow", "nsxdp.ovsdb"},
     {"nsxdp.switch", "nsxdp.writer"},
     {"nsxdp.k8s", "nsxdp.nsx", "nsxdp.pipeline"},
-    {"nsxdp.policy", "nsxdp.services"},
+    {"nsxdp.forwarding", "nsxdp.policy", "nsxdp.services"},
     {"nsxdp_agents"},
 )
 """From the bottom: a module imports its own package, and packages of lower layers, of `nsxdp`."""
 
 PURE = (
+    "nsxdp.forwarding",
     "nsxdp.pipeline",
     "nsxdp.policy",
     "nsxdp.rtnetlink.objects",

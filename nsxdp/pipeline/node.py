@@ -9,25 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nsxdp.bridge import OFPORT_LOCAL, LocalPod, Port
 from nsxdp.openflow import Stamped
+from nsxdp.pipeline.columns import Address, family_of, ips, macs
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.forwarding import BASE, FORWARDING, PORT, Network, unallocated
 from nsxdp.pipeline.registers import BITS
-from nsxdp.pipeline.service import Family
 
 if TYPE_CHECKING:
     from nsxdp.openflow.template import Column
 
-__all__ = ["Gateway", "NodeCompiler", "NodePlan"]
-
-Address = IPv4Address | IPv6Address
+__all__ = ["Address", "Gateway", "NodeCompiler", "NodePlan"]
 
 _BASE: Final = 0
 _GATEWAY: Final = 1
@@ -188,7 +184,7 @@ class NodeCompiler:
         if plan.gateway is None:
             return []
         gateway = plan.gateway
-        mac = _mac(gateway.mac)
+        mac = macs([gateway.mac])
         port = np.array([gateway.ofport], np.uint32)
         stamped = [PORT.stamp(mac=mac, port=port)]
         for templates in FORWARDING.values():
@@ -198,20 +194,20 @@ class NodeCompiler:
                 templates.host_answers_masqueraded.stamp(port=port, gateway_mac=mac),
             ]
         # The first address of each family: from it the kernel sends to Services, as routes say.
-        first = {_family(address): address for address in reversed(gateway.addresses)}
+        first = {family_of(address): address for address in reversed(gateway.addresses)}
         own = {*gateway.addresses, *plan.addresses}
         for family, address in first.items():
             templates = FORWARDING[family]
-            columns: dict[str, Column] = {"port": port, "gateway_mac": mac, "ip": _ip(address)}
+            columns: dict[str, Column] = {"port": port, "gateway_mac": mac, "ip": ips([address])}
             stamped.append(templates.host_to_itself.stamp(**columns))
             stamped.append(templates.host_answers_itself.stamp(**columns))
             # Who has none of the node's addresses came from elsewhere through its kernel.
             stamped.append(templates.origin.stamp(port=port, origin=_OUTSIDE | _MASQUERADE))
             origin = _MASQUERADE if self._masquerade_all else 0
             stamped += [
-                templates.host_origin.stamp(port=port, ip=_ip(ip), origin=origin)
+                templates.host_origin.stamp(port=port, ip=ips([ip]), origin=origin)
                 for ip in own
-                if _family(ip) == family
+                if family_of(ip) == family
             ]
         return stamped
 
@@ -225,7 +221,7 @@ def _uplink_flows(plan: NodePlan) -> list[Stamped]:
         origin = _OUTSIDE | _BY_UPLINK | _MASQUERADE
         stamped.append(templates.origin.stamp(port=port, origin=origin))
         if plan.gateway is not None:
-            mac = _mac(plan.gateway.mac)
+            mac = macs([plan.gateway.mac])
             stamped.append(templates.answer_by_uplink.stamp(port=port, gateway_mac=mac))
     return stamped
 
@@ -233,34 +229,20 @@ def _uplink_flows(plan: NodePlan) -> list[Stamped]:
 def _node_flows(plan: NodePlan) -> list[Stamped]:
     stamped = [unallocated(network).stamp() for network in plan.ranges]
     stamped += [
-        FORWARDING[_family(address)].node_address.stamp(ip=_ip(address))
+        FORWARDING[family_of(address)].node_address.stamp(ip=ips([address]))
         for address in plan.node_port_addresses
     ]
     return stamped
 
 
 def _pod_flows(pod: LocalPod, gateway: Gateway | None) -> list[Stamped]:
-    mac = _mac(pod.mac)
+    mac = macs([pod.mac])
     stamped = [PORT.stamp(mac=mac, port=np.array([pod.ofport], np.uint32))]
     if gateway is not None:
-        columns = {"gateway_mac": _mac(gateway.mac), "mac": mac}
+        columns = {"gateway_mac": macs([gateway.mac]), "mac": mac}
         for address in pod.ips:
-            templates = FORWARDING[_family(address)]
-            stamped.append(templates.pod_route.stamp(ip=_ip(address), **columns))
-            stamped.append(templates.pod_to_itself.stamp(ip=_ip(address)))
-            stamped.append(templates.pod_hairpin.stamp(ip=_ip(address), **columns))
+            templates = FORWARDING[family_of(address)]
+            stamped.append(templates.pod_route.stamp(ip=ips([address]), **columns))
+            stamped.append(templates.pod_to_itself.stamp(ip=ips([address])))
+            stamped.append(templates.pod_hairpin.stamp(ip=ips([address]), **columns))
     return stamped
-
-
-def _family(address: Address) -> Family:
-    return 4 if isinstance(address, IPv4Address) else 6
-
-
-def _mac(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes.fromhex(text.replace(":", "")), np.uint8).reshape(1, 6)
-
-
-def _ip(address: Address) -> NDArray[np.uint32] | NDArray[np.uint8]:
-    if isinstance(address, IPv4Address):
-        return np.array([int(address)], np.uint32)
-    return np.frombuffer(address.packed, np.uint8).reshape(1, 16)

@@ -27,11 +27,16 @@ __all__ = [
     "LONG_TIMEOUT_SHIFT",
     "MASQUERADE_IPV4",
     "MASQUERADE_IPV6",
+    "NODE_COOKIE_PREFIX",
+    "NODE_GROUP_FIRST",
+    "NODE_GROUP_LAST",
     "NODE_IPV4",
     "NODE_IPV6",
     "NODE_PORT_IPV4",
     "NODE_PORT_IPV6",
+    "NODE_VERSION",
     "OTHER_LEARNED",
+    "OTHER_NODE_PREFIXES",
     "OTHER_PREFIXES",
     "PIPELINE_VERSION",
     "REJECT_METER",
@@ -84,6 +89,13 @@ BITS: Final = {
     ),
     "NodeAddress": Bits(
         "reg0", 3, 3, "It is for an address that serves node ports. Set by NodeAddress."
+    ),
+    "Admitted": Bits(
+        "reg0", 16, 16, "Who sent the packet may. Set by SpoofGuard."
+    ),
+    "OutPort": Bits(
+        "reg1", 0, 31, "The port that Output sends to; 0: none yet. Set by L3Forwarding for "
+        "tunnels, by L2Forwarding for other ports."
     ),
     "EndpointSlot": Bits(
         "reg4", 0, 31, "Bucket id of the endpoint that was chosen; 0 until one is. "
@@ -162,15 +174,30 @@ LONG_COOKIE_MASK: Final = LEARNED_COOKIE_MASK | 1 << 47
 LONG_TIMEOUT_SHIFT: Final = 16
 """Where such a cookie has the seconds: 31 bits from there on."""
 
+NODE_VERSION: Final = 1
+"""Of the node agent's flows, as `PIPELINE_VERSION` is of the Service proxy's."""
+
+NODE_COOKIE_PREFIX: Final = 0x6F00 | NODE_VERSION
+"""The 16 most significant bits of the node agent's flows' cookies. Each of the two processes knows
+its own flows by them, and leaves the other's alone."""
+
+OTHER_NODE_PREFIXES: Final = tuple(0x6F00 | n for n in _VERSIONS if n != NODE_VERSION)
+"""Likewise, of other versions' flows."""
+
+NODE_GROUP_FIRST: Final = 0x3000_0000
+NODE_GROUP_LAST: Final = 0x3FFF_FFFF
+"""The node agent's groups' ids."""
+
 GROUP_FIRST: Final = 0x4000_0000
 GROUP_LAST: Final = 0x7FFF_FFFF
-"""Our groups' ids; groups outside of this range are somebody else's."""
+"""The Service proxy's groups' ids; groups outside of this range are somebody else's."""
 
 REJECT_METER: Final = 0x6E01
 """Limits how many packets a second reach the agent to be answered with a rejection."""
 
 VIRTUAL_MAC: Final = "02:6e:73:78:64:70"
-"""The next hop to which the host sends what goes to a Service's address."""
+"""The next hop to which the host sends what goes to a Service's address, or to other nodes' pods;
+and to which nodes send what is in tunnels."""
 
 HAIRPIN_IPV4: Final = "169.254.0.252"
 HAIRPIN_IPV6: Final = "fd6e:7378:6470::252"

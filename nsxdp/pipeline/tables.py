@@ -10,7 +10,7 @@ from typing import Final
 
 from nsxdp.openflow import Tables
 
-__all__ = ["STAGES", "TABLES", "Stage"]
+__all__ = ["NODE_STAGES", "STAGES", "TABLES", "Stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,36 @@ STAGES: Final = (
         "NORMAL",
     ),
 )
-"""The tables, in the order in which packets meet them."""
+"""The Service proxy's tables, in the order in which packets meet them."""
 
-TABLES: Final = Tables({stage.name: stage.number for stage in STAGES})
-"""Their names, for what parses and prints flows."""
+NODE_STAGES: Final = (
+    Stage(
+        4,
+        "SpoofGuard",
+        "Whether who sends may: a pod with its own addresses, another node with its pods'. What "
+        "may goes on to the Classifier's other flows.",
+        "",
+    ),
+    Stage(
+        6,
+        "Neighbors",
+        "Answers who asks for a MAC address, by ARP or neighbor discovery.",
+        "",
+    ),
+    Stage(
+        41,
+        "Hop",
+        "A router's work on what L3Forwarding routed: one hop less to live.",
+        "",
+    ),
+    Stage(
+        62,
+        "Output",
+        "Out of the port that L2Forwarding found.",
+        "",
+    ),
+)
+"""The node agent's tables. It has flows in others, too (`nsxdp.pipeline.joints`)."""
+
+TABLES: Final = Tables({stage.name: stage.number for stage in (*STAGES, *NODE_STAGES)})
+"""All their names, for what parses and prints flows."""

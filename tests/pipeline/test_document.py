@@ -10,29 +10,44 @@ import pytest
 
 from nsxdp.openflow import Flow, Group
 from nsxdp.openflow.fake import FakeSwitch
-from nsxdp.pipeline import forwarding, masquerade, service
+from nsxdp.pipeline import (
+    forwarding,
+    joints,
+    masquerade,
+    neighbors,
+    routing,
+    service,
+    spoofguard,
+)
 from nsxdp.pipeline.tables import TABLES
-from pages.pipeline import GATEWAY, POD, example, page
+from pages import forwarding as node_page
+from pages import pipeline as service_page
+from pages.pipeline import GATEWAY, POD
+
+PAGES = (service_page, node_page)
 
 
 @pytest.fixture(scope="module")
 def switch() -> FakeSwitch:
-    return example()
+    return service_page.example()
 
 
-def blocks() -> list[str]:
-    """The flows and groups of the page."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", page(), re.MULTILINE | re.DOTALL)
+def blocks(page: ModuleType) -> list[str]:
+    """The flows and groups of a page."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.page(), re.MULTILINE | re.DOTALL)
     return [text for language, text in found if not language]
 
 
-def test_the_page_is_narrow() -> None:
-    assert len(blocks()) > 5
-    assert all(len(line) <= 100 for text in blocks() for line in text.splitlines())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__)
+def test_a_page_is_narrow(page: ModuleType) -> None:
+    assert len(blocks(page)) > 5
+    assert all(len(line) <= 100 for text in blocks(page) for line in text.splitlines())
 
 
-def test_what_the_page_shows_can_be_read_again(switch: FakeSwitch) -> None:
-    found = [text for block in blocks() for text in statements(block)]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__)
+def test_what_a_page_shows_can_be_read_again(page: ModuleType) -> None:
+    switch = page.example()
+    found = [text for block in blocks(page) for text in statements(block)]
     for text in found:
         if text.startswith("group_id="):
             Group.parse(text, TABLES)
@@ -79,9 +94,15 @@ def canonical(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", [service, forwarding, masquerade], ids=lambda module: module.__name__
+    ("page", "module"),
+    [
+        *((service_page, module) for module in (service, forwarding, masquerade)),
+        *((node_page, module) for module in (joints, spoofguard, neighbors, routing)),
+    ],
+    ids=lambda module: module.__name__,
 )
-def test_examples_of_docstrings_are_what_is_made(module: ModuleType, switch: FakeSwitch) -> None:
+def test_examples_of_docstrings_are_what_is_made(page: ModuleType, module: ModuleType) -> None:
+    switch = page.example()
     made = {anonymous(text, switch) for text in (*switch.dump_flows(), *switch.dump_groups())}
     shown = [canonical(text) for text in examples(module)]
     assert len(shown) >= 3
@@ -91,7 +112,7 @@ def test_examples_of_docstrings_are_what_is_made(module: ModuleType, switch: Fak
 
 
 def test_every_table_has_its_flows_or_learns_them(switch: FakeSwitch) -> None:
-    flows = switch.dump_flows()
+    flows = [*switch.dump_flows(), *node_page.example().dump_flows()]
     used = {flow.split(",")[0] for flow in flows}
     tables = {f"table={name.decode()}" for name in TABLES.by_number if name}
     assert tables - used == {"table=ServiceAffinity"}

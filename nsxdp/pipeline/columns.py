@@ -1,0 +1,36 @@
+"""Addresses as the columns that templates take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsxdp.pipeline.service import Family
+
+__all__ = ["Address", "family_of", "ips", "macs"]
+
+Address = IPv4Address | IPv6Address
+"""Of either family."""
+
+
+def family_of(address: Address) -> Family:
+    """The IP version of an address."""
+    return 4 if isinstance(address, IPv4Address) else 6
+
+
+def macs(texts: Iterable[str]) -> NDArray[np.uint8]:
+    """MAC addresses, each with its colons; shape (n, 6)."""
+    packed = b"".join(bytes.fromhex(text.replace(":", "")) for text in texts)
+    return np.frombuffer(packed, np.uint8).reshape(-1, 6)
+
+
+def ips(addresses: Iterable[Address]) -> NDArray[np.uint32] | NDArray[np.uint8]:
+    """Addresses of one family, and at least one: shape (n,), or (n, 16) of IPv6 ones."""
+    listed = list(addresses)
+    packed = b"".join(address.packed for address in listed)
+    if listed[0].version == 4:
+        return np.frombuffer(packed, ">u4").astype(np.uint32)
+    return np.frombuffer(packed, np.uint8).reshape(-1, 16)
