@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nsxdp.forwarding.model import NodeConfig, Peer, PodPort
 from nsxdp.openflow import Stamped
 from nsxdp.pipeline.columns import family_of, ips, macs
+from nsxdp.pipeline.columns import mac as mac_of
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.joints import HOST_HOP, JOINTS
 from nsxdp.pipeline.neighbors import ANSWERS, OF_HOST, OF_POD, neighbor
@@ -227,7 +228,7 @@ def _pods(pods: Sequence[PodPort], config: NodeConfig, rows: Rows) -> Iterator[P
         return
     mac, port = macs(pod.mac for pod in pods), np.array([pod.ofport for pod in pods], np.uint32)
     yield SWITCH.stamp(mac=mac, port=_out(port)), rows
-    gateway_mac = macs([config.gateway.mac])
+    gateway_mac = mac_of(config.gateway.mac)
     for family in FAMILIES:
         has = [(at, ip) for at, pod in enumerate(pods) for ip in pod.ips if family_of(ip) == family]
         if not has:

@@ -91,7 +91,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """This node.
+    """The node itself.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nsxdp.pipeline.service import Family
 
-__all__ = ["Address", "family_of", "ips", "macs"]
+__all__ = ["Address", "family_of", "ips", "mac", "macs"]
 
 Address = IPv4Address | IPv6Address
 """Of either family."""
@@ -21,9 +21,14 @@ def family_of(address: Address) -> Family:
     return 4 if isinstance(address, IPv4Address) else 6
 
 
+def mac(text: str) -> bytes:
+    """A MAC address with its colons, as one value for all rows."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
 def macs(texts: Iterable[str]) -> NDArray[np.uint8]:
     """MAC addresses, each with its colons; shape (n, 6)."""
-    packed = b"".join(bytes.fromhex(text.replace(":", "")) for text in texts)
+    packed = b"".join(map(mac, texts))
     return np.frombuffer(packed, np.uint8).reshape(-1, 6)
 
 

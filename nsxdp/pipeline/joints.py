@@ -21,6 +21,7 @@ other runs. What the proxy writes is whole by itself. The agent's flows join it 
         actions=set_field:GATEWAY->eth_dst,ct(table=ConntrackState,zone=65312,nat)
     table=Conntrack, priority=51,ip actions=ct(table=ConntrackState,zone=65312,nat)
     table=ConntrackState, priority=1 actions=goto_table:L3Forwarding
+    table=L3Forwarding, priority=1 actions=goto_table:L2Forwarding
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ JOINTS: Final = tuple(
         ),
         *(f"table=Conntrack,priority=51,{ip},actions={_TRACK}" for ip in ("ip", "ipv6")),
         "table=ConntrackState,priority=1,actions=goto_table:L3Forwarding",
+        "table=L3Forwarding,priority=1,actions=goto_table:L2Forwarding",
     )
 )
 """The flows that are there whatever pods and nodes there are."""
