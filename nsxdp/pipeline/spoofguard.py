@@ -50,6 +50,9 @@ GUARD: Final = tuple(
     Template(f"table=SpoofGuard,{match},actions=drop", TABLES)
     for match in (
         "priority=400,vlan_tci=0x1000/0x1000",
+        # Neighbor discovery in fragments (RFC 6980): types aren't seen in them, but who takes it
+        # takes it only as it was sent.
+        "priority=350,icmp6,ip_frag=yes,nw_ttl=255",
         # Router solicitation and advertisement, neighbor advertisement, redirect.
         *(f"priority=350,icmp6,icmp_type={kind}" for kind in (133, 134, 136, 137)),
         "priority=340,udp,tp_src=67,tp_dst=68",
