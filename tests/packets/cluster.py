@@ -99,7 +99,7 @@ class Cluster:
             self.client = self.node.add_pod("client")
             self.other = self.node.add_pod("other")
             self._write()
-            self._start_agent()
+            self.start_agent()
             self.sync()
         except BaseException:
             self.close()
@@ -115,11 +115,12 @@ class Cluster:
         Server(pod, name, http=[HTTP], tcp=[LINES], udp=[UDP], sctp=sctp)
         return pod
 
-    def _start_agent(self) -> None:
+    def start_agent(self) -> None:
+        """Start nsx-kube-proxy."""
         command = self._command("--log-format=json")
         with self._log.open("wb") as log:
             self._agent = self.host.popen(command, stdout=log, stderr=log)
-        self._closing.callback(self._stop_agent)
+        self._closing.callback(self.stop_agent)
 
     def _command(self, *arguments: str) -> list[str]:
         """Of nsx-kube-proxy, with the options that say where all is."""
@@ -133,7 +134,8 @@ class Cluster:
             f"--node-name={self.node.name}",
         ]
 
-    def _stop_agent(self) -> None:
+    def stop_agent(self) -> None:
+        """End it, if that hasn't been done."""
         self._agent.send_signal(signal.SIGTERM)
         try:
             code = self._agent.wait(10 * tools.slowness())
@@ -141,6 +143,12 @@ class Cluster:
             self._agent.kill()
             raise
         assert code == 0, f"the agent ended with {code}:\n{self._log.read_text()[-4000:]}"
+
+    def restart_agent(self) -> None:
+        """End it and start it again; returns when it has done something."""
+        self.stop_agent()
+        self.start_agent()
+        self.sync()
 
     def look(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of nsx-kube-proxy that looks at what the agent does."""

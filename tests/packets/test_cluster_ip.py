@@ -9,6 +9,8 @@ from cluster import CLOSED, HAIRPIN, HTTP, MASQUERADE, SCTP, UDP, Cluster, of_fa
 
 from nsxdp.lab import Netns
 
+BRIDGES = ("switching", "wired")
+
 BOTH = (4, 6)
 
 

@@ -11,6 +11,8 @@ from cluster import NODE, Cluster, of_family
 from nsxdp.lab import Netns
 from nsxdp.lab.programs import Server
 
+BRIDGES = ("switching", "wired")
+
 HTTP, UDP = 9080, 9053
 
 ELSEWHERE = {4: "192.0.2.10", 6: "2001:db8::10"}

@@ -9,6 +9,8 @@ from cluster import HTTP, Cluster, of_family
 
 from nsxdp.lab import Host
 
+BRIDGES = ("switching", "wired")
+
 REMOTE = {4: "10.244.1.5", 6: "fd00:244:1::5"}
 
 

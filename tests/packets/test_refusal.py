@@ -11,6 +11,8 @@ from scapy.layers.l2 import Ether
 
 from nsxdp.lab import Netns
 
+BRIDGES = ("switching", "wired")
+
 
 def connect(client: Netns, vip: str, timeout: float = 5.0) -> socket.socket:
     with client.enter():

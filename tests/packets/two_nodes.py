@@ -49,6 +49,16 @@ class Side:
         self.set_address()
         self.ovs.after_start.append(self.set_address)
 
+    def unplug(self) -> None:
+        """Be a node without others again."""
+        for bridge, port in ((self.node.bridge, "tunnel"), (UNDERLAY, "wire")):
+            self.ovs.vsctl("--if-exists", "del-port", bridge, port)
+        self.ovs.vsctl("--if-exists", "del-br", UNDERLAY)
+        for hook in (self.set_address, self.set_up_host):
+            if hook in self.ovs.after_start:
+                self.ovs.after_start.remove(hook)
+        self.ovs.appctl("dpctl/flush-conntrack")
+
     def set_address(self) -> None:
         """Again after each start of the switch."""
         self.netns.iproute(
@@ -132,6 +142,7 @@ class TwoNodes:
             )
             here.netns.iproute(f"link add wire type veth peer name wire netns {there.netns.name}")
             self.here = Side(here, ("192.0.2.1", "2001:db8::1"))
+            self._closing.callback(self.here.unplug)
             self.there = Side(there, ("192.0.2.2", "2001:db8::2"))
             for side in (self.here, self.there):
                 side.plug_wire()
