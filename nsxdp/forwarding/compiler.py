@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from nsxdp.pipeline.routing import (
 )
 from nsxdp.pipeline.service import FAMILIES, Family
 from nsxdp.pipeline.spoofguard import GUARD, HOST, LINK_LOCAL_ASKS, SENDER, from_peer
+
+if TYPE_CHECKING:
+    from nsxdp.openflow.template import Column
 
 __all__ = ["OWNERS_END", "ForwardingCompiler"]
 
@@ -207,7 +210,7 @@ def _node(config: NodeConfig) -> Iterator[Stamped]:
     gateway = config.gateway
     mac, port = macs([gateway.mac]), _port(gateway.ofport)
     for template in (*HOST, *HOST_HOP, *ROUTER):
-        columns = {"port": port, "gateway_mac": mac}
+        columns: dict[str, Column] = {"port": port, "gateway_mac": mac}
         yield template.stamp(**{hole.name: columns[hole.name] for hole in template.holes})
     yield SWITCH.stamp(mac=mac, port=_out(port))
     for address in gateway.addresses:

@@ -11,10 +11,20 @@ from itertools import product
 import numpy as np
 
 from nsxdp.openflow import Template
-from nsxdp.pipeline import forwarding, masquerade, registers, service
-from nsxdp.pipeline.tables import STAGES
+from nsxdp.pipeline import (
+    forwarding,
+    joints,
+    masquerade,
+    neighbors,
+    registers,
+    routing,
+    service,
+    spoofguard,
+)
+from nsxdp.pipeline.tables import NODE_STAGES, STAGES
 from nsxdp.services.ids import GroupIds
 from nsxdp.services.slots import endpoint_slots
+from pages.forwarding import example as node_example
 from pages.pipeline import example
 
 PIPELINES = {1: "7951ffaef067506e"}
@@ -22,6 +32,9 @@ PIPELINES = {1: "7951ffaef067506e"}
 
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
+
+NODES = {1: "5beff674d4e2d337"}
+"""Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (
     "the pipeline was changed: if this version of it was ever released, raise {name} in "
@@ -96,11 +109,46 @@ def test_what_is_learned_otherwise_has_another_version() -> None:
     assert len(set(AFFINITIES.values())) == len(AFFINITIES)
 
 
+def forwarding_by_the_node_agent() -> list[str]:
+    """All of the node agent's pipeline as text."""
+    modules = (joints, spoofguard, neighbors, routing)
+    families = tuple(product(service.FAMILIES, service.FAMILIES))
+    return [
+        *(f"{stage.number} {stage.name}" for stage in NODE_STAGES),
+        *(text for module in modules for text in templates(list(vars(module).values()))),
+        *(spoofguard.from_peer(*both, 24, 24).text for both in families),
+        *(text for both in families for text in templates(routing.to_peer(*both, 24))),
+        *(re.sub("cookie=0x[0-9a-f]+,", "", flow) for flow in node_example().dump_flows()),
+    ]
+
+
+def test_changed_flows_of_the_node_agent_have_another_version() -> None:
+    found = digest(forwarding_by_the_node_agent())
+    told = WAY_OUT.format(name="NODE_VERSION", digest=found)
+    assert NODES.get(registers.NODE_VERSION) == found, told
+    assert len(set(NODES.values())) == len(NODES)
+
+
+def places(texts: list[str]) -> set[tuple[str, str]]:
+    """Tables and priorities in which there are flows."""
+    found = (re.match(r"table=(\w+), ?priority=(\d+)", text) for text in texts)
+    return {(match[1], match[2]) for match in found if match}
+
+
+def test_no_flow_of_one_owner_replaces_one_of_the_other() -> None:
+    proxy, agent = places(pipeline()), places(forwarding_by_the_node_agent())
+    assert proxy & agent == set()
+    assert {table for table, _ in proxy} & {table for table, _ in agent}
+    assert all(int(priority) % 5 == 0 for _, priority in proxy)
+
+
 def test_cookies_tell_versions_apart_and_have_room_for_more() -> None:
     own = {registers.COOKIE_PREFIX, *registers.OTHER_PREFIXES}
     assert own == {0x6E00 | n for n in range(1, 0x80)}
     assert registers.LEARNED_COOKIE not in registers.OTHER_LEARNED
     # A dump of all versions' flows has none of those that were learned: there may be very many.
+    nodes = {registers.NODE_COOKIE_PREFIX, *registers.OTHER_NODE_PREFIXES}
+    assert nodes == {0x6F00 | n for n in range(1, 0x80)}
     assert all(cookie >> 48 & 0xFF80 == 0x6E80 for cookie in registers.OTHER_LEARNED)
     assert all(prefix & 0xFF80 == 0x6E00 for prefix in own)
 
