@@ -15,7 +15,7 @@ from nsxdp.pipeline.tables import NODE_STAGES, STAGES, TABLES
 from pages.markdown import WRITTEN, wrapped
 from pages.pipeline import GATEWAY, POD, blocks_of
 
-__all__ = ["CONFIG", "PEER", "example", "page"]
+__all__ = ["CONFIG", "ON_TRUNK", "PEER", "example", "page", "trunk_example"]
 
 CONFIG: Final = NodeConfig(
     "geneve",
@@ -31,15 +31,27 @@ PEER: Final = Peer(
     tunnel_key=7,
 )
 
+ON_TRUNK: Final = NodeConfig("nsx", GATEWAY, uplink=1)
+VLAN: Final = 11
+
 
 def example() -> FakeSwitch:
     """A switch that has what the example's pod, peer and node need."""
+    return _switch(CONFIG, PodPort(POD.iface_id, POD.ofport, POD.mac, POD.ips), PEER)
+
+
+def trunk_example() -> FakeSwitch:
+    """Likewise, where a platform forwards."""
+    return _switch(ON_TRUNK, PodPort(POD.iface_id, POD.ofport, POD.mac, POD.ips, VLAN))
+
+
+def _switch(config: NodeConfig, pod: PodPort, *peers: Peer) -> FakeSwitch:
     desired = DesiredSet(NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST)
     compiler = ForwardingCompiler()
     for owned in (
-        compiler.configure(CONFIG),
-        compiler.set_pods([PodPort(POD.iface_id, POD.ofport, POD.mac, POD.ips)]),
-        compiler.set_peers([PEER]),
+        compiler.configure(config),
+        compiler.set_pods([pod]),
+        compiler.set_peers(peers),
     ):
         desired.replace(owned.owners, owned.messages, owned.ends)
     switch = FakeSwitch(TABLES)
@@ -76,7 +88,6 @@ def _tables() -> Iterator[str]:
 
 
 def _flows() -> Iterator[str]:
-    flows = example().dump_flows()
     yield "## An example"
     yield ""
     yield wrapped(
@@ -85,6 +96,17 @@ def _flows() -> Iterator[str]:
         f"fd00:244::5); and another node, 192.0.2.2, whose pods have 10.244.1.0/24 and "
         f"fd00:244:1::/64, by Geneve through port {CONFIG.tunnel}."
     )
+    yield from _of(example())
+    yield from ("", "## On a platform's trunk", "")
+    yield wrapped(
+        f"The same pod where a platform switches and routes (mode nsx): it has VLAN {VLAN} on the "
+        f"uplink, port {ON_TRUNK.uplink}."
+    )
+    yield from _of(trunk_example())
+
+
+def _of(switch: FakeSwitch) -> Iterator[str]:
+    flows = switch.dump_flows()
     for stage in sorted((*STAGES, *NODE_STAGES), key=lambda stage: stage.number):
         own = [flow for flow in flows if flow.startswith(f"table={stage.name},")]
         if own:

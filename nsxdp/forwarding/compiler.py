@@ -7,16 +7,16 @@ once are columns, stamped in one go.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsxdp.forwarding.model import NodeConfig, Peer, PodPort
-from nsxdp.openflow import Stamped
-from nsxdp.pipeline.columns import family_of, ips, macs
-from nsxdp.pipeline.columns import mac as mac_of
+from nsxdp.openflow import Stamped, Template
+from nsxdp.pipeline import trunk
+from nsxdp.pipeline.columns import family_of, ips, mac, macs
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.joints import HOST_HOP, JOINTS
 from nsxdp.pipeline.neighbors import ANSWERS, OF_HOST, OF_POD, neighbor
@@ -33,10 +33,12 @@ from nsxdp.pipeline.routing import (
     to_peer,
 )
 from nsxdp.pipeline.service import FAMILIES, Family
-from nsxdp.pipeline.spoofguard import GUARD, HOST, LINK_LOCAL_ASKS, SENDER, from_peer
+from nsxdp.pipeline.spoofguard import GUARD, HOST, LINK_LOCAL_ASKS, ONLY_ASKED, SENDER, from_peer
 
 if TYPE_CHECKING:
     from nsxdp.openflow.template import Column
+
+    Columns = Mapping[str, Column]
 
 __all__ = ["OWNERS_END", "ForwardingCompiler"]
 
@@ -49,6 +51,9 @@ _FIRST: Final = 1
 _WHOLE: Final[dict[Family, int]] = {4: 32, 6: 128}
 
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+_VLANS: Final = range(1, 4094)
+"""A pod's. 4094 is the platform's own."""
 
 Rows = NDArray[np.uint32]
 
@@ -205,18 +210,23 @@ class _Owners:
 
 
 def _node(config: NodeConfig) -> Iterator[Stamped]:
-    for template in (*JOINTS, *GUARD, *ANSWERS, *HOP, UNKNOWN, OUTPUT):
+    for template in (*JOINTS, *GUARD, UNKNOWN, OUTPUT):
+        yield template.stamp()
+    if config.uplink is not None:
+        for template in (*trunk.REFUSED, *trunk.UPLINK):
+            yield _stamp(template, {"uplink": _port(config.uplink)})
+        return
+    for template in (*ONLY_ASKED, *ANSWERS, *HOP):
         yield template.stamp()
     gateway = config.gateway
-    mac, port = macs([gateway.mac]), _port(gateway.ofport)
+    router, port = macs([gateway.mac]), _port(gateway.ofport)
     for template in (*HOST, *HOST_HOP, *ROUTER):
-        columns: dict[str, Column] = {"port": port, "gateway_mac": mac}
-        yield template.stamp(**{hole.name: columns[hole.name] for hole in template.holes})
-    yield SWITCH.stamp(mac=mac, port=_out(port))
+        yield _stamp(template, {"port": port, "gateway_mac": router})
+    yield SWITCH.stamp(mac=router, port=_out(port))
     for address in gateway.addresses:
         family, ip = family_of(address), ips([address])
         yield SENDER[family].own.stamp(port=port, ip=ip)
-        yield neighbor(family, _WHOLE[family], OF_HOST).stamp(ip=ip, mac=mac)
+        yield neighbor(family, _WHOLE[family], OF_HOST).stamp(ip=ip, mac=router)
     if config.tunnel is not None:
         tunnel = _port(config.tunnel)
         yield KNOWN_PORT.stamp(port=tunnel)
@@ -225,32 +235,70 @@ def _node(config: NodeConfig) -> Iterator[Stamped]:
             yield template.stamp(port=tunnel, address=ips([address]))
 
 
+class _OfPods(NamedTuple):
+    """The templates of pods' flows: of each pod, of one that has IPv6, and of each address."""
+
+    pod: tuple[Template, ...]
+    pod_ipv6: tuple[Template, ...]
+    address: dict[Family, tuple[Template, ...]]
+
+
+_ROUTED: Final = _OfPods(
+    (SWITCH,),
+    (LINK_LOCAL_ASKS,),
+    {
+        family: (
+            SENDER[family].sends,
+            SENDER[family].asks,
+            SENDER[family].own,
+            neighbor(family, _WHOLE[family], OF_POD),
+            TO_POD[family],
+        )
+        for family in FAMILIES
+    },
+)
+"""Where the bridge is their switch and router."""
+
+_ON_TRUNK: Final = _OfPods(
+    trunk.POD,
+    trunk.POD_IPV6,
+    {family: (SENDER[family].sends, *trunk.ADDRESS[family]) for family in FAMILIES},
+)
+"""Where a platform is."""
+
+
 def _pods(pods: Sequence[PodPort], config: NodeConfig, rows: Rows) -> Iterator[Piece]:
     """The flows of many pods; 'rows' are their owners'."""
     if not pods:
         return
-    mac, port = macs(pod.mac for pod in pods), np.array([pod.ofport for pod in pods], np.uint32)
-    yield SWITCH.stamp(mac=mac, port=_out(port)), rows
-    gateway_mac = mac_of(config.gateway.mac)
+    all_of = _ROUTED if config.uplink is None else _ON_TRUNK
+    of_pods: dict[str, NDArray[np.integer[Any]]] = {
+        "port": np.array([pod.ofport for pod in pods], np.uint32),
+        "mac": macs(pod.mac for pod in pods),
+        "vlan": np.array([pod.vlan or 0 for pod in pods], np.uint16),
+    }
+    of_node: Columns = {"gateway_mac": mac(config.gateway.mac), "uplink": config.uplink or 0}
+    for template in all_of.pod:
+        yield _stamp(template, {**of_pods, **of_node}), rows
     for family in FAMILIES:
         has = [(at, ip) for at, pod in enumerate(pods) for ip in pod.ips if family_of(ip) == family]
         if not has:
             continue
         at = np.array([at for at, _ in has])
-        ip = ips(ip for _, ip in has)
-        of = rows[at]
-        sender = SENDER[family]
-        yield sender.sends.stamp(port=port[at], mac=mac[at], ip=ip), of
-        yield sender.asks.stamp(port=port[at], mac=mac[at], ip=ip), of
-        yield sender.own.stamp(port=port[at], ip=ip), of
-        yield neighbor(family, _WHOLE[family], OF_POD).stamp(ip=ip, mac=mac[at]), of
-        yield TO_POD[family].stamp(gateway_mac=gateway_mac, ip=ip, mac=mac[at]), of
+        columns = {name: column[at] for name, column in of_pods.items()}
+        columns["ip"] = ips(ip for _, ip in has)
+        for template in all_of.address[family]:
+            yield _stamp(template, {**columns, **of_node}), rows[at]
         if family == 6:
-            once = np.unique(at)
-            yield LINK_LOCAL_ASKS.stamp(port=port[once], mac=mac[once]), rows[once]
+            at = np.unique(at)
+            columns = {name: column[at] for name, column in of_pods.items()}
+            for template in all_of.pod_ipv6:
+                yield _stamp(template, {**columns, **of_node}), rows[at]
 
 
 def _peer(peer: Peer, config: NodeConfig) -> Iterator[Stamped]:
+    if config.uplink is not None:
+        return
     gateway_mac = macs([config.gateway.mac])
     for net in peer.pod_cidrs:
         family, address = family_of(net.network_address), ips([net.network_address])
@@ -290,9 +338,16 @@ def _check(pod: PodPort, config: NodeConfig) -> None:
         raise ValueError(f"pod {pod.name}: {pod.mac!r} is no MAC address")
     if pod.mac in (config.gateway.mac, VIRTUAL_MAC):
         raise ValueError(f"pod {pod.name}: {pod.mac} is the MAC address of the pods' router")
+    if config.mode == "nsx" and pod.vlan not in _VLANS:
+        raise ValueError(f"pod {pod.name}: VLAN {pod.vlan} is none of {_VLANS[0]} to {_VLANS[-1]}")
     for ip in pod.ips:
         if ip in config.gateway.addresses or ip in config.masquerade:
             raise ValueError(f"pod {pod.name}: {ip} is an address of the node")
+
+
+def _stamp(template: Template, columns: Columns) -> Stamped:
+    """Stamp it with those of the columns that it has holes for."""
+    return template.stamp(**{hole.name: columns[hole.name] for hole in template.holes})
 
 
 def _port(number: int) -> NDArray[np.uint32]:

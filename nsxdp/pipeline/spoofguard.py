@@ -40,7 +40,15 @@ from nsxdp.pipeline.registers import VIRTUAL_MAC
 from nsxdp.pipeline.service import Family
 from nsxdp.pipeline.tables import TABLES
 
-__all__ = ["GUARD", "HOST", "LINK_LOCAL_ASKS", "SENDER", "SenderTemplates", "from_peer"]
+__all__ = [
+    "GUARD",
+    "HOST",
+    "LINK_LOCAL_ASKS",
+    "ONLY_ASKED",
+    "SENDER",
+    "SenderTemplates",
+    "from_peer",
+]
 
 _SOLICITATION: Final = "icmp6,icmp_type=135,icmp_code=0"
 
@@ -53,15 +61,24 @@ GUARD: Final = tuple(
         # Neighbor discovery in fragments (RFC 6980): types aren't seen in them, but who takes it
         # takes it only as it was sent.
         "priority=350,icmp6,ip_frag=yes,nw_ttl=255",
-        # Router solicitation and advertisement, neighbor advertisement, redirect.
-        *(f"priority=350,icmp6,icmp_type={kind}" for kind in (133, 134, 136, 137)),
+        # Router advertisement, redirect.
+        *(f"priority=350,icmp6,icmp_type={kind}" for kind in (134, 137)),
         "priority=340,udp,tp_src=67,tp_dst=68",
         "priority=340,udp6,tp_src=547,tp_dst=546",
+    )
+)
+"""What nobody may send."""
+
+ONLY_ASKED: Final = tuple(
+    Template(f"table=SpoofGuard,{match},actions=drop", TABLES)
+    for match in (
+        # Router solicitation, neighbor advertisement.
+        *(f"priority=350,icmp6,icmp_type={kind}" for kind in (133, 136)),
         # A neighbor solicitation that isn't one, or not by who says so (RFC 4861, 7.1.1).
         "priority=305,icmp6,icmp_type=135",
     )
 )
-"""What nobody may send."""
+"""Where the bridge answers who asks, nobody else does."""
 
 HOST: Final = tuple(
     Template(f"table=SpoofGuard,{match}", TABLES)

@@ -183,6 +183,8 @@ def test_who_cannot_be_a_pod(bridge: Bridge, changed: dict[str, object], words: 
 def test_ports_are_those_of_the_mode() -> None:
     with pytest.raises(ValueError, match="mode vxlan: the bridge has no tunnel port"):
         NodeConfig("vxlan", GATEWAY)
+    with pytest.raises(ValueError, match="mode nsx: the bridge has no uplink"):
+        NodeConfig("nsx", GATEWAY)
     with pytest.raises(ValueError, match="mode noEncap: no use for tunnel port 9"):
         NodeConfig("noEncap", GATEWAY, tunnel=9)
 
@@ -190,6 +192,33 @@ def test_ports_are_those_of_the_mode() -> None:
 def test_the_configuration_is_first() -> None:
     with pytest.raises(ValueError, match=r"call configure\(\) first"):
         ForwardingCompiler().set_pods([pod_of(1)])
+
+
+# On a platform's trunk.
+
+ON_TRUNK = NodeConfig("nsx", GATEWAY, uplink=1)
+FLOWS_ON_TRUNK = 23
+
+
+@pytest.mark.parametrize("others", [0, 500])
+def test_a_change_on_a_trunk_costs_what_it_is(others: int) -> None:
+    bridge = Bridge(ON_TRUNK)
+    bridge.pods(*(replace(pod_of(n), vlan=n) for n in range(1, others + 1)))
+    assert bridge.pods(replace(pod_of(900), vlan=900)).flows_added == FLOWS_ON_TRUNK
+    delta = bridge.pods(replace(pod_of(900), vlan=901))
+    assert (delta.flows_added, delta.flows_changed, delta.flows_deleted) == (1, 1, 1)
+    assert bridge.pods(gone=("default/pod900",)).flows_deleted == FLOWS_ON_TRUNK
+    # Other nodes are the platform's affair.
+    assert bridge.peers(peer_of(1)).messages == 0
+    assert routes(ON_TRUNK, [peer_of(1)]) == []
+    assert "chain" not in ruleset("br-int", ON_TRUNK, [peer_of(1)])
+
+
+@pytest.mark.parametrize("vlan", [None, 0, 4094, 4096])
+def test_a_pod_on_a_trunk_has_a_vlan(vlan: int | None) -> None:
+    bridge = Bridge(ON_TRUNK)
+    with pytest.raises(ValueError, match=f"pod default/pod1: VLAN {vlan} is none of 1 to 4093"):
+        bridge.compiler.set_pods([replace(pod_of(1), vlan=vlan)])
 
 
 # What the node itself needs.

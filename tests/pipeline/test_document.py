@@ -18,6 +18,7 @@ from nsxdp.pipeline import (
     routing,
     service,
     spoofguard,
+    trunk,
 )
 from nsxdp.pipeline.tables import TABLES
 from pages import forwarding as node_page
@@ -25,6 +26,12 @@ from pages import pipeline as service_page
 from pages.pipeline import GATEWAY, POD
 
 PAGES = (service_page, node_page)
+
+EXAMPLES = {
+    service_page.__name__: lambda: [service_page.example()],
+    node_page.__name__: lambda: [node_page.example(), node_page.trunk_example()],
+}
+"""What each page shows the flows and groups of."""
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +53,14 @@ def test_a_page_is_narrow(page: ModuleType) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.__name__)
 def test_what_a_page_shows_can_be_read_again(page: ModuleType) -> None:
-    switch = page.example()
     found = [text for block in blocks(page) for text in statements(block)]
     for text in found:
         if text.startswith("group_id="):
             Group.parse(text, TABLES)
         else:
             Flow.parse(text, TABLES)
-    assert len(found) == len(switch.flows) + len(switch.groups)
+    switches = EXAMPLES[page.__name__]()
+    assert len(found) == sum(len(switch.flows) + len(switch.groups) for switch in switches)
 
 
 def statements(text: str) -> list[str]:
@@ -97,13 +104,16 @@ def canonical(text: str) -> str:
     ("page", "module"),
     [
         *((service_page, module) for module in (service, forwarding, masquerade)),
-        *((node_page, module) for module in (joints, spoofguard, neighbors, routing)),
+        *((node_page, module) for module in (joints, spoofguard, neighbors, routing, trunk)),
     ],
     ids=lambda module: module.__name__,
 )
 def test_examples_of_docstrings_are_what_is_made(page: ModuleType, module: ModuleType) -> None:
-    switch = page.example()
-    made = {anonymous(text, switch) for text in (*switch.dump_flows(), *switch.dump_groups())}
+    made = {
+        anonymous(text, switch)
+        for switch in EXAMPLES[page.__name__]()
+        for text in (*switch.dump_flows(), *switch.dump_groups())
+    }
     shown = [canonical(text) for text in examples(module)]
     assert len(shown) >= 3
     # The switch makes these by itself; tests/packets has them from one.

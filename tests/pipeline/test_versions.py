@@ -20,11 +20,13 @@ from nsxdp.pipeline import (
     routing,
     service,
     spoofguard,
+    trunk,
 )
 from nsxdp.pipeline.tables import NODE_STAGES, STAGES
 from nsxdp.services.ids import GroupIds
 from nsxdp.services.slots import endpoint_slots
 from pages.forwarding import example as node_example
+from pages.forwarding import trunk_example
 from pages.pipeline import example
 
 PIPELINES = {1: "7951ffaef067506e"}
@@ -33,7 +35,7 @@ PIPELINES = {1: "7951ffaef067506e"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "5beff674d4e2d337"}
+NODES = {1: "41a3eef6f47c64f0"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (
@@ -111,14 +113,15 @@ def test_what_is_learned_otherwise_has_another_version() -> None:
 
 def forwarding_by_the_node_agent() -> list[str]:
     """All of the node agent's pipeline as text."""
-    modules = (joints, spoofguard, neighbors, routing)
+    modules = (joints, spoofguard, neighbors, routing, trunk)
     families = tuple(product(service.FAMILIES, service.FAMILIES))
     return [
         *(f"{stage.number} {stage.name}" for stage in NODE_STAGES),
         *(text for module in modules for text in templates(list(vars(module).values()))),
         *(spoofguard.from_peer(*both, 24, 24).text for both in families),
         *(text for both in families for text in templates(routing.to_peer(*both, 24))),
-        *(re.sub("cookie=0x[0-9a-f]+,", "", flow) for flow in node_example().dump_flows()),
+        *node_example().dump_flows(),
+        *trunk_example().dump_flows(),
     ]
 
 
