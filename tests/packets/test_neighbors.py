@@ -144,6 +144,24 @@ def test_no_answer_to_who_asks_as_another(bridge: Bridge, family: int, how: str)
     assert answers(bridge, bad) == []
 
 
+def test_the_node_has_its_own_address_alone(bridge: Bridge, family: int) -> None:
+    """It asks whether somebody else has it."""
+    mac, own = bridge.node.mac, bridge.address("gateway", family)
+    pod = bridge.address("pod", family)
+
+    def ask(target: str) -> Packet:
+        frame = Ether(src=mac, dst=EVERYBODY)
+        if family == 4:
+            return frame / ARP(op=1, hwsrc=mac, psrc=own, pdst=target)
+        ip = IPv6(src=own, dst="ff02::1:ff00:1", hlim=255)
+        return frame / ip / ICMPv6ND_NS(tgt=target) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
+
+    with Tap(bridge.node.netns, bridge.node.bridge) as tap:
+        tap.send(ask(own), ask(pod))
+        seen = tap.until(told)
+    assert told(seen[-1]) == (pod, bridge.asked.mac)
+
+
 def test_nobody_else_hears_of_it(bridge: Bridge, family: int) -> None:
     about = [bridge.address(who, family) for who in ("pod", "gateway", "nobody", "asker")]
     taps = [

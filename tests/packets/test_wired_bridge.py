@@ -242,3 +242,14 @@ def test_connections_outlive_the_owner_and_other_pods(place: Place, family: int)
         assert place.wired.sync().messages > 0
         connection.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert b"200" in connection.recv(65536)
+
+
+def test_a_restarted_switch_has_all_of_it_again(place: Place, family: int) -> None:
+    flows = place.wired.sync().diff
+    place.node.ovs.restart_vswitchd()
+    commit = place.wired.sync()
+    assert flows is not None
+    assert commit.messages == flows.flows_right
+    own = place.address(place.client, family)
+    assert seen_as(place.client, place.address(place.server, family)) == own
+    assert seen_as(place.client, OUTSIDE[family]) == HERE[family]
