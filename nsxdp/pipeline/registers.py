@@ -27,6 +27,7 @@ __all__ = [
     "LONG_TIMEOUT_SHIFT",
     "MASQUERADE_IPV4",
     "MASQUERADE_IPV6",
+    "NODE_COOKIE_FAMILY",
     "NODE_COOKIE_PREFIX",
     "NODE_GROUP_FIRST",
     "NODE_GROUP_LAST",
@@ -180,6 +181,9 @@ NODE_VERSION: Final = 1
 NODE_COOKIE_PREFIX: Final = 0x6F00 | NODE_VERSION
 """The 16 most significant bits of the node agent's flows' cookies. Each of the two processes knows
 its own flows by them, and leaves the other's alone."""
+
+NODE_COOKIE_FAMILY: Final = 0x6F00 << 48
+"""The flows of all versions, with `COOKIE_FAMILY_MASK`."""
 
 OTHER_NODE_PREFIXES: Final = tuple(0x6F00 | n for n in _VERSIONS if n != NODE_VERSION)
 """Likewise, of other versions' flows."""

@@ -16,8 +16,9 @@ from nsxdp.pipeline.registers import (
     COOKIE_FAMILY_MASK,
     COOKIE_PREFIX,
     LEARNED_COOKIE,
+    NODE_COOKIE_FAMILY,
 )
-from nsxdp.pipeline.tables import TABLES
+from nsxdp.pipeline.tables import STAGES, TABLES
 from nsxdp_agents.kube_proxy.inspect.intent import FlowKey, Intent, find_flow
 from nsxdp_agents.kube_proxy.inspect.output import show_line
 from nsxdp_agents.kube_proxy.meter import METER
@@ -66,7 +67,8 @@ class Compared(NamedTuple):
     flows, groups
         How many there are of ours on the switch that are right.
     foreign
-        Somebody else's flows in our tables: they are left alone, and may do anything.
+        Somebody else's flows in our tables, and not the node agent's: they are left alone, and may
+        do anything.
     """
 
     differences: list[Difference]
@@ -174,9 +176,10 @@ def _old_flows(flows: FlowTable) -> list[Difference]:
 
 
 def _foreign(flows: FlowTable) -> list[str]:
-    ours = (flows.cookie & np.uint64(COOKIE_FAMILY_MASK)) == COOKIE_FAMILY
-    numbers = [n for n, name in enumerate(TABLES.by_number) if name]
-    return list(flows[~ours & np.isin(flows.table, numbers)].lines(stats=False))
+    families = flows.cookie & np.uint64(COOKIE_FAMILY_MASK)
+    known = np.isin(families, np.array([COOKIE_FAMILY, NODE_COOKIE_FAMILY], np.uint64))
+    numbers = [stage.number for stage in STAGES]
+    return list(flows[~known & np.isin(flows.table, numbers)].lines(stats=False))
 
 
 # Groups and the meter.

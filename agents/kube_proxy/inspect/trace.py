@@ -178,6 +178,8 @@ class _Teller:
         name = (TABLES.by_number[number] or b"").decode() if number >= 0 else step.table
         tellers: dict[str, Callable[[TraceStep], str]] = {
             "Classifier": self._classifier,
+            "SpoofGuard": self._spoof_guard,
+            "Neighbors": self._neighbors,
             "Conntrack": self._conntrack,
             "ConntrackState": self._conntrack_state,
             "NodeAddress": self._node_address,
@@ -185,7 +187,9 @@ class _Teller:
             "EndpointDNAT": self._endpoint_dnat,
             "ServiceSNAT": self._service_snat,
             "L3Forwarding": self._l3_forwarding,
+            "Hop": self._hop,
             "L2Forwarding": self._l2_forwarding,
+            "Output": self._output,
         }
         if name == "ServiceLB":
             words = await self._service_lb(step)
@@ -203,12 +207,39 @@ class _Teller:
     def _classifier(step: TraceStep) -> str:
         if "NORMAL" in step.actions:
             return "no IP, or neighbor discovery: switched as by any switch"
+        if f"reg0=0/{BITS['Admitted'].mask:#x}" in (step.match or ""):
+            return "whether the sender may send that is asked first"
         bits = _register(step.actions, "reg0")
         if not bits & BITS["Outside"].mask:
             inside = "comes from inside the cluster"
             return f"{inside}, masqueraded" if bits & BITS["Masquerade"].mask else inside
         way = "the uplink" if bits & BITS["Uplink"].mask else "the node's kernel"
         return f"comes from outside the cluster by {way}: masqueraded if it is for a cluster IP"
+
+    def _spoof_guard(self, step: TraceStep) -> str:
+        if any("->reg0" in action for action in step.actions):
+            return "the sender's own addresses"
+        if any(action.startswith("goto_table") for action in step.actions):
+            return "a question for a MAC address"
+        self._end("dropped", "the sender may not send that")
+        return "not the sender's to send"
+
+    def _neighbors(self, step: TraceStep) -> str:
+        if "IN_PORT" in step.actions:
+            self._end("delivered", "answered by the bridge itself")
+        return "answered by the bridge, for who has the address"
+
+    @staticmethod
+    def _hop(step: TraceStep) -> str:
+        if any("->eth_dst" in action for action in step.actions):
+            return "no hop is left: the node's kernel tells the sender"
+        return "one hop less" if "dec_ttl" in step.actions else "the kernel took its hop"
+
+    def _output(self, step: TraceStep) -> str:
+        port = next((a for a in step.actions if a.startswith("-> output port is ")), "")
+        number = int(port.rpartition(" ")[2]) if port else 0
+        self._go(_LOCAL if number == _LOCAL & 0xFFFF else number)
+        return self._story.end
 
     def _conntrack(self, step: TraceStep) -> str:
         text = " ".join(step.actions)
@@ -306,6 +337,8 @@ class _Teller:
         if "LOCAL" in step.actions:
             self._go(_LOCAL)
             return "the MAC of the node"
+        if "->reg1" in " ".join(step.actions) or "reg1=" in (step.match or ""):
+            return "its port is known"
         out = next((a for a in step.actions if a.startswith("output:")), "")
         if not out:
             return "goes nowhere"
