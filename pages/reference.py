@@ -55,15 +55,19 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "wire"),
     "k8s": (
         "nsxdp.k8s",
-        *("objects", "resources", "source", "reflector", "manifests", "client", "credentials"),
-        *("events", "selectors", "defaults", "errors", "protobuf", "schemas"),
+        *("objects", "policy_objects", "resources", "source", "reflector", "manifests", "client"),
+        *("credentials", "events", "selectors", "defaults", "errors", "protobuf", "schemas"),
     ),
     "services": (
         "nsxdp.services",
-        *("planner", "slices", "serviceports", "tracker", "merge", "endpoints", "plan", "ids"),
+        *("planner", "slices", "serviceports", "tracker", "merge", "endpoints", "plan"),
         *("slots", "compiler", "addresses", "model", "reject", "conntrack"),
     ),
-    "pipeline": ("nsxdp.pipeline", "tables", "registers"),
+    "policy": (
+        "nsxdp.policy",
+        *("planner", "rules", "selectors", "kinds", "groups", "live", "flows"),
+    ),
+    "pipeline": ("nsxdp.pipeline", "tables", "registers", "ids", "policy"),
     "lab": ("nsxdp.lab", "node", "ovs", "netns", "programs", "apiserver", "fixtures", "errors"),
 }
 """Pages: a package, and the order of its modules. Those that aren't named follow on the first page

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from nsxdp import cli
-from pages import api, forwarding, header, kube_proxy, nsxdp, pipeline
+from pages import api, forwarding, header, kube_proxy, nsxdp, pipeline, policies
 from pages.man import man
 from pages.reference import PAGES as REFERENCE
 
@@ -31,6 +31,7 @@ def _man(manual: Callable[[], str]) -> str:
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/pipeline.md": pipeline.page,
     "docs/forwarding.md": forwarding.page,
+    "docs/policies.md": policies.page,
     "docs/api/README.md": api.index,
     **{f"docs/api/{name}.md": partial(api.page, name) for name in REFERENCE},
     "docs/api/c.md": header.page,

@@ -16,11 +16,16 @@ from nsxdp.k8s.objects import (
     Service,
     ServiceCIDR,
 )
+from nsxdp.k8s.policy_objects import ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod
 
 __all__ = [
+    "CLUSTER_NETWORK_POLICIES",
     "ENDPOINT_SLICES",
     "EVENTS",
+    "NAMESPACES",
+    "NETWORK_POLICIES",
     "NODES",
+    "PODS",
     "RESOURCES",
     "SERVICES",
     "SERVICE_CIDRS",
@@ -83,11 +88,27 @@ SERVICE_CIDRS: Final = Resource(
     "ServiceCIDR", "networking.k8s.io", "v1", "servicecidrs", ServiceCIDR, namespaced=False
 )
 EVENTS: Final = Resource("Event", "events.k8s.io", "v1", "events", Event)
+PODS: Final = Resource("Pod", "", "v1", "pods", Pod)
+NAMESPACES: Final = Resource("Namespace", "", "v1", "namespaces", Namespace, namespaced=False)
+NETWORK_POLICIES: Final = Resource(
+    "NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", NetworkPolicy
+)
+CLUSTER_NETWORK_POLICIES: Final = Resource(
+    "ClusterNetworkPolicy",
+    "policy.networking.k8s.io",
+    "v1alpha2",
+    "clusternetworkpolicies",
+    ClusterNetworkPolicy,
+    namespaced=False,
+)
 """The kinds that are known here."""
 
 RESOURCES: Final = {
     resource.kind: resource
-    for resource in (SERVICES, ENDPOINT_SLICES, NODES, SERVICE_CIDRS, EVENTS)
+    for resource in (
+        *(SERVICES, ENDPOINT_SLICES, NODES, SERVICE_CIDRS, EVENTS),
+        *(PODS, NAMESPACES, NETWORK_POLICIES, CLUSTER_NETWORK_POLICIES),
+    )
 }
 """All of them, by kind."""
 

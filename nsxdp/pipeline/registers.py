@@ -22,6 +22,7 @@ __all__ = [
     "LAST_VERSION",
     "LEARNED_COOKIE",
     "LEARNED_COOKIE_MASK",
+    "LOG_METER",
     "LONG_COOKIE",
     "LONG_COOKIE_MASK",
     "LONG_TIMEOUT_SHIFT",
@@ -94,6 +95,13 @@ BITS: Final = {
     "Admitted": Bits(
         "reg0", 16, 16, "Who sent the packet may. Set by SpoofGuard."
     ),
+    "LetOut": Bits(
+        "reg0", 17, 17, "Policies let its sender send it. Set where EgressPolicy and what follows "
+        "it end."
+    ),
+    "LetIn": Bits(
+        "reg0", 18, 18, "Policies let its receiver have it. Set by ConntrackCommit."
+    ),
     "OutPort": Bits(
         "reg1", 0, 31, "The port that Output sends to; 0: none yet. Set by L3Forwarding for "
         "tunnels, by L2Forwarding for other ports."
@@ -102,11 +110,22 @@ BITS: Final = {
         "reg4", 0, 31, "Bucket id of the endpoint that was chosen; 0 until one is. "
         "Set by ServiceAffinity's flows and by the buckets of groups with session affinity."
     ),
+    "PolicyTarget": Bits(
+        "reg5", 0, 31, "What policies see of the pod on this bridge that they judge for: its kind. "
+        "Set by EgressPolicy, of the sender, and by IngressPolicy, of the receiver."
+    ),
+    "PolicyPeer": Bits(
+        "reg6", 0, 31, "What they see of the other end; 0: no pod that a policy is about. Set by "
+        "EgressPeer and IngressPeer."
+    ),
     "ServicePort": Bits(
         "reg7", 0, 31, "Number of the Service port with session affinity. Set by ServiceLB."
     ),
     "EndpointGroup": Bits(
         "reg8", 0, 31, "Id of the group of those of its endpoints that may serve. Likewise."
+    ),
+    "PolicyNamespace": Bits(
+        "reg8", 0, 31, "The namespace of PolicyTarget. Set with it."
     ),
     "ServiceConnection": Bits(
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."
@@ -198,6 +217,9 @@ GROUP_LAST: Final = 0x7FFF_FFFF
 
 REJECT_METER: Final = 0x6E01
 """Limits how many packets a second reach the agent to be answered with a rejection."""
+
+LOG_METER: Final = 0x6E02
+"""Limits how many packets a second that policies drop reach the agent to be logged."""
 
 VIRTUAL_MAC: Final = "02:6e:73:78:64:70"
 """The next hop to which the host sends what goes to a Service's address, or to other nodes' pods;

@@ -10,7 +10,7 @@ from typing import Final
 
 from nsxdp.openflow import Tables
 
-__all__ = ["NODE_STAGES", "STAGES", "TABLES", "Stage"]
+__all__ = ["NODE_STAGES", "POLICY_STAGES", "STAGES", "TABLES", "Stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +133,79 @@ NODE_STAGES: Final = (
 )
 """The node agent's tables. It has flows in others, too (`nsxdp.pipeline.joints`)."""
 
-TABLES: Final = Tables({stage.name: stage.number for stage in (*STAGES, *NODE_STAGES)})
+POLICY_STAGES: Final = (
+    Stage(
+        28,
+        "EgressPolicy",
+        "First packets, translated: which pod of this bridge sent it, and whether a policy has a "
+        "say in that. A pod that isn't known yet sends nothing.",
+        "drop",
+    ),
+    Stage(
+        30,
+        "EgressPeer",
+        "To which pod the packet goes, where policies are about that pod.",
+        "set_field:0->reg6,goto_table:EgressAdmin",
+    ),
+    Stage(
+        32,
+        "EgressAdmin",
+        "The rules of ClusterNetworkPolicies of the tier Admin.",
+        "goto_table:EgressRules",
+    ),
+    Stage(
+        34,
+        "EgressRules",
+        "The rules of NetworkPolicies. Who is selected by one, and allowed by none, sends nothing.",
+        "goto_table:EgressBaseline",
+    ),
+    Stage(
+        36,
+        "EgressBaseline",
+        "The rules of ClusterNetworkPolicies of the tier Baseline.",
+        "set_field:0x20000/0x20000->reg0,resubmit(,L3Forwarding)",
+    ),
+    Stage(
+        44,
+        "IngressPolicy",
+        "First packets, switched: which pod of this bridge it is for, and whether a policy has a "
+        "say in that. A pod that isn't known yet gets none.",
+        "drop",
+    ),
+    Stage(
+        46,
+        "IngressPeer",
+        "From which pod the packet comes, where policies are about that pod.",
+        "set_field:0->reg6,goto_table:IngressAdmin",
+    ),
+    Stage(
+        48,
+        "IngressAdmin",
+        "The rules of ClusterNetworkPolicies of the tier Admin.",
+        "goto_table:IngressRules",
+    ),
+    Stage(
+        50,
+        "IngressRules",
+        "The rules of NetworkPolicies. Who is selected by one, and allowed by none, gets nothing.",
+        "goto_table:IngressBaseline",
+    ),
+    Stage(
+        52,
+        "IngressBaseline",
+        "The rules of ClusterNetworkPolicies of the tier Baseline.",
+        "goto_table:ConntrackCommit",
+    ),
+    Stage(
+        60,
+        "ConntrackCommit",
+        "What policies let in: a new connection is committed, and the packet goes out.",
+        "set_field:0x40000/0x40000->reg0,goto_table:Output",
+    ),
+)
+"""The tables of policies, of the node agent's too (`nsxdp.pipeline.policy`)."""
+
+TABLES: Final = Tables(
+    {stage.name: stage.number for stage in (*STAGES, *NODE_STAGES, *POLICY_STAGES)}
+)
 """All their names, for what parses and prints flows."""

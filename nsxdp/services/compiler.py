@@ -15,12 +15,12 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from nsxdp.pipeline.compiled import Compiled, Piece
+from nsxdp.pipeline.ids import Numbers
 from nsxdp.pipeline.registers import GROUP_FIRST, GROUP_LAST
 from nsxdp.pipeline.service import TEMPLATES, Act, Frontend, Protocol, frontend
 from nsxdp.services.addresses import Family, format_address
 from nsxdp.services.affinity import Learned, learned
 from nsxdp.services.endpoints import Verdict
-from nsxdp.services.ids import GroupIds
 from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
 from nsxdp.services.plan import Plan
 from nsxdp.services.slots import endpoint_slots
@@ -48,7 +48,7 @@ class ServiceCompiler:
     """Compiles Service ports; remembers nothing but which group id is whose."""
 
     def __init__(self) -> None:
-        self._ids = GroupIds(GROUP_FIRST, GROUP_LAST)
+        self._ids = Numbers(GROUP_FIRST, GROUP_LAST)
         self._parts: dict[int, int] = {}
 
     def group_id(self, name: ServicePortName, family: Family, *, local: bool = False) -> int | None:

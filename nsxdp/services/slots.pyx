@@ -1,6 +1,6 @@
 """The numbers by which a switch knows endpoints, its buckets' ids: the same after every restart.
 
-As with the numbers of Service ports (`nsxdp.services.ids`), a number is a hash of what it stands
+As with the numbers of Service ports (`nsxdp.pipeline.ids`), a number is a hash of what it stands
 for, so that an agent that restarts touches nothing that is right.
 """
 

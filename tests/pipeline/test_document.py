@@ -15,6 +15,7 @@ from nsxdp.pipeline import (
     joints,
     masquerade,
     neighbors,
+    policy,
     routing,
     service,
     spoofguard,
@@ -23,13 +24,15 @@ from nsxdp.pipeline import (
 from nsxdp.pipeline.tables import TABLES
 from pages import forwarding as node_page
 from pages import pipeline as service_page
+from pages import policies as policy_page
 from pages.pipeline import GATEWAY, POD
 
-PAGES = (service_page, node_page)
+PAGES = (service_page, node_page, policy_page)
 
 EXAMPLES = {
     service_page.__name__: lambda: [service_page.example()],
     node_page.__name__: lambda: [node_page.example(), node_page.trunk_example()],
+    policy_page.__name__: lambda: [policy_page.example()],
 }
 """What each page shows the flows and groups of."""
 
@@ -91,7 +94,18 @@ def anonymous(text: str, switch: FakeSwitch) -> str:
         return "G" if number in groups else "B" if number in buckets else match[0]
 
     text = re.sub(r"\b(0x[0-9a-f]+|[1-9][0-9]*)\b", name, text)
+    for pattern, word in POLICY_NUMBERS:
+        text = re.sub(pattern, word, text)
     return canonical(text.replace(GATEWAY.mac, "GATEWAY").replace(POD.mac, "POD"))
+
+
+POLICY_NUMBERS = (
+    (r"(?<=reg5=)0x\w+|0x\w+(?=->reg5)", "TARGET"),
+    (r"(?<=reg6=)0x\w+(?![/\w])|0x\w+(?=->reg6)", "PEER"),
+    (r"(?<=reg8=)0x\w+|0x\w+(?=->reg8)", "NAMESPACE"),
+    (r"(?<=conj_id=)\d+|(?<=conjunction\()\d+", "RULE"),
+)
+"""What policies' numbers are called in docstrings, and where they stand."""
 
 
 def canonical(text: str) -> str:
@@ -105,6 +119,7 @@ def canonical(text: str) -> str:
     [
         *((service_page, module) for module in (service, forwarding, masquerade)),
         *((node_page, module) for module in (joints, spoofguard, neighbors, routing, trunk)),
+        (policy_page, policy),
     ],
     ids=lambda module: module.__name__,
 )
@@ -122,7 +137,8 @@ def test_examples_of_docstrings_are_what_is_made(page: ModuleType, module: Modul
 
 
 def test_every_table_has_its_flows_or_learns_them(switch: FakeSwitch) -> None:
-    flows = [*switch.dump_flows(), *node_page.example().dump_flows()]
+    others = (node_page, policy_page)
+    flows = [*switch.dump_flows(), *(f for page in others for f in page.example().dump_flows())]
     used = {flow.split(",")[0] for flow in flows}
     tables = {f"table={name.decode()}" for name in TABLES.by_number if name}
     assert tables - used == {"table=ServiceAffinity"}

@@ -22,8 +22,8 @@ from nsxdp.pipeline import (
     spoofguard,
     trunk,
 )
+from nsxdp.pipeline.ids import Numbers
 from nsxdp.pipeline.tables import NODE_STAGES, STAGES
-from nsxdp.services.ids import GroupIds
 from nsxdp.services.slots import endpoint_slots
 from pages.forwarding import example as node_example
 from pages.forwarding import trunk_example
@@ -87,7 +87,7 @@ def affinity() -> list[str]:
             for family, protocol in product(service.FAMILIES, service.PROTOCOLS)
         )
     ]
-    ids = GroupIds(registers.GROUP_FIRST, registers.GROUP_LAST)
+    ids = Numbers(registers.GROUP_FIRST, registers.GROUP_LAST)
     addresses = np.array([[10, 244, 0, 11], [10, 244, 0, 12]], np.uint8)
     slots = endpoint_slots(addresses, np.array([80, 80], np.uint16), np.array([0, 2], np.uint64))
     return [str(table), *learned, str(ids.take("web", "web")), str(slots.tolist())]

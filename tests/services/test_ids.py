@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nsxdp.services.ids import GroupIds
+from nsxdp.pipeline.ids import Numbers
 from nsxdp.services.slots import endpoint_slots
 
 FIRST, LAST = 0x4000_0000, 0x7FFF_FFFF
@@ -29,7 +29,7 @@ def one_group(addresses: list[bytes], ports: list[int]) -> NDArray[np.uint32]:
 
 
 def test_id_is_the_hash_of_the_text() -> None:
-    ids = GroupIds(FIRST, LAST)
+    ids = Numbers(FIRST, LAST)
     assert (
         ids.take("a", "default/web/TCP/IPv4")
         == FIRST | crc32(b"default/web/TCP/IPv4") & 0x3FFF_FFFF
@@ -40,13 +40,13 @@ def test_id_is_the_hash_of_the_text() -> None:
 
 
 def test_taken_id_gives_the_next_one() -> None:
-    ids = GroupIds(FIRST, LAST)
+    ids = Numbers(FIRST, LAST)
     numbers = [ids.take(n, "the same") for n in range(3)]
     assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
 
 
 def test_released_id_is_free_again() -> None:
-    ids = GroupIds(FIRST, LAST)
+    ids = Numbers(FIRST, LAST)
     first = ids.take("a", "the same")
     ids.release("a")
     ids.release("a")
@@ -56,16 +56,16 @@ def test_released_id_is_free_again() -> None:
 
 
 def test_ids_wrap_around_and_end() -> None:
-    ids = GroupIds(16, 23)
+    ids = Numbers(16, 23)
     assert {ids.take(n, "the same") for n in range(8)} == set(range(16, 24))
-    with pytest.raises(OverflowError, match="one more: all 8 group ids are taken"):
+    with pytest.raises(OverflowError, match="one more: all 8 numbers are taken"):
         ids.take(8, "one more")
     assert ids.take(3, "one that has one") == ids.get(3)
 
 
 def test_range_is_a_power_of_two() -> None:
-    with pytest.raises(ValueError, match="10 ids: not a power of two"):
-        GroupIds(0, 9)
+    with pytest.raises(ValueError, match="10 numbers: not a power of two"):
+        Numbers(0, 9)
 
 
 # Endpoints.

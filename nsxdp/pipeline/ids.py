@@ -1,4 +1,4 @@
-"""The numbers by which a switch knows Service ports: the same after every restart.
+"""The numbers by which a switch knows what is compiled for it: the same after every restart.
 
 A restarted agent compares what it wants with what is installed. It touches nothing that is right
 only if it comes to the same numbers without having kept any. So a number is a hash of what it
@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Hashable
 from zlib import crc32
 
-__all__ = ["GroupIds"]
+__all__ = ["Numbers"]
 
 
-class GroupIds:
-    """Gives a group id of the range 'first' to 'last' to each name, and takes it back.
+class Numbers:
+    """Gives a number of the range 'first' to 'last' to each name, and takes it back.
 
     The range's size must be a power of two.
 
     Examples
     --------
-    >>> from nsxdp.services.ids import GroupIds
-    >>> ids = GroupIds(0x4000_0000, 0x7FFF_FFFF)
-    >>> ids.take("web", "10.96.0.10:80/TCP") == ids.take("web", "10.96.0.10:80/TCP")
+    >>> from nsxdp.pipeline.ids import Numbers
+    >>> groups = Numbers(0x4000_0000, 0x7FFF_FFFF)
+    >>> groups.take("web", "10.96.0.10:80/TCP") == groups.take("web", "10.96.0.10:80/TCP")
     True
     """
 
@@ -30,42 +30,42 @@ class GroupIds:
         self._first = first
         self._mask = last - first
         if self._mask & (self._mask + 1):
-            raise ValueError(f"{last - first + 1} ids: not a power of two")
-        self._ids: dict[Hashable, int] = {}
+            raise ValueError(f"{last - first + 1} numbers: not a power of two")
+        self._numbers: dict[Hashable, int] = {}
         self._names: dict[int, Hashable] = {}
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._numbers)
 
     def get(self, name: Hashable) -> int | None:
-        """The id of 'name', None if it has none."""
-        return self._ids.get(name)
+        """The number of 'name', None if it has none."""
+        return self._numbers.get(name)
 
     def name(self, number: int) -> Hashable | None:
-        """Whose id 'number' is, None if it is nobody's."""
+        """Whose 'number' is, None if it is nobody's."""
         return self._names.get(number)
 
     def take(self, name: Hashable, text: str) -> int:
-        """The id of 'name', whose hash is that of 'text'; the same until `release`.
+        """The number of 'name', whose hash is that of 'text'; the same until `release`.
 
         Raises
         ------
         OverflowError
-            All ids are taken.
+            All numbers are taken.
         """
-        if name in self._ids:
-            return self._ids[name]
-        if len(self._ids) > self._mask:
-            raise OverflowError(f"{text}: all {len(self._ids)} group ids are taken")
+        if name in self._numbers:
+            return self._numbers[name]
+        if len(self._numbers) > self._mask:
+            raise OverflowError(f"{text}: all {len(self._numbers)} numbers are taken")
         offset = crc32(text.encode()) & self._mask
         while (number := self._first + offset) in self._names:
             offset = (offset + 1) & self._mask
-        self._ids[name] = number
+        self._numbers[name] = number
         self._names[number] = name
         return number
 
     def release(self, name: Hashable) -> None:
-        """'name' needs no id any more."""
-        number = self._ids.pop(name, None)
+        """'name' needs no number any more."""
+        number = self._numbers.pop(name, None)
         if number is not None:
             del self._names[number]

@@ -1,0 +1,361 @@
+"""From Kubernetes objects to the flows of policies, round by round, for one node's bridge.
+
+A round takes all that changed since the last one: its cost is proportional to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple, cast
+
+from msgspec import Struct
+
+from nsxdp.k8s.objects import Object
+from nsxdp.k8s.policy_objects import ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod
+from nsxdp.k8s.source import Op
+from nsxdp.pipeline import policy as stages
+from nsxdp.pipeline.compiled import Compiled
+from nsxdp.pipeline.policy import DIRECTIONS, Direction
+from nsxdp.pipeline.service import Family
+from nsxdp.policy.flows import Flows, Stamp
+from nsxdp.policy.groups import Groups
+from nsxdp.policy.kinds import Kind, Kinds
+from nsxdp.policy.live import Desk, LiveRule
+from nsxdp.policy.rules import Policy, read_policy
+
+__all__ = ["NodePorts", "PolicyPlanner"]
+
+Address = IPv4Address | IPv6Address
+
+
+class NodePorts(Struct, frozen=True):
+    """The bridge's ports that aren't pods', and who the node is.
+
+    Attributes
+    ----------
+    others
+        OpenFlow's numbers of the ports that policies have no say in: the gateway, tunnels, the
+        uplink.
+    gateway
+        The one behind which the node itself is; None: there is none.
+    addresses
+        The node's: what comes from them by the gateway, the node itself has sent.
+    """
+
+    others: frozenset[int] = frozenset()
+    gateway: int | None = None
+    addresses: frozenset[Address] = frozenset()
+
+
+class _Key(NamedTuple):
+    """Whose flows they are: ``("pod", "default/web")``."""
+
+    what: str
+    name: object = None
+
+
+class PolicyPlanner:
+    """Plans the policies of one node.
+
+    Parameters
+    ----------
+    log
+        Whether what policies drop is told to the agent.
+
+    Examples
+    --------
+    >>> from nsxdp.k8s.objects import ObjectMeta
+    >>> from nsxdp.k8s.policy_objects import NetworkPolicy, Pod, PodStatus
+    >>> from nsxdp.k8s.source import Op
+    >>> from nsxdp.openflow.fake import FakeSwitch
+    >>> from nsxdp.pipeline.tables import TABLES
+    >>> from nsxdp.policy.planner import PolicyPlanner
+    >>> planner = PolicyPlanner()
+    >>> web = ObjectMeta(namespace="default", name="web", labels={"app": "web"})
+    >>> planner.take(Op.UPSERT, Pod(metadata=web, status=PodStatus(pod_ip="10.244.0.5")))
+    >>> planner.take(Op.UPSERT, NetworkPolicy(metadata=ObjectMeta(namespace="default", name="no")))
+    >>> planner.set_pods({"default/web": 5})
+    >>> switch = FakeSwitch(TABLES)
+    >>> _ = switch.apply(planner.round().messages)
+    >>> print(next(flow for flow in switch.dump_flows() if "IngressRules, priority=1," in flow))
+    table=IngressRules, priority=1,reg5=0x... actions=drop
+    """
+
+    def __init__(self, *, log: bool = False) -> None:
+        self.problems: dict[str, tuple[str, ...]] = {}
+        self._log = log
+        self._kinds = Kinds()
+        self._flows = Flows(self._other_flows, log=log)
+        self._peers = Groups()
+        self._targets = Groups()
+        self._desk = Desk(self._flows, self._peers, self._rename)
+        self._policies: dict[str, _LivePolicy] = {}
+        self._ports: dict[str, int] = {}
+        self._node = NodePorts()
+        self._judged: dict[tuple[Direction, Kind], int] = {}
+        self._isolated: dict[tuple[Direction, Kind], int] = {}
+        self._flows.mark(_Key("base"))
+
+    # What there is.
+
+    def take(self, op: Op, obj: Object) -> None:
+        """Take note of a Pod, Namespace or policy; other objects don't matter.
+
+        A policy that can't be used at all leaves the one of before in force, and is in `problems`.
+        """
+        if isinstance(obj, Pod):
+            self._take_pod(op, obj)
+        elif isinstance(obj, Namespace):
+            labels = obj.metadata.labels or {}
+            self._peers.set_namespace(obj.name, labels if op is Op.UPSERT else None)
+            self._targets.set_namespace(obj.name, labels if op is Op.UPSERT else None)
+        elif isinstance(obj, NetworkPolicy | ClusterNetworkPolicy):
+            self._take_policy(op, obj)
+
+    def set_pods(self, ports: Mapping[str, int]) -> None:
+        """The pods on the bridge, ``namespace/name``, and OpenFlow's numbers of their ports.
+
+        One whose Pod isn't known yet can neither send nor receive.
+        """
+        before, self._ports = self._ports, dict(ports)
+        for pod in before.keys() | ports.keys():
+            if before.get(pod) == ports.get(pod):
+                continue
+            kind = self._kinds.of(pod)
+            if kind is not None and pod in ports:
+                self._comes(pod, kind)
+            elif kind is not None:
+                self._goes(pod, kind)
+            self._flows.mark(_Key("pod", pod))
+
+    def set_node(self, node: NodePorts) -> None:
+        """The ports that aren't pods', and who the node is, from now on."""
+        if node != self._node:
+            self._node = node
+            self._flows.mark(_Key("node"))
+            for direction, kind in self._isolated:
+                self._flows.mark(_Key("kind", (direction, kind)))
+
+    def round(self) -> Compiled:
+        """What has to change since the last round."""
+        return self._flows.compile()
+
+    # Who is who.
+
+    def rule(self, number: int) -> str | None:
+        """The rule that a conjunction's number, ``conj_id``, stands for; None: none."""
+        return self._desk.rule(number)
+
+    def kind(self, number: int) -> Kind | None:
+        """The kind of pods that a number in reg5 or reg6 stands for; None: none."""
+        return self._kinds.by_number(number)
+
+    def is_isolated(self, pod: str, direction: Direction) -> bool:
+        """Whether a NetworkPolicy selects a pod that is on the bridge."""
+        return (direction, self._kinds.of(pod)) in self._isolated
+
+    # Pods.
+
+    def _take_pod(self, op: Op, pod: Pod) -> None:
+        name = pod.key
+        kind = self._kinds.of(name)
+        addresses = kind.pods[name] if kind is not None else ()
+        self._mark_addresses(kind, addresses)
+        if op is Op.UPSERT:
+            before, after = self._kinds.upsert(pod)
+        else:
+            before, after = self._kinds.delete(name), None
+        now = after.pods[name] if after is not None else ()
+        self._mark_addresses(after, now)
+        if (before, addresses) != (after, now) and name in self._ports:
+            self._flows.mark(_Key("pod", name))
+        if before is after:
+            return
+        # First what comes: rules that are for both needn't be let go.
+        if after is not None:
+            if len(after.pods) == 1:
+                self._peers.add(after)
+                self._mark_addresses(after, now)
+            if name in self._ports:
+                self._comes(name, after)
+        if before is not None:
+            self._goes(name, before)
+            if not before.pods:
+                self._peers.remove(before)
+                self._kinds.drop(before)
+
+    def _mark_addresses(self, kind: Kind | None, addresses: Iterable[bytes]) -> None:
+        """Flows that say who has 'addresses' may change."""
+        if kind is None:
+            return
+        for direction in DIRECTIONS:
+            is_peer = self._desk.is_peer(direction, kind)
+            for address in addresses:
+                if is_peer or self._kinds.is_shared(address):
+                    self._flows.mark(_Key("peer", (direction, address)))
+
+    def _rename(self, direction: Direction, kind: Kind | None) -> None:
+        """Rules begin, or cease, to be about 'kind' at the other end; None: about all pods."""
+        for one in self._kinds if kind is None else (kind,):
+            for addresses in one.pods.values():
+                for address in addresses:
+                    self._flows.mark(_Key("peer", (direction, address)))
+
+    def _comes(self, pod: str, kind: Kind) -> None:
+        """A pod of 'kind' is on the bridge."""
+        kind.local.add(pod)
+        if len(kind.local) == 1:
+            self._targets.add(kind)
+
+    def _goes(self, pod: str, kind: Kind) -> None:
+        """It isn't any more, or isn't of that kind."""
+        if pod in kind.local:
+            kind.local.discard(pod)
+            if not kind.local:
+                self._targets.remove(kind)
+
+    # Policies.
+
+    def _take_policy(self, op: Op, obj: NetworkPolicy | ClusterNetworkPolicy) -> None:
+        name = f"{type(obj).__name__} {obj.key}"
+        before = self._policies.get(name)
+        self.problems.pop(name, None)
+        if op is Op.DELETE:
+            if before is not None:
+                self._replace(self._policies.pop(name), None)
+            return
+        try:
+            policy = read_policy(obj)
+        except ValueError as error:
+            self.problems[name] = (str(error),)
+            return
+        if policy.problems:
+            self.problems[name] = policy.problems
+        if before is None or before.policy != policy:
+            self._policies[name] = _LivePolicy(self, policy)
+            self._replace(before, self._policies[name])
+
+    def _replace(self, before: _LivePolicy | None, after: _LivePolicy | None) -> None:
+        """Let go of a policy's rules that aren't any more, and take the new ones."""
+        same_target = before and after and before.policy.target == after.policy.target
+        kept = (
+            before.rules.keys() & after.rules.keys() if before and after and same_target else set()
+        )
+        if before is not None:
+            for rule, live in before.rules.items():
+                if rule not in kept:
+                    self._targets.release(before.policy.target, live)
+        if after is not None:
+            for rule, live in after.rules.items():
+                if before is not None and rule in kept:
+                    after.rules[rule] = before.rules[rule]
+                else:
+                    self._targets.acquire(after.policy.target, live)
+            self._targets.acquire(after.policy.target, after)
+        if before is not None:
+            self._targets.release(before.policy.target, before)
+
+    def judge(self, policy: Policy, kind: Kind, n: int) -> None:
+        """'n' more policies like 'policy' are for pods of 'kind' that are on the bridge."""
+        for counts, directions in (
+            (self._judged, policy.directions),
+            (self._isolated, policy.isolates),
+        ):
+            for direction in directions:
+                key = direction, kind
+                left = counts.get(key, 0) + n
+                if left:
+                    counts[key] = left
+                else:
+                    del counts[key]
+                if left in (0, n):
+                    self._flows.mark(_Key("kind", key))
+                    for pod in kind.local:
+                        self._flows.mark(_Key("pod", pod))
+
+    # Flows.
+
+    def _other_flows(self, what: Hashable) -> Iterator[Stamp]:
+        assert isinstance(what, _Key)
+        if what.what == "base":
+            yield from ((template, {}) for template in stages.BASE)
+        elif what.what == "node":
+            yield from self._node_flows()
+        elif what.what == "pod":
+            yield from self._pod_flows(cast(str, what.name))
+        elif what.what == "kind":
+            yield from self._kind_flows(*cast("tuple[Direction, Kind]", what.name))
+        else:
+            yield from self._peer_flows(*cast("tuple[Direction, bytes]", what.name))
+
+    def _node_flows(self) -> Iterator[Stamp]:
+        for direction in DIRECTIONS:
+            for port in sorted(self._node.others):
+                yield stages.not_judged(direction), {"port": _port(direction, port)}
+        if self._node.gateway is not None:
+            for address in sorted(self._node.addresses, key=str):
+                values: dict[str, int | bytes] = {"port": self._node.gateway, "ip": address.packed}
+                yield stages.from_node(_family(address.packed)), values
+
+    def _pod_flows(self, pod: str) -> Iterator[Stamp]:
+        port, kind = self._ports.get(pod), self._kinds.of(pod)
+        if port is None or kind is None:
+            return
+        for direction in DIRECTIONS:
+            if (direction, kind) not in self._judged:
+                yield stages.not_judged(direction), {"port": _port(direction, port)}
+                continue
+            yield (
+                stages.pod_judged(direction),
+                {
+                    "port": _port(direction, port),
+                    "kind": kind.number,
+                    "namespace": kind.namespace_number,
+                },
+            )
+        addresses = kind.pods[pod]
+        if ("egress", kind) in self._isolated:
+            for address in addresses:
+                yield stages.to_itself(_family(address)), {"port": port, "ip": address}
+        if ("ingress", kind) in self._isolated:
+            for family in sorted({_family(address) for address in addresses}):
+                yield stages.from_itself(family), {"port": port}
+
+    def _kind_flows(self, direction: Direction, kind: Kind) -> Iterator[Stamp]:
+        if (direction, kind) not in self._isolated:
+            return
+        yield stages.default(direction, log=self._log), {"kind": kind.number}
+        if direction == "egress":
+            for address in sorted(self._node.addresses, key=str):
+                values: dict[str, int | bytes] = {"kind": kind.number, "ip": address.packed}
+                yield stages.to_node(_family(address.packed)), values
+
+    def _peer_flows(self, direction: Direction, address: bytes) -> Iterator[Stamp]:
+        kind = self._kinds.by_address(address)
+        if kind is not None and self._desk.is_peer(direction, kind):
+            yield stages.peer(direction, _family(address)), {"ip": address, "kind": kind.number}
+
+
+class _LivePolicy:
+    """A policy, and its rules at work, by name: the user of the group of pods that it is for."""
+
+    def __init__(self, planner: PolicyPlanner, policy: Policy) -> None:
+        self._planner = planner
+        self.policy = policy
+        self.rules = {rule: LiveRule(planner._desk, rule) for rule in policy.rules}
+
+    def enter(self, kind: Kind) -> None:
+        self._planner.judge(self.policy, kind, 1)
+
+    def leave(self, kind: Kind) -> None:
+        self._planner.judge(self.policy, kind, -1)
+
+
+def _family(address: bytes) -> Family:
+    return 4 if len(address) == 4 else 6
+
+
+def _port(direction: Direction, port: int) -> int:
+    """A port's number as a match of that direction has it: in reg1 it is one of 16 bits."""
+    return port & 0xFFFF if direction == "ingress" else port
