@@ -16,6 +16,7 @@ from nsxdp.pipeline import (
     joints,
     masquerade,
     neighbors,
+    policy,
     registers,
     routing,
     service,
@@ -23,11 +24,12 @@ from nsxdp.pipeline import (
     trunk,
 )
 from nsxdp.pipeline.ids import Numbers
-from nsxdp.pipeline.tables import NODE_STAGES, STAGES
+from nsxdp.pipeline.tables import NODE_STAGES, POLICY_STAGES, STAGES
 from nsxdp.services.slots import endpoint_slots
 from pages.forwarding import example as node_example
 from pages.forwarding import trunk_example
 from pages.pipeline import example
+from pages.policies import example as policies_example
 
 PIPELINES = {1: "7951ffaef067506e"}
 """Of each version of the pipeline, a digest of its flows and groups."""
@@ -35,7 +37,7 @@ PIPELINES = {1: "7951ffaef067506e"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "41a3eef6f47c64f0"}
+NODES = {1: "ce5219337b08c5a0"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (
@@ -113,15 +115,16 @@ def test_what_is_learned_otherwise_has_another_version() -> None:
 
 def forwarding_by_the_node_agent() -> list[str]:
     """All of the node agent's pipeline as text."""
-    modules = (joints, spoofguard, neighbors, routing, trunk)
+    modules = (joints, spoofguard, neighbors, routing, trunk, policy)
     families = tuple(product(service.FAMILIES, service.FAMILIES))
     return [
-        *(f"{stage.number} {stage.name}" for stage in NODE_STAGES),
+        *(f"{stage.number} {stage.name}" for stage in (*NODE_STAGES, *POLICY_STAGES)),
         *(text for module in modules for text in templates(list(vars(module).values()))),
         *(spoofguard.from_peer(*both, 24, 24).text for both in families),
         *(text for both in families for text in templates(routing.to_peer(*both, 24))),
         *node_example().dump_flows(),
         *trunk_example().dump_flows(),
+        *policies_example().dump_flows(),
     ]
 
 
