@@ -1,0 +1,144 @@
+"""Policies on a bridge that is wired by us: real connections, which pass or don't."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+from wired import Wired
+
+from nsxdp.forwarding.compiler import ForwardingCompiler
+from nsxdp.k8s.objects import ObjectMeta
+from nsxdp.k8s.policy_objects import (
+    LabelSelector,
+    NetworkPolicy,
+    NetworkPolicyIngressRule,
+    NetworkPolicyPeer,
+    NetworkPolicyPort,
+    NetworkPolicySpec,
+    PodIP,
+    PodStatus,
+)
+from nsxdp.k8s.policy_objects import Pod as PodObject
+from nsxdp.k8s.source import Op
+from nsxdp.lab import Netns, Node, Pod
+from nsxdp.policy.planner import NodePorts, PolicyPlanner
+from nsxdp.writer import Commit
+
+HTTP = 8080
+
+
+class Policed(Wired):
+    """A wired bridge with policies."""
+
+    policies: tuple[NetworkPolicy, ...] = ()
+    known = True
+    """Whether the API server has told of the pods."""
+
+    def sync(self) -> Commit:
+        compiler, planner = ForwardingCompiler(), PolicyPlanner()
+        pods = [self.port(pod) for pod in self.node.pods.values()]
+        gateway = self.config.gateway
+        planner.set_node(
+            NodePorts(frozenset({gateway.ofport}), gateway.ofport, frozenset(gateway.addresses))
+        )
+        planner.set_pods({pod.name: pod.ofport for pod in pods})
+        for pod in pods if self.known else ():
+            namespace, name = pod.name.split("/")
+            meta = ObjectMeta(namespace=namespace, name=name, labels={"app": name})
+            status = PodStatus(pod_ips=tuple(PodIP(str(ip)) for ip in pod.ips))
+            planner.take(Op.UPSERT, PodObject(metadata=meta, status=status))
+        for policy in self.policies:
+            planner.take(Op.UPSERT, policy)
+        return asyncio.run(
+            self._write(compiler.configure(self.config), compiler.set_pods(pods), planner.round())
+        )
+
+
+def only(port: int, *apps: str) -> NetworkPolicy:
+    """To the server, these pods may connect, at one port."""
+    peers = tuple(
+        NetworkPolicyPeer(pod_selector=LabelSelector(match_labels={"app": app})) for app in apps
+    )
+    rule = NetworkPolicyIngressRule(from_=peers, ports=(NetworkPolicyPort(port=port),))
+    spec = NetworkPolicySpec(LabelSelector(match_labels={"app": "server"}), (rule,))
+    return NetworkPolicy(metadata=ObjectMeta(namespace="default", name="only"), spec=spec)
+
+
+class Place:
+    """A node with a server and two clients."""
+
+    def __init__(self) -> None:
+        self.node = Node("policed", fail_mode="secure")
+        self.server, self.friend, self.stranger = map(
+            self.node.add_pod, ("server", "friend", "stranger")
+        )
+        self.server.serve_http(HTTP)
+        self.wired = Policed(self.node)
+
+    def sync(self, *policies: NetworkPolicy, known: bool = True) -> None:
+        self.wired.policies, self.wired.known = policies, known
+        self.wired.sync()
+
+    def reaches(self, client: Netns, address: str) -> bool:
+        """Whether a client gets an answer: what is dropped, nobody answers."""
+        with client.enter():
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        with sock:
+            sock.settimeout(1.5)
+            try:
+                sock.connect((address, HTTP))
+            except TimeoutError:
+                return False
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return bool(sock.recv(1))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    place = Place()
+    with place.node:
+        yield place
+
+
+def both(pod: Pod) -> list[str]:
+    return [*map(str, pod.addresses)]
+
+
+def test_who_is_allowed_connects_and_nobody_else(place: Place) -> None:
+    place.sync()
+    for address in both(place.server):
+        assert place.reaches(place.stranger, address)
+    place.sync(only(HTTP, "friend"))
+    for address in both(place.server):
+        assert place.reaches(place.friend, address)
+        assert not place.reaches(place.stranger, address)
+        assert place.reaches(place.node.netns, address), "the node itself"
+    place.sync(only(HTTP + 1, "friend"))
+    assert not place.reaches(place.friend, both(place.server)[0])
+
+
+def test_a_connection_goes_on_when_a_policy_forbids_it(place: Place) -> None:
+    place.sync()
+    address = both(place.server)[0]
+    with place.stranger.enter():
+        sock = socket.socket()
+    with sock:
+        sock.settimeout(10.0)
+        sock.connect((address, HTTP))
+        sock.sendall(b"GET / HTTP/1.0\r\n")
+        place.sync(only(HTTP, "friend"))
+        assert not place.reaches(place.stranger, address)
+        sock.sendall(b"\r\n")
+        assert sock.recv(1)
+
+
+def test_a_pod_that_is_not_known_yet_reaches_nobody(place: Place) -> None:
+    place.sync(known=False)
+    for address in both(place.server):
+        assert not place.reaches(place.friend, address)
+    place.sync()
+    for address in both(place.server):
+        assert place.reaches(place.friend, address)
