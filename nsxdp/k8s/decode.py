@@ -8,6 +8,7 @@ the API server can (see `nsxdp.k8s.protobuf`), everything else as JSON.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ from nsxdp.k8s.errors import ApiError, ObjectError, ProtocolError, api_error
 from nsxdp.k8s.objects import ListHead, ListMeta, Object, ObjectList, Status, WatchEvent
 from nsxdp.k8s.protobuf import Message, WireError, is_protobuf, unwrap
 from nsxdp.k8s.resources import Resource
-from nsxdp.k8s.schemas import LIST_HEAD, LIST_META, MESSAGES, NAMED, STATUS
+from nsxdp.k8s.schemas import LIST_HEAD, MESSAGES, NAMED, STATUS
 
 __all__ = [
     "ADDED",
@@ -155,7 +156,7 @@ class Decoder:
             If `body` is not a list at all.
         """
         if self._message is not None and is_protobuf(body):
-            return self._protobuf_page(body, self._message)
+            return next(self._protobuf_pages(body, self._message, -1))
         try:
             page = self._page.decode(body)
         except (msgspec.DecodeError, RecursionError):
@@ -200,16 +201,36 @@ class Decoder:
             out.append((event.type, obj))
         return Lines(out)
 
-    def _protobuf_page(self, body: bytes, message: Message[Any]) -> Page:
+    def pages(self, body: bytes, size: int) -> Iterator[Page]:
+        """Decode a page of a list in parts, of so many objects where that can be: each is a page.
+
+        Raises
+        ------
+        ProtocolError
+            If `body` is not a list at all.
+        """
+        if self._message is not None and is_protobuf(body):
+            yield from self._protobuf_pages(body, self._message, size)
+        else:
+            yield self.page(body)
+
+    def _protobuf_pages(self, body: bytes, message: Message[Any], size: int) -> Iterator[Page]:
         try:
-            meta, items, errors = message.read_list(unwrap(body), LIST_META)
+            data = unwrap(body)
+            meta = LIST_HEAD.read(data).metadata
+            at = 0
+            while True:
+                items, bad, at = message.read_list(data, at, size)
+                errors = [self._unreadable(*error) for error in bad]
+                if not all(item.metadata.name for item in items):
+                    nameless = ObjectError(self._resource.kind, "", "$.metadata.name", _NAMELESS)
+                    errors.append(nameless)
+                    items = [item for item in items if item.metadata.name]
+                yield Page(tuple(items), tuple(errors), meta)
+                if at == len(data):
+                    return
         except WireError as error:
             raise ProtocolError(f"the list of {self._resource.plural}: {error}") from None
-        bad = [self._unreadable(*error) for error in errors]
-        if not all(item.metadata.name for item in items):
-            bad.append(ObjectError(self._resource.kind, "", "$.metadata.name", _NAMELESS))
-            items = [item for item in items if item.metadata.name]
-        return Page(tuple(items), tuple(bad), meta)
 
     def _unreadable(self, item: bytes, error: WireError) -> ObjectError:
         """What is wrong with the bytes of an object, whose name may be readable all the same."""

@@ -6,7 +6,6 @@ from msgspec import Struct
 __all__ = ["Field", "Message", "WireError", "is_protobuf", "unwrap"]
 
 _S = TypeVar("_S", bound=Struct)
-_M = TypeVar("_M", bound=Struct)
 
 class WireError(ValueError):
     path: str
@@ -39,5 +38,5 @@ class Message(Generic[_S]):
     def __init__(self, type: builtins.type[_S], /, **fields: Field) -> None: ...
     def read(self, data: bytes) -> _S: ...
     def read_list(
-        self, data: bytes, meta: Message[_M]
-    ) -> tuple[_M, list[_S], list[tuple[bytes, WireError]]]: ...
+        self, data: bytes, start: int = 0, limit: int = -1
+    ) -> tuple[list[_S], list[tuple[bytes, WireError]], int]: ...

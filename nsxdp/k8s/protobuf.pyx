@@ -158,10 +158,17 @@ cdef class Message:
         """
         return self._read(_span(data))
 
-    def read_list(self, bytes data not None, Message meta not None):
-        """The list that these bytes are: (its metadata, its objects, what can't be read).
+    def read_list(self, bytes data not None, Py_ssize_t start=0, Py_ssize_t limit=-1):
+        """Objects of the list that these bytes are: (objects, what can't be read, where the next is).
 
         What can't be read: each the bytes of an object, and the WireError for them.
+
+        Parameters
+        ----------
+        start
+            Where in the bytes to begin.
+        limit
+            So many objects at most; negative: all.
 
         Raises
         ------
@@ -169,22 +176,24 @@ cdef class Message:
             They aren't a list at all.
         """
         cdef Span span = _span(data), inner
+        cdef const uint8_t *begin = span.at
         cdef uint64_t tag
         cdef list objects = [], errors = []
-        about = meta.type()
-        while span.at < span.end:
+        if not 0 <= start <= span.end - span.at:
+            raise ValueError(f"{start} is not within {span.end - span.at} bytes")
+        span.at += start
+        while span.at < span.end and limit:
             tag = _number(&span)
-            if tag == (1 << 3 | LENGTH):
-                about = meta._read(_part(&span))
-            elif tag == (2 << 3 | LENGTH):
-                inner = _part(&span)
-                try:
-                    objects.append(self._read(inner))
-                except WireError as error:
-                    errors.append((inner.at[:inner.end - inner.at], error))
-            else:
+            if tag != (2 << 3 | LENGTH):
                 _skip(&span, tag)
-        return about, objects, errors
+                continue
+            inner = _part(&span)
+            limit -= 1
+            try:
+                objects.append(self._read(inner))
+            except WireError as error:
+                errors.append((inner.at[:inner.end - inner.at], error))
+        return objects, errors, span.at - begin
 
     cdef object _read(self, Span span):
         cdef list values = list(self._defaults)

@@ -40,7 +40,7 @@ from nsxdp.k8s.objects import (
 )
 from nsxdp.k8s.protobuf import Field, Message
 
-__all__ = ["LIST_HEAD", "LIST_META", "MESSAGES", "NAMED", "STATUS"]
+__all__ = ["LIST_HEAD", "MESSAGES", "NAMED", "STATUS"]
 
 
 def _text(number: int) -> Field:
@@ -210,12 +210,15 @@ NAMED: Final = Message(
 )
 """Any object, of which only the name is read."""
 
-LIST_META: Final = Message(
-    ListMeta, resource_version=_text(2), continue_=_text(3), remaining_item_count=_number(4)
+LIST_HEAD: Final = Message(
+    ListHead,
+    metadata=_one(
+        1,
+        Message(
+            ListMeta, resource_version=_text(2), continue_=_text(3), remaining_item_count=_number(4)
+        ),
+    ),
 )
-"""What a list says of itself."""
-
-LIST_HEAD: Final = Message(ListHead, metadata=_one(1, LIST_META))
 """Any list, of which only the metadata is read."""
 
 STATUS: Final = Message(
