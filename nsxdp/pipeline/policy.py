@@ -5,7 +5,7 @@ What a policy sees of a pod is its *kind*: its namespace, labels and named ports
 rules are about kinds, and one more replica of a pod is one more address::
 
     table=IngressPolicy, priority=200,reg1=0x5
-        actions=set_field:TARGET->reg5,set_field:NAMESPACE->reg8,goto_table:IngressPeer
+        actions=set_field:TARGET->reg5,set_field:NAMESPACE->reg9,goto_table:IngressPeer
     table=IngressPeer, priority=200,ip,nw_src=10.244.1.7
         actions=set_field:PEER->reg6,goto_table:IngressAdmin
 
@@ -15,8 +15,8 @@ name the same peer or port share that flow. NetworkPolicies of different namespa
 common: the namespace is part of the match, so that no list grows with the cluster::
 
     table=IngressRules, priority=200,reg5=TARGET actions=conjunction(RULE,1/3)
-    table=IngressRules, priority=200,reg6=PEER,reg8=NAMESPACE actions=conjunction(RULE,2/3)
-    table=IngressRules, priority=200,tcp,reg8=NAMESPACE,tp_dst=8080 actions=conjunction(RULE,3/3)
+    table=IngressRules, priority=200,reg6=PEER,reg9=NAMESPACE actions=conjunction(RULE,2/3)
+    table=IngressRules, priority=200,tcp,reg9=NAMESPACE,tp_dst=8080 actions=conjunction(RULE,3/3)
     table=IngressRules, priority=200,conj_id=RULE actions=goto_table:ConntrackCommit
 
 The last flow counts what the rule allowed. A pod that a NetworkPolicy selects is isolated::
@@ -216,7 +216,7 @@ def pod_judged(direction: Direction) -> Template:
     way = WAYS[direction]
     return _template(
         f"table={way.entry},priority=200,{way.port}={{port}},actions=set_field:{{kind}}->reg5,"
-        f"set_field:{{namespace}}->reg8,goto_table:{way.peer}"
+        f"set_field:{{namespace}}->reg9,goto_table:{way.peer}"
     )
 
 
@@ -279,7 +279,7 @@ class Clause(NamedTuple):
 
 
 def _match(what: Clause, direction: Direction) -> str:
-    scope = ",reg8={namespace}" if what.scoped else ""
+    scope = ",reg9={namespace}" if what.scoped else ""
     if what.element == "target":
         return "reg5={kind}"
     if what.element == "peer":

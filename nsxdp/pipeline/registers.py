@@ -125,7 +125,7 @@ BITS: Final = {
         "reg8", 0, 31, "Id of the group of those of its endpoints that may serve. Likewise."
     ),
     "PolicyNamespace": Bits(
-        "reg8", 0, 31, "The namespace of PolicyTarget. Set with it."
+        "reg9", 0, 31, "The namespace of PolicyTarget. Set with it."
     ),
     "ServiceConnection": Bits(
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."

@@ -131,7 +131,7 @@ def packet_of(protocol: str, source: str, target: str, port: int = 0) -> Fields:
     name = protocol.lower()
     packet = {"eth_type": 0x800 if version == 4 else 0x86DD, "conj_id": 0}
     packet["ct_state"] = _CT_STATE["trk"] | _CT_STATE["new"]
-    packet["reg6"] = packet["reg5"] = packet["reg8"] = packet["reg0"] = 0
+    packet["reg6"] = packet["reg5"] = packet["reg9"] = packet["reg0"] = 0
     prefix = "nw" if version == 4 else "ipv6"
     packet[f"{prefix}_src"] = int(ip_address(source))
     packet[f"{prefix}_dst"] = int(ip_address(target))
