@@ -7,6 +7,8 @@ MYPY    := build/mypy/nsxdp_agents
 PYTEST  := $(PYTHON) -m pytest
 # pytest's arguments, such as T=tests/lab or T='-k affinity'
 T       ?=
+# and in the emulated machine, where all takes 20 times as long
+KERNEL_T := -m kernel tests/packets tests/agents/test_restarts.py
 # parts of the benchmarks; none: all
 BENCH   ?=
 # a fuzz target; none: all in turn; and seconds for each
@@ -36,7 +38,7 @@ test: lint build  ## Check everything: style, types, then all tests on real OVS 
 kernel-test: build  ## Send the packets through the kernel's datapath, in an emulated machine (as root)
 	$(say) "packets through the kernel's datapath, in an emulated machine"
 	@NSXDP_DATAPATH=system NSXDP_SLOWNESS=20 $(PYTHON) -m machine \
-	    $(PYTEST) -v -p no:cacheprovider -o timeout=1200 $(or $(T),tests/packets)
+	    $(PYTEST) -v -p no:cacheprovider -o timeout=1200 $(or $(T),$(KERNEL_T))
 
 lint: $(READY) $(MYPY)  ## Check style and types only
 	$(say) "ruff: style"

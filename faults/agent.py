@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from nsxdp.lab import LabError, Netns, Node
+from nsxdp.lab.tools import slowness
 
 __all__ = ["NODE", "PROGRAM", "SECONDS", "Agent", "until"]
 
@@ -19,13 +20,15 @@ _T = TypeVar("_T")
 
 NODE = "this-node"
 SECONDS = 60.0
-"""Within which everything has to have happened: far more than it ever takes."""
+"""Within which everything has to have happened, on a machine of usual speed: far more than it ever
+takes."""
 
 PROGRAM = Path(sys.executable).with_name("nsx-kube-proxy")
 
 
 def until(what: str, look: Callable[[], _T], seconds: float = SECONDS) -> _T:
     """Look again and again until it is true; what was seen then. Errors of looking are a "no"."""
+    seconds *= slowness()
     deadline = time.monotonic() + seconds
     pause = 0.005
     error: Exception | None = None
@@ -101,11 +104,11 @@ class Agent:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(SECONDS)
+        return self.process.wait(SECONDS * slowness())
 
     def wait(self) -> int:
         """Wait until it has ended by itself; its exit code."""
-        return self.process.wait(SECONDS)
+        return self.process.wait(SECONDS * slowness())
 
     def await_ready(self) -> None:
         """Wait until the switch has all that it should have."""
@@ -137,7 +140,7 @@ class Agent:
     def get(self, path: str, port: int = 10256) -> tuple[int, str]:
         """GET from one of its HTTP servers: status and body."""
         with self.netns.enter():
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5 * slowness())
             try:
                 connection.request("GET", path, headers={"Connection": "close"})
                 answer = connection.getresponse()

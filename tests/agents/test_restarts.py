@@ -94,6 +94,7 @@ def test_kill_9_of_the_agent_under_traffic_fails_no_connection(
     assert set(echo["backends"]) == {"web-1", "api-3"}
 
 
+@pytest.mark.kernel
 def test_a_restarted_agent_sends_nothing_and_breaks_nothing(
     node: Node, start: Start, client: Pod
 ) -> None:
@@ -119,6 +120,7 @@ def exit_vswitchd(node: Node) -> None:
     node.ovs.kill_vswitchd()
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("end", [lambda node: node.ovs.kill_vswitchd(), exit_vswitchd],
                          ids=["kill", "exit"])  # fmt: skip
 def test_services_work_again_after_ovs_vswitchd_was_restarted(
@@ -128,11 +130,7 @@ def test_services_work_again_after_ovs_vswitchd_was_restarted(
     end: Callable[[Node], None],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Flows, groups and the meter are back.
-
-    Established connections survive only where the datapath is the kernel's: the userspace one of
-    this test is part of ovs-vswitchd, and its conntrack goes with it.
-    """
+    """Flows, groups and the meter are back."""
     agent = start()
     before = (flows(node), groups(node), node.ovs.ofctl("dump-meters", node.mgmt))
     end(node)
@@ -158,6 +156,31 @@ def test_services_work_again_after_ovs_vswitchd_was_restarted(
     # It was the switch's own doing, not somebody else's.
     agent.await_comparison()
     assert agent.drift == 0
+
+
+@pytest.mark.kernel
+@pytest.mark.datapath("system")
+def test_established_connections_outlive_ovs_vswitchd(
+    node: Node, start: Start, client: Pod
+) -> None:
+    """The kernel's datapath goes on with what it has, and what it hasn't waits for the agent, where
+    the bridge doesn't switch by itself. The userspace one ends with ovs-vswitchd.
+    """
+    node.ovs.vsctl("set-fail-mode", node.bridge, "secure")
+    agent = start()
+    before = flows(node), groups(node)
+    lines = client.traffic("tcp", "10.96.0.70", 7000, rate=20, connections=5)
+    answered = (report["answered"] for report in lines)
+    assert any(answered)
+    node.ovs.kill_vswitchd()
+    until("the agent has seen it", lambda: agent.lines("br-int.mgmt"))
+    assert next(answered)
+    assert next(answered), "without ovs-vswitchd"
+    node.ovs.start_vswitchd()
+    until("all is back", lambda: (flows(node), groups(node)) == before)
+    assert any(answered)
+    told = lines.stop()
+    assert told["failed"] == 0, told
 
 
 def connects(node: Node) -> bool:

@@ -11,6 +11,8 @@ from nsxdp.lab import Netns
 
 BRIDGES = ("switching", "wired")
 
+pytestmark = pytest.mark.kernel
+
 BOTH = (4, 6)
 
 

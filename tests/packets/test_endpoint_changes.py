@@ -9,6 +9,7 @@ import pytest
 from cluster import CLOSED, HTTP, LINES, SCTP, UDP, Cluster, of_family, until
 
 from nsxdp.lab import Netns
+from nsxdp.lab.tools import slowness
 
 
 class Lines:
@@ -18,7 +19,7 @@ class Lines:
         family = socket.AF_INET6 if ":" in vip else socket.AF_INET
         with client.enter():
             self._socket = socket.socket(family, socket.SOCK_STREAM, protocol)
-        self._socket.settimeout(5)
+        self._socket.settimeout(5 * slowness())
         self._socket.connect((vip, 80))
 
     def ask(self) -> str:

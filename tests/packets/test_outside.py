@@ -125,6 +125,7 @@ def addresses(outside: Outside) -> list[tuple[str, int]]:
     return [(EXTERNAL[outside.family], 80), (BALANCER[outside.family], 80)]
 
 
+@pytest.mark.kernel
 def test_kp30_policy_cluster_masquerades(cluster: Cluster, outside: Outside) -> None:
     serve(cluster, "out", ends(cluster), "Cluster")
     for address, port in addresses(outside):
@@ -134,6 +135,7 @@ def test_kp30_policy_cluster_masquerades(cluster: Cluster, outside: Outside) -> 
         assert set(report["backends"]) == {server.short for server in cluster.servers}
 
 
+@pytest.mark.kernel
 def test_kp36_node_port(cluster: Cluster, outside: Outside) -> None:
     serve(cluster, "out", ends(cluster), "Cluster")
     assert outside.seen_as(outside.node, NODE_PORT) == MASQUERADE[outside.family]
@@ -142,6 +144,7 @@ def test_kp36_node_port(cluster: Cluster, outside: Outside) -> None:
     assert set(report["backends"]) == {server.short for server in cluster.servers}
 
 
+@pytest.mark.kernel
 def test_kp31_policy_local_shows_the_client(cluster: Cluster, outside: Outside) -> None:
     serve(cluster, "out", [*ends(cluster, 2), *REMOTE], "Local")
     for address, port in addresses(outside):
@@ -181,6 +184,7 @@ def test_kp39_source_ranges(cluster: Cluster, outside: Outside) -> None:
     assert other.http_get(_url(EXTERNAL[outside.family]))
 
 
+@pytest.mark.kernel
 def test_kp30_udp(cluster: Cluster, outside: Outside) -> None:
     external = ", ".join(f'"{address}"' for address in EXTERNAL.values())
     cluster.serve(
@@ -191,6 +195,7 @@ def test_kp30_udp(cluster: Cluster, outside: Outside) -> None:
     assert answers <= {server.short for server in cluster.servers}
 
 
+@pytest.mark.kernel
 @pytest.mark.datapath("system")
 def test_kp43_sctp(cluster: Cluster, outside: Outside) -> None:
     spec = f'type: NodePort, externalIPs: ["{EXTERNAL[outside.family]}"],'

@@ -10,13 +10,14 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.l2 import Ether
 
 from nsxdp.lab import Netns
+from nsxdp.lab.tools import slowness
 
 BRIDGES = ("switching", "wired")
 
 
 def connect(client: Netns, vip: str, timeout: float = 5.0) -> socket.socket:
     with client.enter():
-        return socket.create_connection((vip, 80), timeout=timeout)
+        return socket.create_connection((vip, 80), timeout=timeout * slowness())
 
 
 @pytest.fixture(params=["client", "host"])
@@ -71,7 +72,7 @@ def test_kp25_answers_are_what_a_host_would_send(cluster: Cluster) -> None:
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     with tap:
         tap.bind(("eth0", 0))
-        tap.settimeout(5)
+        tap.settimeout(5 * slowness())
         with pytest.raises(ConnectionRefusedError):
             connect(cluster.client, tcp)
         with pytest.raises(ConnectionRefusedError):
