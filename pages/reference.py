@@ -53,6 +53,9 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),
     "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "wire"),
+    "logs": ("nsxdp.logs",),
+    "netns": ("nsxdp.netns",),
+    "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "veth", "wire"),
     "k8s": (
         "nsxdp.k8s",
         *("objects", "policy_objects", "resources", "source", "reflector", "manifests", "client"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from nsxdp.logs import get_logger
-from nsxdp_agents.kube_proxy import logs
+from nsxdp_agents.common import logs
 
 log = get_logger("nsxdp.of.tests")
 

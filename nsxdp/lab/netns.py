@@ -1,7 +1,6 @@
 """A network namespace: a host of its own, as far as the network can tell."""
 
 import contextlib
-import ctypes
 import http.client
 import itertools
 import os
@@ -16,9 +15,8 @@ from urllib.parse import urlsplit
 from nsxdp.lab import owner, tools
 from nsxdp.lab.errors import LabError
 from nsxdp.lab.programs import Server, Traffic
+from nsxdp.netns import entered
 
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
 _taken: set[str] = set()
 
@@ -115,19 +113,8 @@ class Netns:
         Sockets and child processes made meanwhile belong to it, and stay in it afterwards. Other
         threads are not touched. In a coroutine, don't ``await`` inside: other tasks would move too.
         """
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            there = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _setns(there)
-            finally:
-                os.close(there)
-            try:
-                yield
-            finally:
-                _setns(home)
-        finally:
-            os.close(home)
+        with self.path.open("rb") as file, entered(file.fileno()):
+            yield
 
     def run(
         self,
@@ -330,12 +317,6 @@ class Netns:
             resend=resend,
             connections=connections,
         )
-
-
-def _setns(fd: int) -> None:
-    if _libc.setns(fd, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise LabError(f"setns: {os.strerror(number)}")
 
 
 def _remove_tree(path: Path) -> None:

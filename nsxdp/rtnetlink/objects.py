@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from nsxdp.rtnetlink.wire import (
     NLM_F_CREATE,
+    NLM_F_EXCL,
     NLM_F_REPLACE,
     RTM,
     MalformedError,
@@ -24,6 +25,9 @@ from nsxdp.rtnetlink.wire import (
 )
 
 __all__ = [
+    "IFA_F_NODAD",
+    "IFF_NOARP",
+    "IFF_UP",
     "NUD_PERMANENT",
     "RTNH_F_ONLINK",
     "RTN_UNICAST",
@@ -39,6 +43,8 @@ __all__ = [
     "decode",
 ]
 
+IFF_UP, IFF_NOARP = 0x1, 0x80
+IFA_F_NODAD: Final = 0x2
 RT_TABLE_MAIN: Final = 254
 RTN_UNICAST: Final = 1
 RTNH_F_ONLINK: Final = 4
@@ -52,7 +58,9 @@ WIDTHS: Final = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}
 class IFLA(IntEnum):
     """Attributes of a link."""
 
+    ADDRESS = 1
     IFNAME = 3
+    MTU = 4
 
 
 class IFA(IntEnum):
@@ -94,12 +102,18 @@ class Link(Struct, frozen=True, gc=False):
     index, ifname
         Its number and its name.
     flags
-        ``IFF_UP`` and others (netdevice(7)).
+        ``IFF_UP`` and others (netdevice(7)). Of those that aren't said, none changes.
+    address
+        The hardware's.
+    mtu
+        Bytes of the largest packet.
     """
 
     index: int
     ifname: str
     flags: int = 0
+    address: bytes = b""
+    mtu: int = 0
 
     @classmethod
     def decode(cls, body: bytes) -> Link:
@@ -111,13 +125,25 @@ class Link(Struct, frozen=True, gc=False):
             It is none.
         """
         _, _, index, flags, _ = _unpack("link", _IFINFOMSG, body)
-        name = attributes("link", body, _IFINFOMSG.size).get(IFLA.IFNAME, b"")
-        return cls(index, name.rstrip(b"\0").decode(errors="surrogateescape"), flags)
+        found = attributes("link", body, _IFINFOMSG.size)
+        name = found.get(IFLA.IFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape")
+        address = found.get(IFLA.ADDRESS, b"")
+        return cls(index, name, flags, address, u32("link", found, IFLA.MTU))
 
     def encode(self) -> bytes:
         """A message's body."""
         name = self.ifname.encode(errors="surrogateescape") + b"\0" if self.ifname else b""
-        return _IFINFOMSG.pack(0, 0, self.index, self.flags, 0) + _given(IFLA.IFNAME, name)
+        body = _IFINFOMSG.pack(0, 0, self.index, self.flags, self.flags)
+        body += _given(IFLA.IFNAME, name) + _given(IFLA.ADDRESS, self.address)
+        return body + _given(IFLA.MTU, _U32.pack(self.mtu) if self.mtu else b"")
+
+    def change(self) -> Request:
+        """Have the flags, the hardware address and the MTU be so, as far as they are said."""
+        return Request(RTM.NEWLINK, 0, self.encode())
+
+    def delete(self) -> Request:
+        """Have no such interface; without a number, the one of that name."""
+        return Request(RTM.DELLINK, 0, self.encode())
 
 
 class Address(Struct, frozen=True, gc=False):
@@ -135,6 +161,8 @@ class Address(Struct, frozen=True, gc=False):
         This end's, where there is another one.
     scope
         ``RT_SCOPE_...``.
+    flags
+        ``IFA_F_...``.
     """
 
     family: int
@@ -143,6 +171,7 @@ class Address(Struct, frozen=True, gc=False):
     prefixlen: int
     local: bytes = b""
     scope: int = RT_SCOPE_UNIVERSE
+    flags: int = 0
 
     @property
     def own(self) -> bytes:
@@ -158,21 +187,25 @@ class Address(Struct, frozen=True, gc=False):
         MalformedError
             It is none.
         """
-        family, prefixlen, _, scope, index = _unpack("address", _IFADDRMSG, body)
+        family, prefixlen, flags, scope, index = _unpack("address", _IFADDRMSG, body)
         found = attributes("address", body, _IFADDRMSG.size)
         address = _address("address", family, found, IFA.ADDRESS)
         local = _address("address", family, found, IFA.LOCAL)
         if not (address or local):
             raise MalformedError("address: neither IFA_ADDRESS nor IFA_LOCAL")
-        return cls(family, index, address, prefixlen, local, scope)
+        return cls(family, index, address, prefixlen, local, scope, flags)
 
     def encode(self) -> bytes:
         """A message's body."""
         return (
-            _IFADDRMSG.pack(self.family, self.prefixlen, 0, self.scope, self.index)
+            _IFADDRMSG.pack(self.family, self.prefixlen, self.flags, self.scope, self.index)
             + _given(IFA.ADDRESS, self.address)
             + _given(IFA.LOCAL, self.local)
         )
+
+    def replace(self) -> Request:
+        """Have this address, in place of the same one with something else."""
+        return Request(RTM.NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, self.encode())
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -260,6 +293,10 @@ class Route(Struct, frozen=True, gc=False):
         if self.table >= 256:
             body += attribute(RTA.TABLE, _U32.pack(self.table))
         return body + _given(RTA.GATEWAY, self.gateway)
+
+    def add(self) -> Request:
+        """Have this route; where there is one to the same network, it is refused."""
+        return Request(RTM.NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, self.encode())
 
     def replace(self) -> Request:
         """Have this route, in place of the one to the same network if there is one."""
