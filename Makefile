@@ -22,8 +22,8 @@ F       ?=
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kernel-test lint lab build docs bench sanitize coverage fuzz faults dist
-.PHONY: clean
+.PHONY: help demo test kernel-test lint lab build docs bench sanitize coverage fuzz cni-cycles
+.PHONY: faults dist clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ coverage: build  ## Show which lines of the C core no test runs; fail if they ar
 fuzz: build  ## Fuzz the C core, or one target: TARGET=flow_text SECONDS=3600
 	$(say) "fuzzing"
 	@$(PYTHON) -m fuzz --seconds $(SECONDS) $(TARGET)
+
+cni-cycles: build  ## Add and delete a thousand pods, and see that nothing is left (as root)
+	$(say) "a thousand pods come and go"
+	@NSXDP_CNI_CYCLES=1000 $(PYTEST) -o timeout=600 tests/node_agent/test_many.py $(T)
 
 faults: build  ## Break everything at random, under traffic: F="--minutes 10 --seed 7" (as root)
 	$(say) "faults"

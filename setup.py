@@ -1,4 +1,4 @@
-"""Builds the C core once, as a static library, and the Cython modules over it.
+"""Builds the C core once, as a static library, the Cython modules over it, and the CNI plugin.
 
 Everything else about the project is declared in pyproject.toml.
 """
@@ -9,11 +9,14 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 CORE = sorted(str(path) for path in Path("csrc").glob("*.c"))
 HEADERS = sorted(
     str(path) for pattern in ("*.h", "*.def", "include/*.h") for path in Path("csrc").glob(pattern)
 )
+PLUGIN = sorted(str(path) for path in Path("csrc/cni").glob("*.c"))
+PLUGIN_HEADERS = sorted(str(path) for path in Path("csrc/cni").glob("*.h"))
 MODULES = sorted(Path("nsxdp").glob("*/*.pyx"))
 
 FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden"]
@@ -46,12 +49,36 @@ extensions = [
 
 
 class BuildExt(build_ext):
-    """Builds the modules with a core that is as new as they are, whichever command asked."""
+    """Builds what is compiled with a core that is as new as it is, whichever command asked."""
 
     def run(self) -> None:
-        """Build what changed of the core, then what changed of the modules."""
+        """Build what changed of the core, then what changed of the modules and the plugin."""
         self.run_command("build_clib")
         super().run()
+        self._build_plugin(self.get_finalized_command("build_clib").build_clib)
+
+    def _build_plugin(self, core_directory: str) -> None:
+        """Build nsx-cni, which lies beside the module that installs it."""
+        package = Path("node_agent", "cni")
+        place = Path("agents") if self.inplace else Path(self.build_lib, "nsxdp_agents")
+        directory = place / package
+        made_of = [*PLUGIN, *PLUGIN_HEADERS, *HEADERS, str(Path(core_directory, "libnsxdp.a"))]
+        if not (self.force or newer_group(made_of, str(directory / "nsx-cni"))):
+            return
+        objects = self.compiler.compile(
+            PLUGIN,
+            output_dir=self.build_temp,
+            include_dirs=["csrc/include", "csrc"],
+            extra_postargs=[*FLAGS, *WARNINGS, *COVERAGE],
+        )
+        self.compiler.link_executable(
+            objects,
+            "nsx-cni",
+            output_dir=str(directory),
+            libraries=["nsxdp"],
+            library_dirs=[core_directory],
+            extra_postargs=COVERAGE or ["-s"],
+        )
 
 
 setup(

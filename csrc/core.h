@@ -177,6 +177,14 @@ nsx_slice_equals(struct nsx_slice slice, const char *string)
     return slice.n == n && (!n || !memcmp(slice.s, string, n));
 }
 
+/* True if 'b' has just the bytes of 'text'. */
+static inline bool
+buf_is(const struct nsx_buf *b, const char *text)
+{
+    return nsx_slice_equals((struct nsx_slice) { (const char *) b->data,
+                                                 b->size }, text);
+}
+
 static inline bool
 nsx_slice_starts_with(struct nsx_slice slice, const char *prefix)
 {

@@ -5,14 +5,6 @@
 #include "hash.h"
 #include "json.h"
 
-/* True if 'b' has just the bytes of 'text'. */
-static inline bool
-buf_is(const struct nsx_buf *b, const char *text)
-{
-    return nsx_slice_equals((struct nsx_slice) { (const char *) b->data,
-                                                 b->size }, text);
-}
-
 /* Data (ovsdb_datum.c).  A datum is what doesn't fit a cell: a string, a UUID,
  * or the members of an optional value, a set or a map, each atom as its bytes
  * (a string after its length, four bytes), sorted by their keys.  A scalar's

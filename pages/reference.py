@@ -52,8 +52,6 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "logs": ("nsxdp.logs",),
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),
-    "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "wire"),
-    "logs": ("nsxdp.logs",),
     "netns": ("nsxdp.netns",),
     "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "veth", "wire"),
     "k8s": (

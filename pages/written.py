@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from nsxdp import cli
-from pages import api, forwarding, header, kube_proxy, nsxdp, pipeline, policies
+from pages import api, forwarding, header, kube_proxy, node_agent, nsxdp, pipeline, policies
 from pages.man import man
 from pages.reference import PAGES as REFERENCE
 
@@ -20,6 +20,7 @@ _MANUALS: Final[dict[str, Callable[[], str]]] = {
     "nsxdp": nsxdp.manual,
     **{f"nsxdp-{group}": partial(nsxdp.group_manual, group) for group in cli.GROUPS},
     "nsx-kube-proxy": kube_proxy.manual,
+    "nsx-node-agent": node_agent.manual,
 }
 """The commands' pages."""
 

@@ -1,0 +1,178 @@
+"""The agent's parts: opens everything that it needs, joins it, and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack, closing
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import nsxdp
+from nsxdp.bridge import BridgeError
+from nsxdp.logs import get_logger
+from nsxdp.ovsdb import Client, OvsdbError
+from nsxdp.rtnetlink import Connection, RtnetlinkError
+from nsxdp.switch import DATABASE, BridgeView
+from nsxdp.transport import Tls, parse_remote
+from nsxdp_agents.common.start import StartError
+from nsxdp_agents.common.unixctl import Command
+from nsxdp_agents.common.unixctl import serving as answering
+from nsxdp_agents.node_agent.bridge import GatewayKeeper, ensure_bridge
+from nsxdp_agents.node_agent.cni.errors import CniError, Code
+from nsxdp_agents.node_agent.cni.install import InstallError, install
+from nsxdp_agents.node_agent.cni.server import Server
+from nsxdp_agents.node_agent.ipam import Network, Pools
+from nsxdp_agents.node_agent.leases import Leases, LeasesError
+from nsxdp_agents.node_agent.metrics import Metrics
+from nsxdp_agents.node_agent.node import follow, open_source
+from nsxdp_agents.node_agent.options import Options
+from nsxdp_agents.node_agent.plug import PlugError
+from nsxdp_agents.node_agent.pods import Pods
+from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
+from nsxdp_agents.node_agent.restore import restore
+from nsxdp_agents.node_agent.server import serve as serve_http
+
+__all__ = ["serve"]
+
+log = get_logger(__name__)
+
+_OVS_RUN: Final = Path("/var/run/openvswitch")
+_REPAIR_SECONDS: Final = 1.0
+"""The least time between two looks for ports that were lost."""
+
+
+async def serve(options: Options) -> None:
+    """Serve the container runtime until cancelled. Pods keep what they have.
+
+    Raises
+    ------
+    StartError
+        Something that the agent needs can't be used.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            await _serve(options, stack)
+        except (BridgeError, OvsdbError, LeasesError, PlugError, PortError) as error:
+            raise StartError(str(error)) from error
+        except (RtnetlinkError, InstallError) as error:
+            raise StartError(str(error)) from error
+
+
+async def _serve(options: Options, stack: AsyncExitStack) -> None:
+    leases = Leases(Path(options.state_dir) / "leases")
+    stack.push_async_callback(leases.close)
+    client = await stack.enter_async_context(
+        Client(options.ovsdb, DATABASE, WATCHES, tls=_tls_files(options))
+    )
+    await ensure_bridge(client, options.bridge, options.datapath)
+    view = stack.enter_context(closing(BridgeView(client, options.bridge)))
+    ports = stack.enter_context(closing(Ports(client, options.bridge)))
+    pools = Pools()
+    gateway = GatewayKeeper(options.bridge)
+    with Connection() as node:
+        await restore(leases, ports, node)
+
+    def use(networks: list[Network]) -> None:
+        taken = [address for lease in leases for address in lease.addresses]
+        pools.use(networks, taken, leases.free)
+        gateway.use(pools.pools)
+        log.info("pods get addresses of", networks=", ".join(map(str, networks)))
+
+    def readiness() -> CniError | None:
+        if not client.connected:
+            text = f"{client.remote}: no connection to Open vSwitch's database"
+            return CniError(Code.NOT_AVAILABLE, text, str(client.error or ""))
+        bridge = view.bridge
+        if bridge is None or bridge.local_port is None:
+            text = f"bridge {options.bridge} is not at work: see whether ovs-vswitchd runs"
+            return CniError(Code.LIMITED_CONNECTIVITY, text)
+        if not pools.pools:
+            text = f"node {options.node_name} has no podCIDR yet, and so no addresses for pods"
+            return CniError(Code.NOT_AVAILABLE, text)
+        return None
+
+    def checksums() -> bool:
+        return view.bridge is None or view.bridge.datapath_type != "netdev"
+
+    use([ip_network(cidr) for cidr in options.pod_cidrs])
+    pods = stack.enter_context(
+        closing(
+            Pods(
+                leases,
+                pools,
+                ports,
+                mtu=options.mtu,
+                checksums=checksums,
+                readiness=readiness,
+            )
+        )
+    )
+    metrics = Metrics(lambda: pools.pools, lambda: len(leases))
+    await stack.enter_async_context(serve_http(options, metrics, readiness))
+    server = Server(Path(options.cni_socket), pods.handle, metrics.request)
+    await stack.enter_async_context(server.serving())
+    await stack.enter_async_context(
+        answering(_run_directory(options), "nsx-node-agent", _commands(leases, pools))
+    )
+    source = await open_source(options, stack)
+    if options.install_cni:
+        directories = Path(options.install_cni), Path(options.cni_conf_dir)
+        await asyncio.to_thread(install, *directories, options.cni_socket)
+    log.info("started", node=options.node_name, bridge=options.bridge)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(gateway.keep())
+        tasks.create_task(_keep_ports(options, client, view, pods))
+        if source is not None:
+            tasks.create_task(follow(source, use))
+
+
+async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
+    """Have the bridge and its ports again when somebody deleted them."""
+    async for _ in view.changes(view.bridge):
+        try:
+            if view.bridge is None:
+                await ensure_bridge(client, options.bridge, options.datapath)
+            await pods.repair()
+        except (PortError, OvsdbError) as error:
+            log.warning("the bridge lacks ports of pods", reason=str(error))
+        await asyncio.sleep(_REPAIR_SECONDS)
+
+
+def _commands(leases: Leases, pools: Pools) -> dict[str, Command]:
+    """What ``ovs-appctl -t nsx-node-agent`` can ask."""
+
+    async def version(_: tuple[str, ...]) -> str:
+        return f"nsx-node-agent (nsxdp) {nsxdp.__version__}"
+
+    async def stop(_: tuple[str, ...]) -> str:
+        os.kill(os.getpid(), 15)
+        return ""
+
+    async def pods(_: tuple[str, ...]) -> str:
+        return "\n".join(
+            msgspec.json.encode(lease).decode() for lease in sorted(leases, key=lambda e: e.port)
+        )
+
+    async def ipam(_: tuple[str, ...]) -> str:
+        return "\n".join(
+            f"{pool.network}: {pool.size} addresses, {pool.free} free" for pool in pools.pools
+        )
+
+    return {"version": version, "exit": stop, "pods": pods, "ipam/show": ipam}
+
+
+def _tls_files(options: Options) -> Tls | None:
+    """Our files for ``ssl:`` connections to Open vSwitch."""
+    if not options.private_key:
+        return None
+    return Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
+
+
+def _run_directory(options: Options) -> Path:
+    """Where the control sockets of this machine's Open vSwitch are."""
+    remote = parse_remote(options.ovsdb.split(",")[0].strip(), 6640)
+    return Path(remote.path).parent if remote.kind == "unix" else _OVS_RUN

@@ -1,0 +1,141 @@
+"""The bridge that pods are on: made where there is none, and the node's own way to it.
+
+The bridge's own port leads to the node's kernel, which is the pods' router: it has the first
+address of each of their networks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from nsxdp.logs import get_logger
+from nsxdp.ovsdb import Client, Transaction
+from nsxdp.rtnetlink import (
+    RTM,
+    Address,
+    Connection,
+    Link,
+    Neighbor,
+    News,
+    Route,
+    RtnetlinkError,
+)
+from nsxdp.rtnetlink.objects import IFA_F_NODAD, IFF_UP
+from nsxdp_agents.node_agent.ipam import Pool
+
+__all__ = ["GatewayKeeper", "ensure_bridge"]
+
+log = get_logger(__name__)
+
+_FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+
+_FORWARDING: Final = {
+    4: Path("/proc/sys/net/ipv4/ip_forward"),
+    6: Path("/proc/sys/net/ipv6/conf/all/forwarding"),
+}
+
+
+async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
+    """Have a bridge of that name, with its own port; one that is there stays as it is.
+
+    Raises
+    ------
+    OvsdbError
+        The database doesn't take it.
+    """
+
+    def build(transaction: Transaction) -> None:
+        if client.replica["Bridge"].one("name", name) is not None:
+            return
+        interface = transaction.insert("Interface", {"name": name, "type": "internal"})
+        port = transaction.insert("Port", {"name": name, "interfaces": [interface]})
+        bridge = transaction.insert(
+            "Bridge",
+            {
+                "name": name,
+                "datapath_type": datapath,
+                "ports": [port],
+            },
+        )
+        transaction.mutate("Open_vSwitch", [], [("bridges", "insert", [bridge])])
+        log.info("there is no such bridge: it is made", bridge=name, datapath=datapath)
+
+    await client.transact(build)
+
+
+class GatewayKeeper:
+    """Keeps the node's interface on the bridge up, with the addresses that pods know it by.
+
+    A switch with a userspace datapath makes the interface anew whenever it is started: the kernel
+    tells, and it is made good again.
+
+    Parameters
+    ----------
+    interface
+        The bridge's own port.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._pools: tuple[Pool, ...] = ()
+        self._due = asyncio.Event()
+        self._said = ""
+
+    def use(self, pools: Iterable[Pool]) -> None:
+        """Pods have addresses of these from now on."""
+        self._pools = tuple(pools)
+        self._due.set()
+
+    async def keep(self) -> None:
+        """Do so, until cancelled."""
+        with News((RTM.NEWLINK, RTM.DELADDR), self._hear, self._due.set):
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                problem = await asyncio.to_thread(self._apply)
+                if problem and problem != self._said:
+                    log.warning("pods have no gateway", interface=self._interface, reason=problem)
+                self._said = problem
+
+    def _hear(self, news: Link | Address | Route | Neighbor) -> None:
+        if not isinstance(news, Link) or news.ifname == self._interface:
+            self._due.set()
+
+    def _apply(self) -> str:
+        """Make it so; why it can't be, empty if it is."""
+        try:
+            with Connection() as node:
+                return self._applied(node)
+        except RtnetlinkError as error:
+            return str(error)
+        except OSError as error:
+            return f"{error.filename or ''} {error.strerror or error}".strip()
+
+    def _applied(self, node: Connection) -> str:
+        links = {link.ifname: link for link in node.links()}
+        link = links.get(self._interface)
+        if link is None:
+            return "there is no such interface in this network namespace"
+        has = {(a.own, a.prefixlen) for a in node.addresses() if a.index == link.index}
+        requests = []
+        for pool in self._pools:
+            version = pool.network.version
+            local = pool.gateway.packed
+            if (local, pool.network.prefixlen) not in has:
+                flags = IFA_F_NODAD if version == 6 else 0
+                requests.append(
+                    Address(
+                        *(_FAMILIES[version], link.index, local, pool.network.prefixlen),
+                        local if version == 4 else b"",
+                        flags=flags,
+                    ).replace()
+                )
+            if _FORWARDING[version].read_text().strip() == "0":
+                _FORWARDING[version].write_text("1\n")
+        if not link.flags & IFF_UP:
+            requests.insert(0, Link(link.index, "", IFF_UP).change())
+        return "; ".join(refused.reason for refused in node.apply(requests)) if requests else ""

@@ -1,0 +1,284 @@
+"""The command line of nsx-node-agent."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Never
+
+import typer
+import uvloop
+
+import nsxdp
+from nsxdp_agents.common import memory
+from nsxdp_agents.common.options import LogFormat, LogLevel, OptionsError
+from nsxdp_agents.node_agent.options import Datapath, Options, read_options
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="nsx-node-agent",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_DEFAULTS = Options()
+_NODE = "The node"
+_SWITCH = "The switch"
+_RUNTIME = "The container runtime"
+_PROCESS = "The process"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"nsx-node-agent {nsxdp.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Configuration file (NodeAgentConfiguration). Flags override it. When it changes, "
+            "the process ends, to be started again.",
+        ),
+    ] = None,
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ask the API server of this kubeconfig for the Node. Without a source: "
+            "in-cluster.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
+    manifests: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Look for the Node in the manifests of this directory: no cluster is needed.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
+    node_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="This node, as its Node object is named.",
+            show_default="the host's name",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
+    pod_cidrs: Annotated[
+        str | None,
+        typer.Option(
+            "--pod-cidr",
+            metavar="CIDR[,CIDR]",
+            help="The networks of the node's pods, at most one of each family. Nobody is asked "
+            "then.",
+            show_default="the Node's podCIDRs",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
+    ovsdb: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REMOTE",
+            help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT.",
+            show_default=_DEFAULTS.ovsdb,
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    bridge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The bridge for the node's pods. One that isn't there is made.",
+            show_default=_DEFAULTS.bridge,
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    datapath: Annotated[
+        Datapath | None,
+        typer.Option(
+            help="Of a bridge that is made: the kernel's datapath, or Open vSwitch's own in "
+            "userspace.",
+            show_default=_DEFAULTS.datapath,
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    mtu: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES",
+            help="MTU of pods' interfaces.",
+            show_default=str(_DEFAULTS.mtu),
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    private_key: Annotated[
+        str | None,
+        typer.Option(
+            "-p",
+            "--private-key",
+            metavar="FILE",
+            help="Our key, in PEM, for ssl:.",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            "-c",
+            "--certificate",
+            metavar="FILE",
+            help="Our certificate, in PEM, for ssl:.",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    ca_cert: Annotated[
+        str | None,
+        typer.Option(
+            "-C",
+            "--ca-cert",
+            metavar="FILE",
+            help="Of the authority that signed Open vSwitch's certificate, in PEM, for ssl:.",
+            rich_help_panel=_SWITCH,
+        ),
+    ] = None,
+    cni_socket: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The socket on which nsx-cni asks.",
+            show_default=_DEFAULTS.cni_socket,
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None,
+    install_cni: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Put nsx-cni into this directory of the runtime's, such as /opt/cni/bin, and its "
+            "configuration into --cni-conf-dir, as soon as pods can be served.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None,
+    cni_conf_dir: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Where the runtime looks for CNI configurations.",
+            show_default=_DEFAULTS.cni_conf_dir,
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None,
+    state_dir: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            help="Where it is kept which pod has which address.",
+            show_default=_DEFAULTS.state_dir,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    healthz_bind_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="HOST:PORT of /healthz and /livez; empty: none.",
+            show_default=_DEFAULTS.healthz_bind_address,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    metrics_bind_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="HOST:PORT of /metrics; empty: none.",
+            show_default=_DEFAULTS.metrics_bind_address,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            help="How lines of the log are written.",
+            show_default=_DEFAULTS.log_format,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            help="What is logged: this, and what is worse.",
+            show_default=_DEFAULTS.log_level,
+            rich_help_panel=_PROCESS,
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Give the pods of this node their ports on an Open vSwitch bridge.
+
+    A container runtime calls nsx-cni for each pod, and nsx-cni asks this agent: it gives the pod
+    addresses of the node's podCIDRs, an interface, and a port on the bridge. Pods keep all that
+    when the agent ends.
+
+    In a pod of a cluster; and without a cluster:
+
+    ```
+    nsx-node-agent --node-name "$NODE_NAME" --install-cni /opt/cni/bin
+    nsx-node-agent --pod-cidr 10.244.3.0/24,fd00:244:0:3::/64 --bridge br-int
+    ```
+    """
+    read = partial(configured_by, context.params)
+    try:
+        options = read()
+    except OptionsError as error:
+        _die(str(error))
+    # Only now: the rest takes a while to be imported, and help should not.
+    memory.before_import()
+    from nsxdp_agents.common.config_file import until_changed
+    from nsxdp_agents.common.logs import configure
+    from nsxdp_agents.common.start import StartError, until_ended
+    from nsxdp_agents.node_agent.app import serve
+
+    memory.before_load()
+    configure(options.log_format, options.log_level)
+    changed = None if config is None else partial(until_changed, config, read, options)
+    try:
+        uvloop.run(until_ended(serve(options), changed))
+    except StartError as error:
+        _die(str(error))
+
+
+def configured_by(parameters: dict[str, Any]) -> Options:
+    """What these parameters of `run`, and the file that they name, configure.
+
+    Raises
+    ------
+    OptionsError
+        As of `read_options`.
+    """
+    flags = {name: value for name, value in parameters.items() if name in Options.__struct_fields__}
+    if flags["pod_cidrs"] is not None:
+        flags["pod_cidrs"] = tuple(filter(None, flags["pod_cidrs"].split(",")))
+    return read_options(Path(parameters["config"]) if parameters["config"] else None, flags)
+
+
+def _die(text: str) -> Never:
+    for line in text.splitlines():
+        typer.echo(f"nsx-node-agent: {line}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,72 @@
+"""Puts the plugin and its configuration where the container runtime looks for them.
+
+Files are replaced as a whole: a runtime that looks at just that moment sees the old one or the new.
+The plugin comes first, for the configuration says that it is there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nsxdp.logs import get_logger
+from nsxdp_agents.node_agent.cni.request import VERSIONS
+
+__all__ = ["CONFLIST", "PLUGIN", "InstallError", "conflist", "install"]
+
+log = get_logger(__name__)
+
+PLUGIN: Final = Path(__file__).with_name("nsx-cni")
+"""The plugin that came with this agent: csrc/cni, compiled."""
+
+CONFLIST: Final = "10-nsx.conflist"
+"""The first one by name is what a runtime takes."""
+
+
+class InstallError(Exception):
+    """Something can't be put there; one line."""
+
+
+def conflist(socket: str) -> bytes:
+    """The configuration that a runtime calls the plugin with."""
+    ours = {"type": PLUGIN.name, "socket": socket}
+    said = {
+        "cniVersion": VERSIONS[-1],
+        "cniVersions": list(VERSIONS),
+        "name": "nsx",
+        "plugins": [ours],
+    }
+    return msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
+
+
+def install(binaries: Path, configurations: Path, socket: str) -> None:
+    """Put both there; files that are right already aren't touched.
+
+    Raises
+    ------
+    InstallError
+        One can't be.
+    """
+    try:
+        _put(binaries / PLUGIN.name, PLUGIN.read_bytes(), 0o755)
+        _put(configurations / CONFLIST, conflist(socket), 0o644)
+    except OSError as error:
+        raise InstallError(f"{error.filename}: {error.strerror}") from None
+
+
+def _put(file: Path, content: bytes, mode: int) -> None:
+    if file.is_file() and file.read_bytes() == content:
+        return
+    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.new")
+    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(opened, "wb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fchmod(opened, mode)
+        os.fsync(opened)
+    fresh.replace(file)
+    log.info("installed", file=str(file))

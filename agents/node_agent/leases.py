@@ -1,0 +1,338 @@
+"""What was given to whom, in a file that survives the process and the node.
+
+The file is a journal: a line for each lease that was given and for each that was returned, so that
+giving one costs one short write, and many at once cost one fsync(2) together. At the start, and
+when most of it is history, it is written anew with what is left.
+
+A line is its checksum (CRC-32) and JSON::
+
+    7d0a2f3c {"given":{"container":"4ac7...","ifname":"eth0","ips":["10.244.3.3/24"],...}}
+    11c4a9be {"returned":["4ac7...","eth0"]}
+
+The last line may be cut off where the node lost its power: who asked for that was never answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from nsxdp.logs import get_logger
+from nsxdp_agents.node_agent.cni.request import Attachment, Pod
+from nsxdp_agents.node_agent.ipam import Address
+
+__all__ = ["Lease", "Leases", "LeasesError"]
+
+log = get_logger(__name__)
+
+_HISTORY: Final = 4096
+"""Lines that are more than what is left, until the file is written anew."""
+
+_FREE: Final = 1 << 16
+"""Addresses of which it is kept in which order they were returned."""
+
+
+class LeasesError(Exception):
+    """The file can't be read or written; one line with the way out."""
+
+
+class Lease(Struct, frozen=True, omit_defaults=True):
+    """What an attachment has.
+
+    Attributes
+    ----------
+    container, ifname
+        The attachment.
+    network
+        The CNI's name of the network.
+    ips
+        Its addresses with their prefix lengths.
+    gateways
+        Of each address, the one by which it reaches what isn't on the bridge.
+    mac, mtu
+        Of the interface.
+    port
+        The name of the interface's other end, which is the bridge's port.
+    sandbox
+        Where the runtime has the container's network namespace.
+    namespace, pod, uid
+        Whose it is in Kubernetes.
+    """
+
+    container: str
+    ifname: str
+    network: str
+    ips: tuple[str, ...]
+    gateways: tuple[str, ...]
+    mac: str
+    mtu: int
+    port: str
+    sandbox: str = ""
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+
+    @property
+    def attachment(self) -> Attachment:
+        """Whose it is."""
+        return Attachment(self.container, self.ifname)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Its addresses alone."""
+        return tuple(ip_interface(ip).ip for ip in self.ips)
+
+    @property
+    def owner(self) -> Pod:
+        """Whose it is in Kubernetes."""
+        return Pod(self.namespace, self.pod, self.uid)
+
+
+class _Line(Struct, omit_defaults=True):
+    """One line of the file."""
+
+    given: Lease | None = None
+    returned: Attachment | None = None
+    free: list[str] | None = None
+    """Addresses that nobody has, the one that was returned first first."""
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+class Leases:
+    """The leases there are; a mapping by attachment that is also in a file.
+
+    Parameters
+    ----------
+    file
+        The journal, which nobody else may have open.
+
+    Raises
+    ------
+    LeasesError
+        It can't be read or written, or another process has it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._path = file
+        self._leases: dict[Attachment, Lease] = {}
+        self._free: deque[str] = deque(maxlen=_FREE)
+        self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _locked(file.with_name(f"{file.name}.lock"))
+            for line in _read(file):
+                self._take(line)
+            self._file = self._write_anew(*self._all())
+        except OSError as error:
+            raise LeasesError(f"{error.filename or file}: {error.strerror}") from None
+
+    async def close(self) -> None:
+        """Write what is to be written, and close the file."""
+        if self._writing is not None:
+            await self._writing
+        os.close(self._file)
+        os.close(self._lock)
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._leases.values()))
+
+    def get(self, attachment: Attachment) -> Lease | None:
+        """The lease of an attachment."""
+        return self._leases.get(attachment)
+
+    @property
+    def free(self) -> list[Address]:
+        """Addresses that were returned, the earliest first; some may have been given since."""
+        return [ip_address(text) for text in self._free]
+
+    def give(self, lease: Lease) -> Awaitable[None]:
+        """Have it written that an attachment has 'lease'; when that is done, it is on the disk.
+
+        It counts from the call on.
+
+        Raises
+        ------
+        LeasesError
+            It can't be written, and so it isn't given.
+        """
+        line = _Line(given=lease)
+        self._take(line)
+        return self._give(line, lease)
+
+    async def _give(self, line: _Line, lease: Lease) -> None:
+        try:
+            await self._append(line)
+        except BaseException:
+            self._leases.pop(lease.attachment, None)
+            raise
+
+    async def give_back(self, attachment: Attachment) -> None:
+        """Have it written that an attachment has no lease any more.
+
+        Raises
+        ------
+        LeasesError
+            It can't be written, and so it has it still.
+        """
+        lease = self._leases.get(attachment)
+        if lease is None:
+            return
+        await self._append(line := _Line(returned=attachment))
+        self._take(line)
+
+    def _take(self, line: _Line) -> None:
+        if line.free is not None:
+            self._free.extend(line.free)
+        if line.given is not None:
+            self._leases[line.given.attachment] = line.given
+        if line.returned is not None:
+            lease = self._leases.pop(line.returned, None)
+            if lease is not None:
+                self._free.extend(map(str, lease.addresses))
+
+    async def _append(self, line: _Line) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._pending.append((_encoded(line), done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_pending())
+        await done
+
+    async def _write_pending(self) -> None:
+        """Write what is pending, and what comes meanwhile: together, as often as it takes."""
+        try:
+            while self._pending:
+                batch, self._pending = self._pending, []
+                error = await asyncio.to_thread(self._write, b"".join(data for data, _ in batch))
+                for _, done in batch:
+                    if done.done():
+                        continue
+                    if error is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(LeasesError(f"{self._path}: {error}"))
+                self._lines += len(batch)
+                if self._lines > 2 * len(self._leases) + _HISTORY and not self._pending:
+                    await self._shorten()
+        finally:
+            self._writing = None
+
+    def _write(self, data: bytes) -> str | None:
+        """Write to the disk, all or nothing; why it can't be."""
+        try:
+            if os.write(self._file, data) == len(data):
+                os.fdatasync(self._file)
+                self._size += len(data)
+                return None
+            problem = os.strerror(errno.ENOSPC)
+        except OSError as error:
+            problem = error.strerror or str(error)
+        with suppress(OSError):  # what stays there has no end, or is given to nobody
+            os.ftruncate(self._file, self._size)
+        return problem
+
+    async def _shorten(self) -> None:
+        """Leave the history out of the file; where that can't be, it goes on growing."""
+        before = self._file
+        try:
+            self._file = await asyncio.to_thread(self._write_anew, *self._all())
+        except OSError as error:
+            log.warning("the leases' file grows", file=str(self._path), reason=error.strerror)
+            self._lines = 0
+        else:
+            os.close(before)
+
+    def _all(self) -> tuple[bytes, int]:
+        """All that there is to be known, and in how many lines."""
+        taken = {str(address) for lease in self._leases.values() for address in lease.addresses}
+        # What was returned twice counts from the last time on.
+        free = dict.fromkeys(text for text in reversed(self._free) if text not in taken)
+        self._free = deque(reversed(free), maxlen=_FREE)
+        lines = [_Line(free=list(self._free))]
+        lines += (_Line(given=lease) for lease in self._leases.values())
+        return b"".join(map(_encoded, lines)), len(lines)
+
+    def _write_anew(self, data: bytes, lines: int) -> int:
+        """Write all of it to another file, and let it be this one; an open file."""
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        file = os.open(fresh, flags, 0o600)
+        try:
+            with os.fdopen(os.dup(file), "wb") as writer:
+                writer.write(data)
+            os.fsync(file)
+            fresh.rename(self._path)
+            _sync_directory(self._path.parent)
+        except BaseException:
+            os.close(file)
+            raise
+        self._lines = lines
+        self._size = len(data)
+        return file
+
+
+def _encoded(line: _Line) -> bytes:
+    text = msgspec.json.encode(line)
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _read(file: Path) -> Iterator[_Line]:
+    """What a file says. A line that can't be read says nothing."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return
+    lines = data.split(b"\n")
+    for number, each in enumerate(lines, 1):
+        if not each:
+            continue
+        checksum, _, text = each.partition(b" ")
+        try:
+            if number < len(lines) and int(checksum, 16) == zlib.crc32(text):
+                yield _decode(text)
+                continue
+        except (ValueError, msgspec.DecodeError):
+            pass
+        log.warning("a line of the leases' file is damaged", file=str(file), line=number)
+
+
+def _sync_directory(directory: Path) -> None:
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _locked(file: Path) -> int:
+    """A file that is ours as long as it is open, for the journal itself is replaced now and then.
+
+    Raises
+    ------
+    LeasesError
+        It is somebody else's.
+    """
+    opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise LeasesError(f"{file}: another nsx-node-agent runs on this node") from None
+    return opened

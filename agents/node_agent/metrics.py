@@ -1,0 +1,69 @@
+"""What Prometheus sees of the node agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+from nsxdp_agents.node_agent.ipam import Pool
+
+__all__ = ["Metrics"]
+
+_BUCKETS: Final = tuple(0.001 * 2**i for i in range(16))
+
+
+class Metrics:
+    """All metrics of one agent, in a registry of their own.
+
+    Parameters
+    ----------
+    pools
+        The addresses for pods, asked whenever somebody looks.
+    pods
+        How many there are, likewise.
+    """
+
+    def __init__(self, pools: Callable[[], Iterable[Pool]], pods: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Histogram(
+            "nsx_node_agent_cni_request_duration_seconds",
+            "Latency of a runtime's requests: from the last byte to the answer",
+            ("command",),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "nsx_node_agent_cni_errors_total",
+            "A runtime's requests that were not fulfilled, by the CNI's error code",
+            ("command", "code"),
+            registry=self.registry,
+        )
+        Gauge(
+            "nsx_node_agent_pods", "Interfaces that pods have", registry=self.registry
+        ).set_function(pods)
+
+        def of_family(version: int, of: Callable[[Pool], int]) -> Callable[[], float]:
+            return lambda: sum(of(pool) for pool in pools() if pool.network.version == version)
+
+        for name, text, of in (
+            ("size", "Addresses for pods that the node has", lambda pool: pool.size),
+            ("free", "Addresses for pods that nobody has", lambda pool: pool.free),
+        ):
+            gauge = Gauge(
+                f"nsx_node_agent_ipam_addresses_{name}",
+                text,
+                ("ip_family",),
+                registry=self.registry,
+            )
+            for version in (4, 6):
+                gauge.labels(f"IPv{version}").set_function(of_family(version, of))
+
+    def request(self, command: str, code: int, seconds: float) -> None:
+        """A runtime's request was answered with the error 'code', 0 if there was none."""
+        self._requests.labels(command).observe(seconds)
+        if code:
+            self._errors.labels(command, str(code)).inc()

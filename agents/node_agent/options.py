@@ -1,0 +1,157 @@
+"""What can be configured: the defaults, and what doesn't fit together."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from nsxdp_agents.common.options import (
+    LogFormat,
+    LogLevel,
+    OptionsError,
+    check_log,
+    check_remotes,
+    checked_bind_address,
+)
+
+__all__ = ["API_VERSION", "KIND", "Datapath", "Options", "read_options", "written"]
+
+API_VERSION: Final = "nsxdp.io/v1alpha1"
+KIND: Final = "NodeAgentConfiguration"
+
+Datapath = Literal["system", "netdev"]
+"""Open vSwitch's datapaths: the kernel's, and its own in userspace."""
+
+HEALTHZ: Final = "127.0.0.1:10260"
+METRICS: Final = "127.0.0.1:10261"
+
+_MTUS: Final = range(1280, 65536)
+"""IPv6 needs 1280 bytes."""
+
+
+class Options(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """The configuration; an address is ``HOST:PORT``, or empty: none."""
+
+    kubeconfig: str = ""
+    manifests: str = ""
+    node_name: str = ""
+    pod_cidrs: tuple[str, ...] = ()
+    """The networks of the node's pods; empty: as its Node object says."""
+    ovsdb: str = "unix:/var/run/openvswitch/db.sock"
+    private_key: str = ""
+    certificate: str = ""
+    ca_cert: str = ""
+    """Files of an ``ssl:`` connection to Open vSwitch; all three or none."""
+    bridge: str = "br-int"
+    datapath: Datapath = "system"
+    """Of the bridge, where there is none yet."""
+    mtu: int = 1500
+    """Of pods' interfaces."""
+    cni_socket: str = "/var/run/nsx-ujo/cni.sock"
+    state_dir: str = "/var/lib/nsx-node-agent"
+    """Where it is kept which pod has which address."""
+    install_cni: str = ""
+    """Where the plugin is put, for the container runtime; empty: nowhere."""
+    cni_conf_dir: str = "/etc/cni/net.d"
+    """Where the configuration of the plugin is put along with it."""
+    healthz_bind_address: str = HEALTHZ
+    metrics_bind_address: str = METRICS
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+
+    def check(self) -> Options:
+        """Return the options with the defaults that depend on the machine and on each other.
+
+        Raises
+        ------
+        OptionsError
+            They contradict each other, or one is out of its range.
+        """
+        if self.kubeconfig and self.manifests:
+            raise OptionsError(
+                "--kubeconfig and --manifests both name where Nodes come from: give one of them"
+            )
+        if self.manifests and not Path(self.manifests).is_dir():
+            raise OptionsError(f"--manifests {self.manifests}: no such directory")
+        if self.kubeconfig and not Path(self.kubeconfig).is_file():
+            raise OptionsError(f"--kubeconfig {self.kubeconfig}: no such file")
+        if len({bool(self.private_key), bool(self.certificate), bool(self.ca_cert)}) > 1:
+            raise OptionsError("--private-key, --certificate and --ca-cert go together")
+        if self.mtu not in _MTUS:
+            raise OptionsError(f"--mtu {self.mtu}: must be {_MTUS.start} to {_MTUS.stop - 1}")
+        if self.datapath not in get_args(Datapath):
+            words = ", ".join(get_args(Datapath))
+            raise OptionsError(f"--datapath {self.datapath}: must be one of {words}")
+        for flag, path in (("--cni-socket", self.cni_socket), ("--state-dir", self.state_dir)):
+            if not path.startswith("/"):
+                raise OptionsError(f"{flag} {path}: must be a path that begins with /")
+        self._check_pod_cidrs()
+        check_log(self.log_format, self.log_level)
+        check_remotes("--ovsdb", self.ovsdb.split(","))
+        return msgspec.structs.replace(
+            self,
+            node_name=self.node_name.strip().lower() or socket.gethostname().lower(),
+            healthz_bind_address=checked_bind_address(
+                "--healthz-bind-address", self.healthz_bind_address, HEALTHZ
+            ),
+            metrics_bind_address=checked_bind_address(
+                "--metrics-bind-address", self.metrics_bind_address, METRICS
+            ),
+        )
+
+    def _check_pod_cidrs(self) -> None:
+        from nsxdp_agents.node_agent.ipam import Pools
+
+        try:
+            Pools().use([ip_network(cidr) for cidr in self.pod_cidrs])
+        except ValueError as error:
+            raise OptionsError(f"--pod-cidr {','.join(self.pod_cidrs)}: {error}") from None
+
+
+def read_options(config: Path | None, flags: Mapping[str, Any]) -> Options:
+    """The options of the file 'config', overridden by those of 'flags' that aren't None.
+
+    Raises
+    ------
+    OptionsError
+        The file can't be read, or something in it or in the flags can't be used.
+    """
+    said = msgspec.structs.asdict(_in_file(config) if config else Options())
+    said.update({name: value for name, value in flags.items() if value is not None})
+    return Options(**said).check()
+
+
+def _in_file(path: Path) -> Options:
+    import yaml  # takes a while to be imported, and help should not
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise OptionsError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise OptionsError(f"--config {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise OptionsError(f"--config {path}: is no mapping: must be a {KIND}")
+    kind, version = content.pop("kind", None), content.pop("apiVersion", None)
+    if (kind, version) != (KIND, API_VERSION):
+        raise OptionsError(
+            f"--config {path}: is {kind or 'of no kind'} of {version or 'no apiVersion'}, "
+            f"must be {KIND} of {API_VERSION}"
+        )
+    try:
+        return msgspec.convert(content, Options)
+    except msgspec.ValidationError as error:
+        raise OptionsError(f"--config {path}: {error}") from None
+
+
+def written(options: Options) -> dict[str, Any]:
+    """The file that says what 'options' are, as a mapping."""
+    said: dict[str, Any] = msgspec.to_builtins(options)
+    return {"apiVersion": API_VERSION, "kind": KIND, **said}

@@ -1,0 +1,278 @@
+"""Pods come and go: addresses, devices and ports together, as a whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from nsxdp.logs import get_logger
+from nsxdp.rtnetlink import Connection, RtnetlinkError
+from nsxdp_agents.node_agent import plug
+from nsxdp_agents.node_agent.cni.errors import CniError, Code
+from nsxdp_agents.node_agent.cni.request import Attachment, Command, Request
+from nsxdp_agents.node_agent.cni.result import result
+from nsxdp_agents.node_agent.ipam import ExhaustedError, Pools
+from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
+from nsxdp_agents.node_agent.plug import PlugError
+from nsxdp_agents.node_agent.ports import PortError, Ports, external_ids
+from nsxdp_agents.node_agent.restore import missing_ports
+from nsxdp_agents.node_agent.turns import Turns
+
+__all__ = ["Pods", "Readiness"]
+
+log = get_logger(__name__)
+
+_T = TypeVar("_T")
+
+Readiness = Callable[[], "CniError | None"]
+"""Why no pod can be added just now; None: it can."""
+
+_THREADS: Final = 4
+"""That wait for the kernel. It changes one thing at a time anyway."""
+
+
+class Pods:
+    """Does what a runtime asks for.
+
+    Parameters
+    ----------
+    leases, pools, ports
+        What pods have; nobody else changes them.
+    mtu
+        Of pods' interfaces.
+    checksums
+        Whether the bridge's datapath fills in checksums (see `nsxdp_agents.node_agent.plug`).
+    readiness
+        Asked for STATUS, and before a pod is added.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        pools: Pools,
+        ports: Ports,
+        *,
+        mtu: int,
+        checksums: Callable[[], bool],
+        readiness: Readiness,
+    ) -> None:
+        self._leases = leases
+        self._pools = pools
+        self._ports = ports
+        self._mtu = mtu
+        self._checksums = checksums
+        self._readiness = readiness
+        self._turns = Turns()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="netlink")
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._threads.shutdown()
+
+    async def handle(self, request: Request, netns: int | None) -> bytes:
+        """Do what 'request' wants: the JSON that the runtime gets, empty where it gets none.
+
+        Parameters
+        ----------
+        netns
+            The container's network namespace, an open file.
+
+        Raises
+        ------
+        CniError
+            It can't be done; nothing is left of what was begun.
+        """
+        handlers: dict[Command, Callable[[Request], Awaitable[bytes]]] = {
+            Command.DEL: self._delete,
+            Command.GC: self._collect,
+            Command.STATUS: self._status,
+        }
+        try:
+            if request.command in handlers:
+                return await handlers[request.command](request)
+            if netns is None:
+                raise CniError(Code.BAD_ENVIRONMENT, "CNI_NETNS is not set")
+            async with self._turns.of(request.attachment.container):
+                if request.command is Command.ADD:
+                    return await self._add(request, netns)
+                return await self._check(request, netns)
+        except (PlugError, RtnetlinkError, LeasesError) as error:
+            raise CniError(Code.IO_FAILURE, str(error)) from None
+        except PortError as error:
+            raise CniError(Code.TRY_AGAIN, str(error)) from None
+
+    async def _add(self, request: Request, netns: int) -> bytes:
+        config = request.config
+        if config.prev_result is not None:
+            raise CniError(
+                Code.BAD_CONFIG,
+                "prevResult: nsx-cni makes the pod's interface, and so it comes first in a list",
+            )
+        if (problem := self._readiness()) is not None:
+            raise CniError(Code.TRY_AGAIN, problem.message, problem.details)
+        lease = self._leases.get(request.attachment)
+        if lease is not None and await self._problems(lease, netns):
+            await self._remove(request.attachment)
+            lease = None
+        if lease is None:
+            lease = await self._new(request, netns)
+        return result(lease, config.cni_version, config.dns)
+
+    async def _new(self, request: Request, netns: int) -> Lease:
+        """Give a pod what it needs."""
+        attachment = request.attachment
+        try:
+            addresses = self._pools.take()
+        except ExhaustedError as error:
+            raise CniError(Code.TRY_AGAIN, str(error)) from None
+        lease = Lease(
+            *attachment,
+            network=request.config.name,
+            ips=tuple(
+                f"{address}/{pool.network.prefixlen}"
+                for address, pool in zip(addresses, self._pools.pools, strict=True)
+            ),
+            gateways=tuple(str(pool.gateway) for pool in self._pools.pools),
+            mac=plug.mac_of(addresses[0], str(attachment)),
+            mtu=self._mtu,
+            port=plug.port_name(*attachment),
+            sandbox=request.sandbox,
+            namespace=request.pod.namespace,
+            pod=request.pod.name,
+            uid=request.pod.uid,
+        )
+        checksums = self._checksums()
+        given = self._leases.give(lease)
+        try:
+            # Both at once: a device that nobody has written down is removed at the next start.
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_done(given))
+                both.create_task(
+                    self._kernel(lambda node: plug.plug(lease, netns, node, checksums=checksums))
+                )
+            await self._ports.add(lease)
+        except BaseException as error:
+            await self._undo(lease)
+            if isinstance(error, ExceptionGroup):
+                raise error.exceptions[0] from None
+            raise
+        log.info("added", pod=str(request.pod), attachment=str(attachment), ips=lease.ips)
+        return lease
+
+    async def _undo(self, lease: Lease) -> None:
+        """Take back what was given in part; what can't be, a later DEL or GC does."""
+        try:
+            await self._ports.remove(lease.port)
+            await self._kernel(lambda node: plug.unplug(lease.port, node))
+            await self._leases.give_back(lease.attachment)
+        except (PortError, PlugError, RtnetlinkError, LeasesError) as error:
+            log.warning("something is left of a failed pod", port=lease.port, reason=str(error))
+        else:
+            self._pools.release(lease.addresses)
+
+    async def _delete(self, request: Request) -> bytes:
+        async with self._turns.of(request.attachment.container):
+            await self._remove(request.attachment)
+        return b""
+
+    async def _remove(self, attachment: Attachment) -> None:
+        """Let an attachment have nothing; it may have nothing already."""
+        lease = self._leases.get(attachment)
+        port = lease.port if lease else plug.port_name(*attachment)
+        await self._ports.remove(port)
+        await self._kernel(lambda node: plug.unplug(port, node))
+        if lease is not None:
+            await self._leases.give_back(attachment)
+            self._pools.release(lease.addresses)
+            log.info("deleted", pod=str(lease.owner), attachment=str(attachment), ips=lease.ips)
+
+    async def _check(self, request: Request, netns: int) -> bytes:
+        attachment = request.attachment
+        lease = self._leases.get(attachment)
+        if lease is None:
+            raise CniError(Code.NO_CONTAINER, f"{attachment} is not known here")
+        problems = await self._problems(lease, netns)
+        before = request.config.prev_result
+        if before is not None:
+            had = {ip.address for ip in before.ips}
+            problems += [
+                f"{ip} is not in prevResult, which has {', '.join(sorted(had)) or 'none'}"
+                for ip in lease.ips
+                if ip not in had
+            ]
+        if problems:
+            raise CniError(Code.FAILED, f"{attachment}: {problems[0]}", "; ".join(problems))
+        return b""
+
+    async def _problems(self, lease: Lease, netns: int) -> list[str]:
+        """How what there is differs from 'lease', in words."""
+        checksums = self._checksums()
+        row = self._ports.named(lease.port)
+        problems = []
+        if row is None or row.external_ids != external_ids(lease):
+            problems.append(f"the bridge has no port {lease.port} for it")
+        elif row.ofport is None or row.ofport <= 0:
+            problems.append(f"port {lease.port} is not at work: {row.error or 'it has no number'}")
+        return problems + await self._in_thread(
+            lambda: plug.differences(lease, netns, checksums=checksums)
+        )
+
+    async def _collect(self, request: Request) -> bytes:
+        valid = request.config.valid_attachments
+        if valid is None:
+            raise CniError(Code.BAD_CONFIG, "cni.dev/valid-attachments is not there")
+        problems = []
+        for lease in self._leases:
+            if lease.network != request.config.name or lease.attachment in valid:
+                continue
+            try:
+                async with self._turns.of(lease.container):
+                    await self._remove(lease.attachment)
+            except (PortError, PlugError, RtnetlinkError, LeasesError) as error:
+                problems.append(f"{lease.attachment}: {error}")
+        if problems:
+            raise CniError(
+                Code.IO_FAILURE, f"not all could be removed: {problems[0]}", "; ".join(problems)
+            )
+        return b""
+
+    async def _status(self, _: Request) -> bytes:
+        if (problem := self._readiness()) is not None:
+            raise problem
+        return b""
+
+    async def repair(self) -> None:
+        """Have the ports again that the bridge has lost.
+
+        Raises
+        ------
+        PortError
+            It doesn't take them.
+        """
+        for lease in missing_ports(self._leases, self._ports):
+            # Whose pod is being added has none yet, but will when it is our turn.
+            async with self._turns.of(lease.container):
+                if self._leases.get(lease.attachment) is lease and missing_ports(
+                    [lease], self._ports
+                ):
+                    log.warning("a pod's port was lost, and is made again", port=lease.port)
+                    await self._ports.add(lease)
+
+    async def _kernel(self, work: Callable[[Connection], _T]) -> _T:
+        """Do 'work' in a thread, with a connection to the kernel in the node's namespace."""
+        node = Connection()  # here, where nobody goes elsewhere
+
+        def with_connection() -> _T:
+            with node:
+                return work(node)
+
+        return await self._in_thread(with_connection)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _done(work: Awaitable[None]) -> None:
+    await work

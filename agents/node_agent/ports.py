@@ -1,0 +1,232 @@
+"""The bridge's ports of pods, in Open vSwitch's database.
+
+A port is there when ovs-vswitchd has given it a number. What is to be added and removed while a
+transaction is under way goes with the next one: so a hundred pods at once cost a few transactions,
+and one pod doesn't wait for others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import msgspec
+
+from nsxdp.ovsdb import (
+    Batch,
+    Client,
+    OvsdbError,
+    Row,
+    Transaction,
+    TransactionError,
+    Uuid,
+    Watch,
+)
+from nsxdp.switch import BRIDGE_WATCHES
+from nsxdp_agents.node_agent.leases import Lease
+
+__all__ = ["LEASE", "WATCHES", "PortError", "Ports", "external_ids", "lease_of"]
+
+LEASE: Final = "nsxdp-lease"
+"""The key, in an Interface's external_ids, whose value is all that is known of the pod, in JSON: an
+agent that has lost its leases finds them there. It also says that the port is ours."""
+
+_MORE: Final = {
+    "Interface": Watch(
+        "Interface",
+        ("name", "ofport", "mac_in_use", "external_ids", "type", "error"),
+        indexes=("name",),
+    ),
+    "Port": Watch("Port", ("name", "interfaces", "tag"), indexes=("interfaces", "name")),
+}
+
+WATCHES: Final = tuple(_MORE.get(watch.table, watch) for watch in BRIDGE_WATCHES)
+"""What `Ports` needs of its client; enough for a `nsxdp.switch.BridgeView` too."""
+
+
+class PortError(Exception):
+    """Open vSwitch doesn't do it; one line."""
+
+
+def external_ids(lease: Lease) -> dict[str, str]:
+    """What an Interface says of the pod behind it (`nsxdp.bridge`), and of whose it is."""
+    known = {
+        "iface-id": str(lease.owner) or lease.container,
+        "attached-mac": lease.mac,
+        "ip_addresses": ",".join(map(str, lease.addresses)),
+        "k8s-namespace": lease.namespace,
+        "k8s-pod": lease.pod,
+        "k8s-pod-uid": lease.uid,
+        "nsxdp-network": lease.network,
+        "container-id": lease.container,
+        LEASE: msgspec.json.encode(lease).decode(),
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def lease_of(interface: Row) -> Lease | None:
+    """The lease that a port of ours was made for; None: what it says of it can't be read."""
+    try:
+        return msgspec.json.decode(interface.external_ids.get(LEASE, ""), type=Lease)
+    except msgspec.DecodeError:
+        return None
+
+
+_Build = Callable[[Transaction], None]
+"""Adds its operations to a transaction."""
+
+
+class Ports:
+    """The ports of pods on one bridge.
+
+    Parameters
+    ----------
+    client
+        Of Open vSwitch's database, with `WATCHES`.
+    bridge
+        The bridge's name.
+    seconds
+        How long ovs-vswitchd may need for a new port.
+    """
+
+    def __init__(self, client: Client, bridge: str, *, seconds: float = 20.0) -> None:
+        self._client = client
+        self._bridge = bridge
+        self._seconds = seconds
+        self._pending: list[tuple[_Build, asyncio.Future[None]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._awaited: dict[str, _Awaited] = {}
+        self._forget = client.replica.subscribe(self._look)
+
+    def close(self) -> None:
+        """Follow the database no longer."""
+        self._forget()
+
+    def ours(self) -> Iterator[Row]:
+        """The Interfaces of all pods' ports."""
+        for row in self._client.replica["Interface"]:
+            if LEASE in row.external_ids:
+                yield row
+
+    def named(self, name: str) -> Row | None:
+        """The Interface of that name."""
+        return self._client.replica["Interface"].one("name", name)
+
+    async def add(self, lease: Lease) -> int:
+        """Have a port for 'lease', in place of one of that name; its OpenFlow number.
+
+        Raises
+        ------
+        PortError
+            The database doesn't take it, or ovs-vswitchd doesn't, or not in time.
+        """
+        with self._number_of(lease.port) as number:
+            await self._commit(lambda transaction: self._add(transaction, lease))
+            try:
+                async with asyncio.timeout(self._seconds):
+                    return await number
+            except TimeoutError:
+                raise PortError(
+                    f"port {lease.port}: ovs-vswitchd gave it no number within "
+                    f"{self._seconds:g} s: see whether it runs, and what its log says"
+                ) from None
+
+    async def remove(self, port: str) -> None:
+        """Have no port of that name.
+
+        Raises
+        ------
+        PortError
+            The database doesn't take it.
+        """
+        if self._client.replica["Port"].one("name", port) is not None:
+            await self._commit(lambda transaction: self._remove(transaction, port))
+
+    # What goes into a transaction.
+
+    def _add(self, transaction: Transaction, lease: Lease) -> None:
+        self._remove(transaction, lease.port)
+        interface = transaction.insert(
+            "Interface", {"name": lease.port, "external_ids": external_ids(lease)}
+        )
+        port = transaction.insert("Port", {"name": lease.port, "interfaces": [interface]})
+        transaction.mutate("Bridge", [("name", "==", self._bridge)], [("ports", "insert", [port])])
+
+    def _remove(self, transaction: Transaction, port: str) -> None:
+        for row in self._client.replica["Port"].by("name", port):
+            transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
+
+    async def _commit(self, build: _Build) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._pending.append((build, done))
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_pending())
+        await done
+
+    async def _commit_pending(self) -> None:
+        try:
+            while self._pending:
+                batch, self._pending = self._pending, []
+                await self._commit_together(batch)
+        finally:
+            self._committing = None
+
+    async def _commit_together(self, batch: list[tuple[_Build, asyncio.Future[None]]]) -> None:
+        """Commit all of it at once; if that is refused, one by one: it is the fault of one."""
+        error: Exception | None = None
+        try:
+            transaction = self._client.transaction()
+            for build, _ in batch:
+                build(transaction)
+            await self._client.commit(transaction)
+        except TransactionError as refused:
+            if len(batch) > 1:
+                for each in batch:
+                    await self._commit_together([each])
+                return
+            error = PortError(str(refused))
+        except OvsdbError as failure:
+            error = PortError(str(failure))
+        except Exception as failure:
+            error = failure
+        for _, done in batch:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+    @contextmanager
+    def _number_of(self, port: str) -> Iterator[asyncio.Future[int]]:
+        """The number that ovs-vswitchd will give the next Interface of that name."""
+        before = self.named(port)
+        number: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._awaited[port] = _Awaited(number, before.uuid if before else None)
+        try:
+            yield number
+        finally:
+            del self._awaited[port]
+            number.cancel()
+
+    def _look(self, batch: Batch) -> None:
+        for change in batch.of("Interface"):
+            row = change.new
+            if row is None or not (awaited := self._awaited.get(row.name)):
+                continue
+            number = awaited.number
+            if row.uuid == awaited.not_of or number.done():
+                continue
+            if row.ofport is not None and row.ofport > 0:
+                number.set_result(row.ofport)
+            elif row.error:
+                number.set_exception(PortError(f"port {row.name}: ovs-vswitchd says: {row.error}"))
+
+
+class _Awaited(NamedTuple):
+    """A port's number, and the Interface whose number it isn't."""
+
+    number: asyncio.Future[int]
+    not_of: Uuid | None

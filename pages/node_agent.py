@@ -1,0 +1,156 @@
+"""The manual page of nsx-node-agent, written from what the program knows of itself."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+
+import msgspec
+
+from nsxdp_agents.node_agent.cli import run
+from nsxdp_agents.node_agent.cni.install import CONFLIST, conflist
+from nsxdp_agents.node_agent.cni.request import VERSIONS
+from nsxdp_agents.node_agent.metrics import Metrics
+from nsxdp_agents.node_agent.node import wants
+from nsxdp_agents.node_agent.options import API_VERSION, KIND, Options
+from pages import commands
+from pages.markdown import WRITTEN, code, item
+
+__all__ = ["manual"]
+
+
+def manual() -> str:
+    """The page, in Markdown."""
+    return "\n".join([*_head(), *_options(), *_plugin(), *_rest()]) + "\n"
+
+
+def _head() -> Iterator[str]:
+    first, _, rest = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
+    yield from ("# nsx-node-agent", "", WRITTEN, "")
+    yield from (first, "")
+    yield from code(["nsx-node-agent [OPTIONS]"])
+    yield ""
+    yield from commands.text(rest)
+
+
+def _options() -> Iterator[str]:
+    keys = {
+        field.name: f"In the file: `{field.encode_name}`."
+        for field in msgspec.structs.fields(Options)
+    }
+    yield from ("## Options", "")
+    yield from commands.options(run, keys, "###")
+    yield textwrap.dedent(f"""\
+        ## Configuration file
+
+        What can be said by options can be said in a file; an option overrides it.
+
+        ```yaml
+        apiVersion: {API_VERSION}
+        kind: {KIND}
+        nodeName: node-1
+        bridge: br-int
+        mtu: 1450
+        installCni: /opt/cni/bin
+        ```
+
+        When it says something else, the process ends with status 1, so that whoever started it
+        starts it again. A file that can't be used any more is an error in the log, and nothing
+        else. `/configz`, where the metrics are, shows all that is configured.
+        """)
+
+
+def _plugin() -> Iterator[str]:
+    yield textwrap.dedent(f"""\
+        ## nsx-cni
+
+        The plugin that the container runtime calls is a small program without a knowledge of its
+        own: it hands what the runtime says to this agent, and to the runtime what the agent
+        answers. It speaks the CNI specification's versions {", ".join(VERSIONS)}. `--install-cni`
+        puts it where the runtime looks for it, along with `{CONFLIST}`:
+
+        ```json""")
+    yield conflist(Options().cni_socket).decode().rstrip("\n")
+    yield textwrap.dedent("""\
+        ```
+
+        `socket` is where the agent listens. `timeout`, a number, is how many seconds the agent has
+        for an answer: 60 if nothing is said, and at most 600. Without an answer the plugin fails
+        with error 11, which tells a runtime to try again later.
+
+        The pod's network namespace is handed over as an open file, so the agent needs to see none
+        of the runtime's files.
+
+        ## What a pod gets
+
+        - An address of each of the node's networks. One that was released is given again as late
+          as can be. The first address is the node's, on the bridge's own port; the second one is
+          kept free.
+        - A default route by the node, a MAC address that has the IPv4 address in it, and, where
+          the bridge has a userspace datapath, an interface that leaves no checksums out.
+        - A port on the bridge, whose `external_ids` say whose it is: `iface-id` is
+          `NAMESPACE/POD`.
+
+        A pod is answered for when ovs-vswitchd has its port at work.
+
+        ## Restarts
+
+        What pods have is in the file `leases` of `--state-dir`, and in the database of Open vSwitch
+        at their ports: who loses one of them has the other. At its start the agent compares both
+        with the kernel's devices. A pod whose device is gone is gone, and its address is free; a
+        port that is missing is made again, also while the agent runs. What is right isn't touched.
+        """)
+
+
+def _rest() -> Iterator[str]:
+    yield textwrap.dedent("""\
+        ## Asking a running agent
+
+        `ovs-appctl -t nsx-node-agent COMMAND`, on the node:
+
+        - `pods`: what each pod has, a JSON object a line
+        - `ipam/show`: the networks, and how many addresses are free
+        - `version`, `exit`, `list-commands`
+
+        ## Permissions
+
+        On the API server, to list and watch:
+        """)
+    for want in wants("NODE"):
+        resource = want.resource
+        yield f"- `{resource.plural}` of {resource.group or 'the core group'}"
+    yield textwrap.dedent("""
+        On the machine: root, in the node's network namespace, with CAP_NET_ADMIN and, to enter
+        pods' namespaces, CAP_SYS_ADMIN. Only processes of root may ask on the socket.
+
+        ## Health
+
+        `/livez` answers 200 as long as the agent lives. `/healthz` answers 200 while pods can be
+        added, else 503 with the reason, which the CNI's STATUS tells too.
+
+        ## Metrics
+
+        `/metrics`, for Prometheus.
+        """)
+    for family in Metrics(lambda: (), lambda: 0).registry.collect():
+        if family.name.startswith("nsx_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            yield item(f"`{name}` ({family.type})", f"{family.documentation}.")
+    yield textwrap.dedent("""
+        ## Completion
+
+        Of options, with the Tab key; in one shell as long as it lasts:
+
+        - bash: `eval "$(_NSX_NODE_AGENT_COMPLETE=source_bash nsx-node-agent)"`
+        - zsh: `eval "$(_NSX_NODE_AGENT_COMPLETE=source_zsh nsx-node-agent)"`, after
+          `autoload -U compinit; compinit`
+        - fish: `_NSX_NODE_AGENT_COMPLETE=source_fish nsx-node-agent | source`
+
+        ## Signals and exit status
+
+        SIGTERM and SIGINT end the process, when what it is doing for a runtime is done. Pods keep
+        what they have.
+
+        0: ended by a signal. 1: it can't start, or the configuration was changed; standard error
+        has one line that says why and what to do. 2: an option that it doesn't know.""")

@@ -1,0 +1,45 @@
+"""A real node agent beside a real switch, and hosts that become pods by its plugin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+# Test modules of this directory import what they share (runtime.py) by its plain name.
+sys.path.append(str(Path(__file__).parent))
+
+from runtime import Agent, Runtime
+
+from nsxdp.lab import Netns, Node
+
+Start = Callable[..., Agent]
+
+
+@pytest.fixture
+def start(node: Node, tmp_path: Path) -> Iterator[Start]:
+    """Starts nsx-node-agent for 'node'."""
+    with ExitStack() as stack:
+        yield lambda *flags, **more: stack.enter_context(Agent(node, tmp_path, *flags, **more))
+
+
+@pytest.fixture
+def agent(start: Start) -> Agent:
+    """A node agent that is ready."""
+    return start()
+
+
+@pytest.fixture
+def runtime(agent: Agent) -> Runtime:
+    """A runtime that calls its plugin."""
+    return agent.runtime
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Callable[[str], Netns]]:
+    """Makes network namespaces of containers."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(Netns(name))

@@ -1,0 +1,214 @@
+"""Addresses and leases by themselves; options, the installed files, and what the agent tells."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from runtime import PROGRAM, SECONDS, Agent, PluginError, Runtime, until
+
+from nsxdp.lab import Netns, tools
+from nsxdp_agents.common.options import OptionsError
+from nsxdp_agents.node_agent.cni.install import PLUGIN, install
+from nsxdp_agents.node_agent.ipam import Address, ExhaustedError, Pool, Pools
+from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
+from nsxdp_agents.node_agent.options import Options, read_options, written
+
+Sandbox = Callable[[str], Netns]
+
+
+def lease(n: int) -> Lease:
+    """A lease like any other."""
+    return Lease(
+        f"c{n}",
+        "eth0",
+        "nsx",
+        (f"10.0.0.{n}/24",),
+        ("10.0.0.1",),
+        "0a:58:0a:00:00:02",
+        1500,
+        f"p{n}",
+    )
+
+
+@given(st.lists(st.integers(0, 9), max_size=60))
+def test_no_address_is_given_twice_and_the_oldest_comes_first(choices: list[int]) -> None:
+    pool = Pool(ip_network("10.0.0.0/28"))
+    free: list[Address] = [pool.network[n] for n in range(3, 15)]
+    taken: list[Address] = []
+    for choice in choices:
+        if choice < 6:
+            if free:
+                assert pool.take() == free[0]
+                taken.append(free.pop(0))
+            else:
+                with pytest.raises(ExhaustedError):
+                    pool.take()
+        elif taken:
+            address = taken.pop(choice % len(taken))
+            pool.release(address)
+            free.append(address)
+        assert pool.free == len(free)
+
+
+@pytest.mark.parametrize(
+    ("networks", "first"),
+    [
+        (["10.0.0.0/29"], ["10.0.0.3"]),
+        (["fd00::/64"], ["fd00::3"]),
+        (["10.0.0.0/24", "fd00::/112"], ["10.0.0.3", "fd00::3"]),
+    ],
+)
+def test_pods_get_no_address_that_has_another_use(networks: list[str], first: list[str]) -> None:
+    pools = Pools()
+    pools.use(map(ip_network, networks))
+    assert list(map(str, pools.take())) == first
+    for pool in pools.pools:
+        given = {pool.take() for _ in range(min(pool.free, 300))}
+        assert not given & {pool.network[n] for n in (0, 1, 2)}
+        if pool.network.version == 4:
+            assert pool.network.broadcast_address not in given
+
+
+@pytest.mark.parametrize("cidrs", ["10.0.0.0/30", "10.0.0.0/24,10.1.0.0/24", "10.0.0.1/24", "x"])
+def test_networks_that_cannot_be_used_are_said(cidrs: str) -> None:
+    with pytest.raises(OptionsError, match="--pod-cidr"):
+        Options(pod_cidrs=tuple(cidrs.split(","))).check()
+
+
+async def test_leases_are_there_after_the_file_is_read_again(tmp_path: Path) -> None:
+    leases = Leases(tmp_path / "leases")
+    await asyncio.gather(*(leases.give(lease(n)) for n in range(3, 40)))
+    for n in (7, 5):
+        await leases.give_back(lease(n).attachment)
+    kept = set(leases)
+    await leases.close()
+    again = Leases(tmp_path / "leases")
+    assert set(again) == kept
+    assert list(map(str, again.free)) == ["10.0.0.7", "10.0.0.5"]
+    await again.close()
+
+
+async def test_history_does_not_grow_without_an_end(tmp_path: Path) -> None:
+    leases = Leases(tmp_path / "leases")
+    await leases.give(lease(3))
+    largest = 0
+    for _ in range(60):
+        await asyncio.gather(*(leases.give(lease(n)) for n in range(10, 100)))
+        await asyncio.gather(*(leases.give_back(lease(n).attachment) for n in range(10, 100)))
+        largest = max(largest, (tmp_path / "leases").stat().st_size)
+    assert (tmp_path / "leases").stat().st_size < largest
+    await leases.close()
+    again = Leases(tmp_path / "leases")
+    assert list(again) == [lease(3)]
+    assert list(map(str, again.free)) == [f"10.0.0.{n}" for n in range(10, 100)]
+    await again.close()
+
+
+async def test_what_the_disk_does_not_take_is_not_given(tmp_path: Path) -> None:
+    leases = Leases(tmp_path / "leases")
+    leases._file = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(LeasesError, match="No space left on device"):
+        await leases.give(lease(3))
+    assert list(leases) == []
+    await leases.close()
+
+
+def test_a_place_where_nothing_can_be_kept_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    with pytest.raises(LeasesError, match=r"state: File exists|Not a directory"):
+        Leases(tmp_path / "state" / "leases")
+
+
+def test_the_file_says_what_the_flags_say(tmp_path: Path) -> None:
+    options = Options(pod_cidrs=("10.244.3.0/24",), mtu=1400, log_level="debug").check()
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(written(options)))
+    assert read_options(file, {}) == options
+    assert read_options(file, {"mtu": 1300}).mtu == 1300
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "is no mapping"),
+        ("kind: Pod", "is Pod of no apiVersion"),
+        ("{apiVersion: nsxdp.io/v1alpha1, kind: NodeAgentConfiguration, x: 1}", "unknown field"),
+        ("{apiVersion: nsxdp.io/v1alpha1, kind: NodeAgentConfiguration, mtu: 1}", "--mtu 1: must"),
+        ("{apiVersion: nsxdp.io/v1alpha1, kind: NodeAgentConfiguration, mtu: a}", "mtu"),
+        ("{", "expected"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(OptionsError, match=said):
+        read_options(file, {})
+
+
+def test_a_start_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    flags = [f"--state-dir={tmp_path}/state", "--pod-cidr=10.0.0.0/24", "--ovsdb=unix:/none"]
+    done = tools.run([PROGRAM, *flags], check=False, timeout=SECONDS)
+    assert done.returncode == 1
+    assert done.stderr.startswith("nsx-node-agent: unix:/none")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_plugin_and_its_configuration_are_installed_for_the_runtime(
+    start: Callable[..., Agent], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    binaries, configurations = tmp_path / "bin", tmp_path / "net.d"
+    agent = start(f"--install-cni={binaries}", f"--cni-conf-dir={configurations}")
+    until("both are there", lambda: (configurations / "10-nsx.conflist").is_file())
+    said = json.loads((configurations / "10-nsx.conflist").read_text())
+    (plugin,) = said.pop("plugins")
+    program = binaries / plugin["type"]
+    assert program.stat().st_mode & 0o777 == 0o755
+    assert program.read_bytes() == PLUGIN.read_bytes()
+    runtime = Runtime(agent.socket, program=program)
+    given = {"CNI_COMMAND": "ADD", **runtime.variables("4ac7", sandbox("pod"))}
+    # As a runtime does it: the list's name and version, and what the plugin's part says.
+    config = {"cniVersion": said["cniVersion"], "name": said["name"], **plugin}
+    assert runtime.result_of(runtime.popen(given, config))["ips"]
+    before = program.stat().st_ino
+    install(binaries, configurations, str(agent.socket))
+    assert program.stat().st_ino == before
+
+
+def test_what_the_agent_tells(agent: Agent, runtime: Runtime, sandbox: Sandbox) -> None:
+    def get(path: str, port: int) -> tuple[int, str]:
+        with agent.node.netns.enter():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    runtime.add("4ac7", sandbox("pod"))
+    with pytest.raises(PluginError):
+        runtime.check("other", sandbox("other"), {})
+    samples = get("/metrics", 10261)[1].splitlines()
+    assert 'nsx_node_agent_cni_request_duration_seconds_count{command="ADD"} 1.0' in samples
+    assert 'nsx_node_agent_cni_errors_total{code="3",command="CHECK"} 1.0' in samples
+    assert "nsx_node_agent_pods 1.0" in samples
+    assert 'nsx_node_agent_ipam_addresses_free{ip_family="IPv4"} 251.0' in samples
+    assert json.loads(get("/configz", 10261)[1])["bridge"] == agent.node.bridge
+    assert get("/healthz", 10260) == (200, "ok\n")
+    assert agent.appctl("version").startswith("nsx-node-agent (nsxdp) ")
+    assert "ipam/show" in agent.appctl("list-commands")
+    assert agent.appctl("ipam/show").splitlines()[0] == "10.244.0.0/24: 252 addresses, 251 free"
+    agent.node.ovs.kill_ovsdb_server()
+    until("it is not healthy", lambda: get("/healthz", 10260)[0] == 503)
+    assert get("/livez", 10260)[0] == 200
+    agent.node.ovs.start_ovsdb_server()
+    until("it is healthy again", lambda: get("/healthz", 10260)[0] == 200)
+    agent.appctl("exit")
+    assert agent.process.wait(SECONDS) == 0
