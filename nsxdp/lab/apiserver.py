@@ -1,28 +1,20 @@
 """A real Kubernetes API server with its etcd: all of Kubernetes that an agent ever sees."""
 
-import base64
 import contextlib
-import http.client
 import ipaddress
-import json
-import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from nsxdp.lab import build, tools
-from nsxdp.lab.errors import LabError
-from nsxdp.lab.etcd import Etcd
+from nsxdp.lab import build, etcd, tools
+from nsxdp.lab.daemons import Daemons
 from nsxdp.lab.kubeclient import KubeClient, Object, tls_context
 from nsxdp.lab.netns import Netns
-from nsxdp.lab.pki import Authority, Credential
+from nsxdp.lab.pki import Authority, write_kubeconfig, write_private
 
-_START_SECONDS = 90.0
 _LOOPBACK = "127.0.0.1"
 
 # What changes or checks objects beyond their own validation, and has no part in Services or pods.
@@ -80,11 +72,13 @@ class ApiServer:
         self.etcd_port = etcd_port
         self.authorization = authorization
         self.service_cidrs = tuple(service_cidrs)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._closing = contextlib.ExitStack()
         try:
             self.netns = netns or self._closing.enter_context(Netns("apiserver"))
             self.directory = self.netns.directory("apiserver")
+            self._daemons = self._closing.enter_context(
+                contextlib.closing(Daemons(self.netns, self.directory))
+            )
             self._write_credentials()
             self.client = KubeClient(
                 self.netns,
@@ -92,8 +86,9 @@ class ApiServer:
                 port,
                 tls_context(self._file("ca.crt"), self._file("admin.crt"), self._file("admin.key")),
             )
-            self.etcd = Etcd(self.netns, _LOOPBACK, etcd_port)
-            self._start_etcd()
+            self.etcd = etcd.Etcd(self.netns, _LOOPBACK, etcd_port)
+            self._daemons.start("etcd", etcd.command(self._file("etcd"), etcd_port))
+            self._daemons.await_ready("etcd", lambda: self.etcd.revision() > 0)
             self.start()
         except BaseException:
             self.close()
@@ -101,8 +96,6 @@ class ApiServer:
 
     def close(self) -> None:
         """Kill both; delete the namespace if it is the server's own."""
-        for name in list(self._processes):
-            self._end(name, signal.SIGKILL)
         self._closing.close()
 
     def __enter__(self) -> "ApiServer":
@@ -119,7 +112,8 @@ class ApiServer:
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig file for a user, who may do what RBAC grants: at first, nothing."""
         path = self._file(f"{user.replace(':', '-').replace('/', '-')}.kubeconfig")
-        self._write_kubeconfig(path, user, self.authority.issue(user, organizations=groups))
+        credential = self.authority.issue(user, organizations=groups)
+        write_kubeconfig(path, self.url, self.authority, user, credential)
         return path
 
     def apply(self, items: Iterable[Object]) -> None:
@@ -144,11 +138,11 @@ class ApiServer:
 
     def start(self) -> None:
         """Start kube-apiserver; returns when it says it is ready."""
-        self._spawn(
+        self._daemons.start(
             "kube-apiserver",
             [
                 self._program,
-                f"--etcd-servers={self._etcd_url}",
+                f"--etcd-servers=http://{_LOOPBACK}:{self.etcd_port}",
                 f"--bind-address={_LOOPBACK}",
                 f"--advertise-address={_LOOPBACK}",
                 f"--external-hostname={_LOOPBACK}",
@@ -173,15 +167,15 @@ class ApiServer:
                 "--profiling=false",
             ],
         )
-        self._await_ready("kube-apiserver", self._says_ready)
+        self._daemons.await_ready("kube-apiserver", self._says_ready)
 
     def kill(self) -> None:
         """End kube-apiserver as ``kill -9`` does; etcd stays."""
-        self._end("kube-apiserver", signal.SIGKILL)
+        self._daemons.end("kube-apiserver")
 
     def stop(self) -> None:
         """Ask kube-apiserver to end and wait for it; etcd stays."""
-        self._end("kube-apiserver", signal.SIGTERM)
+        self._daemons.end("kube-apiserver", signal.SIGTERM)
 
     def restart(self) -> None:
         """Kill kube-apiserver and start it again on what etcd holds; watches break."""
@@ -190,8 +184,7 @@ class ApiServer:
 
     def ensure_running(self) -> None:
         """Start kube-apiserver if it is not running."""
-        process = self._processes.get("kube-apiserver")
-        if process is None or process.poll() is not None:
+        if not self._daemons.running("kube-apiserver"):
             self.start()
 
     def compact(self) -> int:
@@ -203,66 +196,17 @@ class ApiServer:
 
     def pid(self, daemon: str = "kube-apiserver") -> int:
         """Process id of ``kube-apiserver`` or ``etcd``."""
-        return self._processes[daemon].pid
+        return self._daemons.pid(daemon)
 
     def log(self, daemon: str = "kube-apiserver") -> Path:
         """The log of ``kube-apiserver`` or ``etcd``."""
-        return self._file(f"{daemon}.log")
-
-    @property
-    def _etcd_url(self) -> str:
-        return f"http://{_LOOPBACK}:{self.etcd_port}"
+        return self._daemons.log(daemon)
 
     def _file(self, name: str) -> Path:
         return self.directory / name
 
-    def _start_etcd(self) -> None:
-        peer = f"http://{_LOOPBACK}:{self.etcd_port + 1}"
-        self._spawn(
-            "etcd",
-            [
-                "etcd",
-                f"--data-dir={self._file('etcd')}",
-                f"--listen-client-urls={self._etcd_url}",
-                f"--advertise-client-urls={self._etcd_url}",
-                f"--listen-peer-urls={peer}",
-                f"--initial-advertise-peer-urls={peer}",
-                f"--initial-cluster=default={peer}",
-                "--quota-backend-bytes=4294967296",
-                "--logger=zap",
-                "--log-level=warn",
-                # A lab that loses its machine has lost itself.
-                "--unsafe-no-fsync",
-            ],
-        )
-        self._await_ready("etcd", lambda: self.etcd.revision() > 0)
-
     def _says_ready(self) -> bool:
         return bool(self.client.request("GET", "/readyz", timeout=5) == "ok")
-
-    def _spawn(self, name: str, argv: Sequence[str | os.PathLike[str]]) -> None:
-        if name in self._processes and self._processes[name].poll() is None:
-            raise LabError(f"{name} in {self.netns.name} runs already")
-        with self.log(name).open("ab") as log:
-            self._processes[name] = self.netns.popen(argv, stdout=log, stderr=log)
-
-    def _await_ready(self, name: str, ready: Callable[[], bool]) -> None:
-        # Neither server announces itself: they are asked, ever less often.
-        deadline = time.monotonic() + _START_SECONDS
-        pause = 0.01
-        while True:
-            with contextlib.suppress(OSError, LabError, http.client.HTTPException):
-                if ready():
-                    return
-            if self._processes[name].poll() is not None or time.monotonic() > deadline:
-                raise LabError(f"{name} did not start; its log ends:\n{tools.tail(self.log(name))}")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
-
-    def _end(self, name: str, number: signal.Signals) -> None:
-        if process := self._processes.pop(name, None):
-            process.send_signal(number)
-            process.wait()
 
     def _write_credentials(self) -> None:
         self.authority = Authority("nsxdp lab")
@@ -271,51 +215,13 @@ class ApiServer:
             "kube-apiserver", addresses=[_LOOPBACK, "::1", *services, "localhost", "kubernetes"]
         )
         admin = self.authority.issue("admin", organizations=["system:masters"])
-        _write_private(self._file("ca.crt"), self.authority.certificate)
-        for name, credential in (("server", server), ("admin", admin)):
-            _write_private(self._file(f"{name}.crt"), credential.certificate)
-            _write_private(self._file(f"{name}.key"), credential.key)
+        write_private(self._file("ca.crt"), self.authority.certificate)
+        server.write(self.directory, "server")
+        admin.write(self.directory, "admin")
         self.kubeconfig = self._file("kubeconfig")
-        self._write_kubeconfig(self.kubeconfig, "admin", admin)
-
-    def _write_kubeconfig(self, path: Path, user: str, credential: Credential) -> None:
-        def embedded(pem: bytes) -> str:
-            return base64.b64encode(pem).decode()
-
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": "lab",
-                    "cluster": {
-                        "server": self.url,
-                        "certificate-authority-data": embedded(self.authority.certificate),
-                    },
-                }
-            ],
-            "users": [
-                {
-                    "name": user,
-                    "user": {
-                        "client-certificate-data": embedded(credential.certificate),
-                        "client-key-data": embedded(credential.key),
-                    },
-                }
-            ],
-            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
-            "current-context": "lab",
-        }
-        # JSON is YAML, and needs no other library to be written.
-        _write_private(path, json.dumps(config, indent=1).encode())
+        write_kubeconfig(self.kubeconfig, self.url, self.authority, "admin", admin)
 
 
 def _first_address(cidr: str) -> str:
     """The address that Kubernetes gives to its own Service."""
     return str(ipaddress.ip_network(cidr)[1])
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)

@@ -1,4 +1,4 @@
-"""Builds Kubernetes's programs from their Go module, each once, into the user's cache.
+"""Builds Kubernetes's programs from their Go modules, each once, into the user's cache.
 
 No distribution packages them and no registry is needed: the Go module proxy has Kubernetes as a
 module like any other. Its ``go.mod`` names its sister modules as ``v0.0.0`` and replaces them by
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +27,65 @@ from nsxdp.lab import tools
 from nsxdp.lab.errors import LabError, MissingTool
 
 VERSION = "1.36.3"
+"""Of Kubernetes."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a program is built.
+
+    Attributes
+    ----------
+    package
+        What to compile; empty: the file `main`.
+    module, version
+        Which Go module has it.
+    tests
+        Whether it is the package's suite of tests.
+    static
+        Whether it runs in a container that has no C library.
+    main
+        A program of our own that does nothing but to choose what of the module is linked.
+    """
+
+    package: str
+    module: str = "k8s.io/kubernetes"
+    version: str = VERSION
+    tests: bool = False
+    static: bool = True
+    main: str = ""
+
+
+_COREDNS_PLUGINS = ("cache", "errors", "health", "kubernetes", "loadbalance", "ready", "reload")
+_COREDNS_MAIN = "\n".join(
+    [
+        "package main",
+        "import (",
+        *(f'_ "github.com/coredns/coredns/plugin/{name}"' for name in _COREDNS_PLUGINS),
+        '"github.com/coredns/coredns/coremain"',
+        ")",
+        "func main() { coremain.Run() }",
+        "",
+    ]
+)
+
+_COMMANDS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+)
+
+PROGRAMS = {
+    **{name: Program(f"k8s.io/kubernetes/cmd/{name}", static=False) for name in _COMMANDS},
+    "agnhost": Program("k8s.io/kubernetes/test/images/agnhost"),
+    "coredns": Program("", "github.com/coredns/coredns", "1.14.7", main=_COREDNS_MAIN),
+    "e2e.test": Program("k8s.io/kubernetes/test/e2e", tests=True),
+    "ginkgo": Program("github.com/onsi/ginkgo/v2/ginkgo"),
+}
+"""What can be built, by name. ginkgo is of the version that Kubernetes itself asks for."""
 
 _OLDEST_GO = (1, 21)  # from here on, Go fetches the toolchain that a module asks for
 _REPORT_SECONDS = 20.0
@@ -38,7 +98,7 @@ def cache_directory() -> Path:
 
 
 def ensure(program: str, console: Console | None = None) -> Path:
-    """Build a program, such as ``kube-apiserver``, if it isn't there; where it is.
+    """Build one of `PROGRAMS`, such as ``kube-apiserver``, if it isn't there; where it is.
 
     The first takes minutes, others less as they share most packages. Two processes that ask at once
     build it once. Progress goes to `console`, stderr by default.
@@ -48,18 +108,27 @@ def ensure(program: str, console: Console | None = None) -> Path:
     MissingTool
         Without a Go toolchain.
     LabError
-        If the build fails, with its last lines.
+        If there is no such program, or the build fails, with its last lines.
     """
-    binary = cache_directory() / f"{program}-{VERSION}"
+    try:
+        recipe = PROGRAMS[program]
+    except KeyError:
+        raise LabError(f"no program {program}; there are: {', '.join(PROGRAMS)}") from None
+    binary = cache_directory() / f"{program}-{recipe.version}"
     if binary.exists():
         return binary
     console = console or Console(stderr=True)
     with _locked(cache_directory(), console):
         if not binary.exists():
             started = time.monotonic()
-            _build(program, binary, console)
-            console.print(f"{program} {VERSION}: built in {time.monotonic() - started:.0f} s")
+            _build(program, recipe, binary, console)
+            console.print(f"{binary.name}: built in {time.monotonic() - started:.0f} s")
     return binary
+
+
+def kubernetes_source() -> Path:
+    """Where Go keeps the sources of Kubernetes itself, which have more than programs in them."""
+    return Path(_download(find_go(), PROGRAMS["kubelet"])["Dir"])
 
 
 def find_go() -> str:
@@ -105,25 +174,40 @@ def _locked(directory: Path, console: Console) -> Iterator[None]:
         yield
 
 
-def _build(program: str, binary: Path, console: Console) -> None:
+def _build(program: str, recipe: Program, binary: Path, console: Console) -> None:
     go = find_go()
-    environment = _environment()
-    package = f"k8s.io/kubernetes/cmd/{program}"
+    environment = _environment() | ({"CGO_ENABLED": "0"} if recipe.static else {})
+    what = f"{program} {recipe.version}"
     with tempfile.TemporaryDirectory(dir=binary.parent, prefix="build-") as temporary:
         work = Path(temporary)
-        with console.status(f"{program} {VERSION}: fetching its Go modules"):
-            (work / "go.mod").write_text(_go_mod(go, environment))
-            wanted = _go(work, environment, go, "list", "-deps", package).split()
-        version = f"v{VERSION}"
-        major, minor = VERSION.split(".")[:2]
-        stamp = "k8s.io/component-base/version"
-        flags = (
-            f"-s -w -X {stamp}.gitVersion={version} "
-            f"-X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
-        )
-        command = [go, "build", "-v", "-o", str(work / "out"), "-ldflags", flags, package]
-        _compile(f"{program} {VERSION}", command, work, environment, len(wanted), console)
+        with console.status(f"{what}: fetching its Go modules"):
+            (work / "go.mod").write_text(_go_mod(go, recipe))
+            if recipe.main:
+                (work / "main.go").write_text(recipe.main)
+            packages = [recipe.package or "."]
+            if recipe.tests:
+                imports = "{{range .TestImports}}{{.}} {{end}}{{range .XTestImports}}{{.}} {{end}}"
+                packages += _go(work, environment, go, "list", "-f", imports, *packages).split()
+            total = len(_go(work, environment, go, "list", "-deps", *packages).split())
+        output = ["-o", str(work / "out"), "-ldflags", _stamps(recipe)]
+        # Of tests, what they import is compiled first: `go test` tells nothing of its progress.
+        command = [go, "build", "-v", *([] if recipe.tests else output), *packages]
+        _compile(what, command, work, environment, total, console)
+        if recipe.tests:
+            with console.status(f"{what}: linking"):
+                _go(work, environment, go, "test", "-c", *output, packages[0])
         (work / "out").rename(binary)
+
+
+def _stamps(recipe: Program) -> str:
+    """The linker's flags: the version that the program says it has."""
+    version = f"v{recipe.version}"
+    major, minor = recipe.version.split(".")[:2]
+    stamp = "k8s.io/component-base/version"
+    return (
+        f"-s -w -X {stamp}.gitVersion={version} "
+        f"-X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
+    )
 
 
 def _go(work: Path, environment: Mapping[str, str], *command: str) -> str:
@@ -135,19 +219,24 @@ def _go(work: Path, environment: Mapping[str, str], *command: str) -> str:
     return done.stdout
 
 
-def _go_mod(go: str, environment: Mapping[str, str]) -> str:
-    """Our module: Kubernetes, with its sister modules at the release that belongs to it."""
-    asked = _go(
-        Path.home(), environment, go, "mod", "download", "-json", f"k8s.io/kubernetes@v{VERSION}"
-    )
-    theirs = Path(json.loads(asked)["GoMod"]).read_text()
+def _download(go: str, recipe: Program) -> dict[str, str]:
+    """Fetch the program's module; what Go says of it."""
+    module = f"{recipe.module}@v{recipe.version}"
+    asked = _go(Path.home(), _environment(), go, "mod", "download", "-json", module)
+    said: dict[str, str] = json.loads(asked)
+    return said
+
+
+def _go_mod(go: str, recipe: Program) -> str:
+    """Our module: the program's, with its sister modules at the release that belongs to it."""
+    theirs = Path(_download(go, recipe)["GoMod"]).read_text()
     language = re.search(r"^go .+$", theirs, re.MULTILINE)
     defaults = re.search(r"^godebug .+$", theirs, re.MULTILINE)
     sisters = sorted(set(re.findall(r"^\s*(k8s\.io/\S+) v0\.0\.0(?=\s)", theirs, re.MULTILINE)))
-    release = "v0." + VERSION.split(".", 1)[1]
-    lines = ["module nsxdp.lab/kubernetes"]
+    release = "v0." + recipe.version.split(".", 1)[1]
+    lines = ["module nsxdp.lab/program"]
     lines += [found[0] for found in (language, defaults) if found]
-    lines += [f"require k8s.io/kubernetes v{VERSION}"]
+    lines += [f"require {recipe.module} v{recipe.version}"]
     lines += [f"replace {sister} => {sister} {release}" for sister in sisters]
     return "\n".join(lines) + "\n"
 

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any
 
 from nsxdp.lab.errors import LabError
@@ -38,6 +39,25 @@ STORED = {
 _REGISTRY = "/registry/"
 _SYSTEM = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 _MAX_OPERATIONS = 128  # etcd's --max-txn-ops
+
+
+def command(data: Path, port: int) -> list[str]:
+    """The command of an etcd that listens on the loopback, at `port` and the one after it."""
+    client, peer = (f"http://127.0.0.1:{number}" for number in (port, port + 1))
+    return [
+        "etcd",
+        f"--data-dir={data}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        "--quota-backend-bytes=4294967296",
+        "--logger=zap",
+        "--log-level=warn",
+        # A lab that loses its machine has lost itself.
+        "--unsafe-no-fsync",
+    ]
 
 
 class Etcd:

@@ -1,9 +1,13 @@
 """A certificate authority for one lab: made when it starts, gone when it ends."""
 
+import base64
 import datetime
 import ipaddress
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,9 +24,22 @@ class Credential:
     certificate: bytes
     key: bytes
 
+    def write(self, directory: Path, name: str) -> None:
+        """Write both as ``name.crt`` and ``name.key``, for their owner's eyes only."""
+        write_private(directory / f"{name}.crt", self.certificate)
+        write_private(directory / f"{name}.key", self.key)
+
 
 class Authority:
-    """A certificate authority with a P-256 key."""
+    """A certificate authority with a P-256 key.
+
+    Attributes
+    ----------
+    own
+        Its own certificate and key, for whoever else signs in its name.
+    certificate
+        Its certificate, as PEM.
+    """
 
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -32,8 +49,8 @@ class Authority:
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
         builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
+        self.own = _credential(builder, self._key, self._key)
+        self.certificate = self.own.certificate
 
     def issue(
         self, name: str, *, organizations: Sequence[str] = (), addresses: Sequence[str] = ()
@@ -53,15 +70,42 @@ class Authority:
         if addresses:
             names = x509.SubjectAlternativeName([_general_name(address) for address in addresses])
             builder = builder.add_extension(names, critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        return Credential(
-            certificate.public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.TraditionalOpenSSL,
-                serialization.NoEncryption(),
-            ),
-        )
+        return _credential(builder, key, self._key)
+
+
+def write_kubeconfig(
+    path: Path, server: str, authority: Authority, user: str, credential: Credential
+) -> None:
+    """Write a kubeconfig file that has the certificates in it, for its owner's eyes only."""
+
+    def embedded(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
+    cluster = {
+        "server": server,
+        "certificate-authority-data": embedded(authority.certificate),
+    }
+    known = {
+        "client-certificate-data": embedded(credential.certificate),
+        "client-key-data": embedded(credential.key),
+    }
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "lab", "cluster": cluster}],
+        "users": [{"name": user, "user": known}],
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
+        "current-context": "lab",
+    }
+    # JSON is YAML, and needs no other library to be written.
+    write_private(path, json.dumps(config, indent=1).encode())
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that nobody else may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
 
 
 def _builder(
@@ -76,6 +120,21 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + _VALID)
+    )
+
+
+def _credential(
+    builder: x509.CertificateBuilder,
+    key: ec.EllipticCurvePrivateKey,
+    signer: ec.EllipticCurvePrivateKey,
+) -> Credential:
+    return Credential(
+        builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        ),
     )
 
 
