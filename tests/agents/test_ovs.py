@@ -1,0 +1,105 @@
+"""nsx-ovs as a process: the switch is there, stays what it was, and ends with it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nsxdp.lab import Netns, tools
+
+RUN = "from nsxdp_agents.ovs.cli import main; main()"
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def directory(netns: Netns) -> Path:
+    """Where the switch has its sockets and its database."""
+    return netns.directory("nsx-ovs")
+
+
+@pytest.fixture
+def start(netns: Netns, directory: Path) -> Start:
+    """Starts nsx-ovs with further options; its bridge is there on return."""
+
+    def run(*options: str) -> subprocess.Popen[bytes]:
+        with (directory / "log").open("ab") as log:
+            process = netns.popen(
+                [
+                    *(sys.executable, "-c", RUN, f"--run-directory={directory}"),
+                    *(f"--database={directory}/conf.db", "--node-name=worker", *options),
+                ],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PATH": tools.SEARCH_PATH},
+            )
+        vsctl(netns, directory, "wait-until", "Bridge", "br-int", "datapath_id!=[]")
+        return process
+
+    return run
+
+
+def vsctl(netns: Netns, directory: Path, *arguments: str) -> str:
+    command = ["ovs-vsctl", f"--db=unix:{directory}/db.sock", "--retry", "--timeout=15"]
+    return netns.run([*command, *arguments]).stdout.strip()
+
+
+def test_the_bridge_is_there_and_drops_until_an_agent_says_more(
+    netns: Netns, directory: Path, start: Start
+) -> None:
+    process = start("--datapath=netdev")
+    columns = ("datapath_type", "fail_mode")
+    found = [vsctl(netns, directory, "get", "Bridge", "br-int", column) for column in columns]
+    assert found == ["netdev", "secure"]
+    name = vsctl(netns, directory, "get", "Open_vSwitch", ".", "external_ids:system-id")
+    assert name == "worker"
+    flows = netns.run(["ovs-ofctl", "dump-flows", f"unix:{directory}/br-int.mgmt"]).stdout
+    assert "actions" not in flows
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert not list(directory.glob("*.pid"))
+
+
+def test_a_bridge_stays_what_it_was(netns: Netns, directory: Path, start: Start) -> None:
+    first = start("--datapath=netdev")
+    vsctl(netns, directory, "set", "Bridge", "br-int", "external_ids:who=somebody")
+    # A container that is killed leaves pidfiles and sockets behind.
+    netns.run(["touch", f"{directory}/ovs-vswitchd.9.ctl"])
+    for pidfile in directory.glob("*.pid"):
+        os.kill(int(pidfile.read_text()), signal.SIGKILL)
+    assert first.wait(30) == 1
+    second = start("--datapath=system")
+    assert vsctl(netns, directory, "get", "Bridge", "br-int", "external_ids:who") == "somebody"
+    assert vsctl(netns, directory, "get", "Bridge", "br-int", "datapath_type") == "netdev"
+    assert not (directory / "ovs-vswitchd.9.ctl").exists()
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(30) == 0
+
+
+def test_it_ends_when_a_daemon_does_and_says_so(
+    netns: Netns, directory: Path, start: Start
+) -> None:
+    del netns
+    process = start("--datapath=auto")
+    os.kill(int((directory / "ovs-vswitchd.pid").read_text()), signal.SIGKILL)
+    assert process.wait(30) == 1
+    assert "nsx-ovs: ovs-vswitchd ended by itself, with -9" in (directory / "log").read_text()
+
+
+def test_a_database_that_is_none_is_an_error_in_one_line(netns: Netns, directory: Path) -> None:
+    (directory / "conf.db").write_text("no database\n")
+    done = netns.run(
+        [
+            *(sys.executable, "-c", RUN, f"--run-directory={directory}"),
+            f"--database={directory}/conf.db",
+        ],
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"nsx-ovs: {directory}/conf.db: " in done.stderr
+    assert "Traceback" not in done.stderr
