@@ -16,17 +16,19 @@ TARGET  ?=
 SECONDS ?= 60
 # the demo's options, such as D=--api-server
 D       ?=
+# what of the e2e suite make cluster-test runs
+SPECS   ?= Services should serve a basic endpoint from pods
 # the fault run's options, such as F="--minutes 10 --seed 7"
 F       ?=
 
 say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kernel-test lint lab build docs bench sanitize coverage fuzz cni-cycles
-.PHONY: faults dist clean
+.PHONY: help demo test kernel-test cluster-test lint lab build docs bench sanitize coverage fuzz
+.PHONY: cni-cycles faults dist clean
 
 help:  ## Show this
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build  ## See it work: pods, Services, restarts under traffic (as root)
 	@$(PYTHON) examples/demo $(D)
@@ -39,6 +41,11 @@ kernel-test: build  ## Send the packets through the kernel's datapath, in an emu
 	$(say) "packets through the kernel's datapath, in an emulated machine"
 	@NSXDP_DATAPATH=system NSXDP_SLOWNESS=20 $(PYTHON) -m machine \
 	    $(PYTEST) -v -p no:cacheprovider -o timeout=1200 $(or $(T),$(KERNEL_T))
+
+cluster-test: build  ## Run the agents and Kubernetes's own tests on a cluster of real nodes: SPECS=... (as root)
+	@VENV=$(VENV) scripts/bootstrap cluster
+	$(say) "a cluster of real nodes"
+	@NSXDP_SPECS='$(SPECS)' $(PYTEST) -v -s -m cluster tests/cluster $(T)
 
 lint: $(READY) $(MYPY)  ## Check style and types only
 	$(say) "ruff: style"

@@ -115,11 +115,16 @@ def _plain(hint: Any) -> Any:
 
 
 def commands(app: typer.Typer) -> dict[str, Command]:
-    """The commands of an app, by name."""
+    """The commands of an app, by name; a group's own, and then those in it."""
     found = {}
     for info in app.registered_commands:
         assert info.callback is not None
         found[info.name or info.callback.__name__] = info.callback
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        found[str(group.name)] = callback(group.typer_instance)
+        for name, command in commands(group.typer_instance).items():
+            found[f"{group.name} {name}"] = command
     return found
 
 

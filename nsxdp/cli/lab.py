@@ -4,17 +4,16 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from nsxdp.cli import _cluster
+from nsxdp.cli._lab import err, errors_in_one_line, out, stop_signal, take_down
 from nsxdp.lab import errors, owner, tools
 
 if TYPE_CHECKING:
@@ -38,8 +37,9 @@ app = typer.Typer(
 
 _STATE = "lab.json"
 _HTTP_PORT = 80
-_out = Console()
-_err = Console(stderr=True)
+_DOWN_SECONDS = 30.0
+
+app.add_typer(_cluster.app, name="cluster")
 
 Pid = Annotated[
     int | None, typer.Option("--pid", metavar="PID", help="Which lab, if there are several.")
@@ -85,15 +85,6 @@ def recorded(node: "Node", server: "ApiServer | None" = None) -> Iterator[Runnin
         path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except errors.LabError as error:
-        _err.print(f"nsxdp lab: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
-
-
 @app.command()
 def up(
     pods: Annotated[int, typer.Option(min=0, max=250, metavar="N", help="How many pods.")] = 3,
@@ -113,13 +104,13 @@ def up(
     from nsxdp.lab.apiserver import ApiServer
     from nsxdp.lab.node import Node
 
-    with _errors_in_one_line(), contextlib.ExitStack() as stack:
-        stop = _stop_signal(stack)
-        with _err.status("starting Open vSwitch"):
+    with errors_in_one_line(), contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_signal())
+        with err.status("starting Open vSwitch"):
             node = stack.enter_context(Node(name))
         server = None
         if api:
-            server = stack.enter_context(ApiServer(node.netns, console=_err))
+            server = stack.enter_context(ApiServer(node.netns, console=err))
         for number in range(1, pods + 1):
             pod = node.add_pod(f"pod-{number}")
             pod.serve_http(_HTTP_PORT)
@@ -127,7 +118,7 @@ def up(
         _describe(running)
         _suggest(running)
         os.read(stop, 1)
-        _out.print("\ncleaning up")
+        out.print("\ncleaning up")
 
 
 @app.command()
@@ -142,7 +133,7 @@ def status() -> None:
     for running in found:
         _describe(running)
     if not found:
-        _out.print("no lab is up; start one with: nsxdp lab up")
+        out.print("no lab is up; start one with: nsxdp lab up")
 
 
 @app.command()
@@ -153,14 +144,10 @@ def down(pid: Pid = None) -> None:
     nsxdp lab down
     ```
     """
-    with _errors_in_one_line():
+    with errors_in_one_line():
         running = _choose(pid)
-        with contextlib.closing(_PidFd(running.owner.pid)) as process:
-            process.terminate()
-            if not process.wait(30):
-                raise errors.LabError(f"process {running.owner.pid} has not ended after 30 s")
-        owner.remove(running.owner)
-        _out.print(f"the lab of process {running.owner.pid} is down")
+        take_down(running.owner, _DOWN_SECONDS)
+        out.print(f"the lab of process {running.owner.pid} is down")
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -179,7 +166,7 @@ def exec(  # noqa: A001  (the command's name)
     nsxdp lab exec node nsxdp dump-flows br-int
     ```
     """
-    with _errors_in_one_line():
+    with errors_in_one_line():
         _run_inside(_choose(pid), host, command)
 
 
@@ -197,24 +184,31 @@ def shell(
     nsxdp lab shell pod-1
     ```
     """
-    with _errors_in_one_line():
+    with errors_in_one_line():
         _run_inside(_choose(pid), host, [os.environ.get("SHELL", "/bin/sh")])
 
 
 @app.command()
-def build() -> None:
-    """Build kube-apiserver into the cache, if it isn't there, and show where it is.
+def build(
+    programs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROGRAM", help="Such as kubelet.", show_default="kube-apiserver"),
+    ] = None,
+) -> None:
+    """Build programs of Kubernetes into the cache, if they aren't there, and show where they are.
 
-    It is built from its Go module, which takes some minutes the first time.
+    They are built from their Go modules: the first takes some minutes, those after it less.
 
     ```
     nsxdp lab build
+    nsxdp lab build kubelet kubectl
     ```
     """
     from nsxdp.lab.build import ensure
 
-    with _errors_in_one_line():
-        _out.print(str(ensure("kube-apiserver", _err)), highlight=False)
+    with errors_in_one_line():
+        for program in programs or ["kube-apiserver"]:
+            out.print(str(ensure(program, err)), highlight=False)
 
 
 @app.command()
@@ -225,13 +219,13 @@ def gc() -> None:
     nsxdp lab gc
     ```
     """
-    with _errors_in_one_line():
+    with errors_in_one_line():
         tools.require("ip")
         removed = owner.sweep()
     for name in removed:
-        _out.print(f"removed {name}", highlight=False)
+        out.print(f"removed {name}", highlight=False)
     if not removed:
-        _out.print("nothing is left over")
+        out.print("nothing is left over")
 
 
 def _running() -> list[Running]:
@@ -263,16 +257,16 @@ def _describe(running: Running) -> None:
     table.add_row(state["node"], f"gateway on {state['bridge']}", running.netns(state["node"]))
     for name, addresses in state["pods"].items():
         table.add_row(name, "\n".join(addresses), running.netns(name))
-    _out.print(table)
+    out.print(table)
     for label, key in (("OVSDB", "ovsdb"), ("OpenFlow", "openflow"), ("kubeconfig", "kubeconfig")):
         if state[key]:
-            _out.print(f"  {label:<11}{state[key]}", highlight=False)
+            out.print(f"  {label:<11}{state[key]}", highlight=False)
 
 
 def _suggest(running: Running) -> None:
     state = running.state
     node, bridge, pods = state["node"], state["bridge"], list(state["pods"].items())
-    _out.print("\nIn another terminal:", highlight=False)
+    out.print("\nIn another terminal:", highlight=False)
     lines = [f"nsxdp lab exec {node} ovs-ofctl -O OpenFlow15 dump-flows {bridge}"]
     if len(pods) > 1:
         lines.append(f"nsxdp lab exec {pods[0][0]} ping -c1 {pods[1][1][0]}")
@@ -281,8 +275,8 @@ def _suggest(running: Running) -> None:
         lines.append(f"nsxdp lab exec {node} kubectl get services -A")
     lines.append(f"nsxdp lab shell {pods[0][0] if pods else node}")
     for line in lines:
-        _out.print(f"  {line}", highlight=False, soft_wrap=True)
-    _out.print("\nCtrl-C here ends it all.")
+        out.print(f"  {line}", highlight=False, soft_wrap=True)
+    out.print("\nCtrl-C here ends it all.")
 
 
 def _run_inside(running: Running, host: str, command: list[str]) -> None:
@@ -304,36 +298,3 @@ def _run_inside(running: Running, host: str, command: list[str]) -> None:
         ["nsenter", f"--net={netns}", "--", path, *command[1:]],
         environment,
     )
-
-
-def _stop_signal(stack: contextlib.ExitStack) -> int:
-    """A file descriptor that becomes readable when SIGINT, SIGTERM or SIGHUP comes."""
-    receiving, sending = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(sending, False)
-    stack.callback(os.close, receiving)
-
-    def note(number: int, frame: object) -> None:
-        del number, frame
-        with contextlib.suppress(BlockingIOError):
-            os.write(sending, b".")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        previous = signal.signal(number, note)
-        stack.callback(signal.signal, number, previous)
-    return receiving
-
-
-class _PidFd:
-    """A process that cannot be mistaken for a later one with its number."""
-
-    def __init__(self, pid: int) -> None:
-        self._fd = os.pidfd_open(pid)
-
-    def terminate(self) -> None:
-        signal.pidfd_send_signal(self._fd, signal.SIGTERM)
-
-    def wait(self, seconds: float) -> bool:
-        return owner.await_exit([self._fd], time.monotonic() + seconds)
-
-    def close(self) -> None:
-        os.close(self._fd)

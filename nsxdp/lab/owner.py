@@ -5,6 +5,9 @@ namespace (``nsxdp-PID-START-NAME``) and of the run directory (``/run/nsxdp-lab/
 machine itself is the record of what is there and whose it is. Every process of the lab runs in one
 of these namespaces, which is how it is found again, whatever it has done to detach itself.
 
+What a lab changes of the machine itself is its owner's too: the cgroups of that name, and kernel
+parameters, whose values are noted in the run directory and put back.
+
 Three things clean up: the objects' own ``close``; a watcher, which is this file run as a program
 and sees the owner die; and `sweep` at the start of the next lab, in case both were killed.
 
@@ -12,6 +15,7 @@ Only the standard library is imported here, so that the watcher is small.
 """
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -27,9 +31,11 @@ from pathlib import Path
 PREFIX = "nsxdp"
 NETNS = Path("/run/netns")
 ROOT = Path("/run/nsxdp-lab")
+CGROUPS = Path("/sys/fs/cgroup")
 
 _NETNS_NAME = re.compile(rf"{PREFIX}-(\d+)-(\d+)-(.+)")
 _DIRECTORY_NAME = re.compile(r"(\d+)-(\d+)")
+_SYSCTLS = "sysctls.json"
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +48,11 @@ class Owner:
     @classmethod
     def current(cls) -> "Owner":
         """The calling process."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> "Owner":
+        """The process that has this pid now."""
         return cls(pid, _stat(pid)[1])
 
     @property
@@ -68,6 +78,55 @@ class Owner:
         """Names of the network namespaces that it owns."""
         names = NETNS.glob(f"{PREFIX}-{self.token}-*") if NETNS.is_dir() else ()
         return sorted(path.name for path in names)
+
+    @property
+    def cgroup(self) -> str:
+        """Name of its cgroup in each hierarchy (cgroups(7), version 1) where it makes one."""
+        return f"{PREFIX}-{self.token}"
+
+    def remove_cgroups(self, timeout: float = 5.0) -> None:
+        """Remove its cgroups, which have no processes any more; one that died may need a moment."""
+        deadline = time.monotonic() + timeout
+        while tops := list(CGROUPS.glob(f"*/{self.cgroup}")):
+            for top in tops:
+                for folder, _, _ in os.walk(top, topdown=False):
+                    with contextlib.suppress(OSError):
+                        Path(folder).rmdir()
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+
+    def note_sysctls(self, names: Iterable[str]) -> None:
+        """Note the machine's kernel parameters, which are about to be changed.
+
+        What another owner has noted is what they were before that one changed them.
+        """
+        noted = {
+            name: path.read_text().strip() for name in names if (path := _sysctl(name)).exists()
+        }
+        for other in owners():
+            noted |= {name: value for name, value in other.noted_sysctls.items() if name in noted}
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (self.directory / _SYSCTLS).write_text(json.dumps(noted))
+
+    @property
+    def noted_sysctls(self) -> dict[str, str]:
+        """The kernel parameters that it has noted."""
+        with contextlib.suppress(OSError, ValueError):
+            noted: dict[str, str] = json.loads((self.directory / _SYSCTLS).read_text())
+            return noted
+        return {}
+
+    def restore_sysctls(self) -> None:
+        """Put back what it has noted, unless that is the task of another owner that lives on."""
+        noted = self.noted_sysctls
+        (self.directory / _SYSCTLS).unlink(missing_ok=True)
+        for other in owners():
+            if other.alive:
+                noted = {k: v for k, v in noted.items() if k not in other.noted_sysctls}
+        for name, value in noted.items():
+            with contextlib.suppress(OSError):
+                _sysctl(name).write_text(value)
 
 
 def owners() -> list[Owner]:
@@ -96,10 +155,12 @@ def sweep() -> list[str]:
 
 
 def remove(owner: Owner) -> list[str]:
-    """Remove all that `owner` has: processes, then namespaces, then files; their names."""
+    """Remove all that `owner` has: processes, namespaces, cgroups, files; names of what is told."""
     names = owner.netns()
     for name in names:
         delete_netns(name)
+    owner.remove_cgroups()
+    owner.restore_sysctls()
     if owner.directory.exists():
         shutil.rmtree(owner.directory, ignore_errors=True)
         names.append(str(owner.directory))
@@ -175,6 +236,10 @@ def _pidfds(pids: Iterable[int]) -> Iterator[dict[int, int]]:
     finally:
         for fd in fds.values():
             os.close(fd)
+
+
+def _sysctl(name: str) -> Path:
+    return Path("/proc/sys") / name.replace(".", "/")
 
 
 def _stat(pid: int) -> tuple[str, int]:

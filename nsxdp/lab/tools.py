@@ -12,11 +12,17 @@ from pathlib import Path
 from nsxdp.lab.errors import LabError, MissingTool
 
 PACKAGE = {
+    "conntrack": "conntrack",
+    "containerd": "containerd",
+    "ctr": "containerd",
     "etcd": "etcd-server",
     "ethtool": "ethtool",
+    "gcc": "gcc",
     "ip": "iproute2",
     "iptables": "iptables",
+    "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
+    "nsenter": "util-linux",
     "ovn-controller": "ovn-host",
     "ovn-nbctl": "ovn-common",
     "ovn-northd": "ovn-central",
@@ -26,6 +32,8 @@ PACKAGE = {
     "ovs-vswitchd": "openvswitch-switch",
     "ovsdb-server": "openvswitch-switch",
     "ovsdb-tool": "openvswitch-switch",
+    "runc": "runc",
+    "unshare": "util-linux",
 }
 """Program -> the Debian package that has it."""
 

@@ -1,0 +1,48 @@
+"""Installs nsxdp's agents on a cluster by their manifests, with kubectl, as its users do."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from nsxdp.lab import tools
+from nsxdp.lab.cluster.controlplane import ControlPlane
+from nsxdp.lab.cluster.plan import API_PORT, CONTROL_PLANE
+from nsxdp.lab.errors import LabError
+
+NAMESPACE = "kube-system"
+ENDPOINT = "kubernetes-services-endpoint"
+"""The ConfigMap that tells agents where the API server is, as long as there are no Services."""
+
+DAEMON_SETS = ("nsx-ovs", "nsx-kube-proxy")
+
+_SECONDS = 180
+
+
+def manifests() -> Path:
+    """The folder with the agents' manifests."""
+    found = find_spec("nsxdp_agents")
+    if found is None or not found.submodule_search_locations:
+        raise LabError("nsxdp_agents can't be imported: install nsxdp with its agents")
+    return Path(next(iter(found.submodule_search_locations))) / "deploy"
+
+
+def apply_agents(control: ControlPlane) -> None:
+    """Apply the manifests, and wait until the agents are ready on every node.
+
+    Raises
+    ------
+    LabError
+        They aren't within three minutes.
+    """
+    control.kubectl(
+        *("create", "configmap", ENDPOINT, f"--namespace={NAMESPACE}"),
+        f"--from-literal=KUBERNETES_SERVICE_HOST={CONTROL_PLANE[0].ip}",
+        f"--from-literal=KUBERNETES_SERVICE_PORT={API_PORT}",
+    )
+    control.kubectl("apply", f"--filename={manifests()}")
+    seconds = int(_SECONDS * tools.slowness())
+    for name in DAEMON_SETS:
+        control.kubectl(
+            *("rollout", "status", f"--namespace={NAMESPACE}", f"daemonset/{name}"),
+            f"--timeout={seconds}s",
+            timeout=_SECONDS + 30,
+        )
