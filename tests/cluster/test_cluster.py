@@ -120,6 +120,6 @@ def test_a_rolling_update_of_an_agent_makes_it_ready_again(ours: Cluster) -> Non
     ours.control.kubectl(
         "rollout", "restart", f"--namespace={NAMESPACE}", "daemonset/nsx-kube-proxy"
     )
-    ours.await_rollout("daemonset", "nsx-kube-proxy")
+    ours.control.await_rollout("daemonset", "nsx-kube-proxy")
     after = pods_of(ours, "nsx-kube-proxy")
     assert not set(before) & set(after)

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from nsxdp.lab.cluster.deploy import DAEMON_SETS, ENDPOINT, manifests
 from nsxdp.lab.cluster.images import versions
 from nsxdp.lab.cluster.network import reference_cni
 from nsxdp.lab.cluster.node import node_object
-from nsxdp.lab.cluster.ours import NAME
+from nsxdp.lab.cluster.ours import NAME, _commands
 from nsxdp.lab.cluster.plan import FAMILIES, GATEWAY, MOST_NODES, NodePlan, Plan
 from nsxdp.lab.errors import LabError
 from nsxdp.lab.owner import Owner
@@ -227,6 +228,11 @@ def test_the_manifests_have_what_the_lab_waits_for_and_its_image() -> None:
     images = {line.split("image: ")[1] for line in text.splitlines() if "image: " in line}
     assert {f"docker.io/library/{image}" for image in images} == {NAME}
     assert ENDPOINT in text
+
+
+def test_our_image_has_all_commands() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert _commands() == project["project"]["scripts"]
 
 
 def test_coredns_answers_where_kubelets_send_pods() -> None:

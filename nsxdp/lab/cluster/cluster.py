@@ -12,7 +12,7 @@ from rich.console import Console
 
 from nsxdp.lab import build, tools
 from nsxdp.lab.cluster.controlplane import ControlPlane
-from nsxdp.lab.cluster.coredns import DEPLOYMENT, NAMESPACE, coredns
+from nsxdp.lab.cluster.coredns import DEPLOYMENT, coredns
 from nsxdp.lab.cluster.deploy import apply_agents
 from nsxdp.lab.cluster.images import ensure_images
 from nsxdp.lab.cluster.network import Fabric, route_pods
@@ -36,8 +36,6 @@ _CHANGED_BY_KUBELET = ("kernel.panic", "kernel.panic_on_oops", "vm.overcommit_me
 _INOTIFY = "fs.inotify.max_user_instances"
 _INOTIFY_INSTANCES = 8192
 """A containerd and a kubelet need some dozens each; often the machine's limit is 128."""
-
-_READY_SECONDS = 180
 
 
 def default_directory() -> Path:
@@ -130,27 +128,13 @@ class Cluster:
                 apply_agents(self.control)
         elif plan.has_pod_network and plan.proxy == "kube-proxy":
             with status("CoreDNS: waiting until it is ready"):
-                self.await_rollout("deployment", DEPLOYMENT)
-
-    def await_rollout(self, kind: str, name: str, namespace: str = NAMESPACE) -> None:
-        """Wait until all pods of a Deployment or DaemonSet are ready.
-
-        Raises
-        ------
-        LabError
-            They aren't within three minutes.
-        """
-        self._wait("rollout", "status", f"--namespace={namespace}", f"{kind}/{name}")
+                self.control.await_rollout("deployment", DEPLOYMENT)
 
     def _await_nodes(self) -> None:
         # Who has registered tells the version of its kubelet.
         version = f"jsonpath={{.status.nodeInfo.kubeletVersion}}=v{build.VERSION}"
         condition = "condition=Ready" if self.plan.has_pod_network else version
-        self._wait("wait", "node", "--all", f"--for={condition}")
-
-    def _wait(self, *arguments: str) -> None:
-        seconds = int(_READY_SECONDS * tools.slowness())
-        self.control.kubectl(*arguments, f"--timeout={seconds}s", timeout=_READY_SECONDS + 30)
+        self.control.await_all("wait", "node", "--all", f"--for={condition}")
 
     def _record(self) -> None:
         record = {

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nsxdp.lab import etcd
+from nsxdp.lab import etcd, tools
 from nsxdp.lab.cluster.network import Fabric, route_pods
 from nsxdp.lab.cluster.plan import (
     API_PORT,
@@ -22,6 +22,7 @@ from nsxdp.lab.cluster.plan import (
     Plan,
 )
 from nsxdp.lab.daemons import Daemons
+from nsxdp.lab.errors import LabError
 from nsxdp.lab.kubeclient import KubeClient, tls_context
 from nsxdp.lab.netns import Netns
 from nsxdp.lab.pki import Authority, write_kubeconfig, write_private
@@ -30,6 +31,10 @@ _LOOPBACK = "127.0.0.1"
 _ETCD_PORT = 2379
 _USERS = ("kube-controller-manager", "kube-scheduler", "kube-proxy")
 _FRONT_PROXY = "front-proxy-client"
+
+_WAIT_SECONDS = 180.0
+_WARNINGS = 10
+"""How many of them an error shows."""
 
 
 class ControlPlane:
@@ -91,6 +96,26 @@ class ControlPlane:
             env=dict(os.environ) | {"KUBECONFIG": str(self.kubeconfig)},
         )
         return done.stdout
+
+    def await_all(self, *arguments: str) -> None:
+        """Run a kubectl that waits, such as ``wait`` or ``rollout status``.
+
+        Raises
+        ------
+        LabError
+            What it waits for isn't so within three minutes; with the cluster's last warnings.
+        """
+        seconds = _WAIT_SECONDS * tools.slowness()
+        try:
+            self.kubectl(*arguments, f"--timeout={seconds:.0f}s", timeout=_WAIT_SECONDS + 30)
+        except LabError as error:
+            order = ("--sort-by=.lastTimestamp", "--field-selector=type=Warning")
+            warnings = self.kubectl("get", "events", "--all-namespaces", *order).splitlines()
+            raise LabError("\n".join([str(error), *warnings[-_WARNINGS:]])) from error
+
+    def await_rollout(self, kind: str, name: str, namespace: str = "kube-system") -> None:
+        """Wait until all pods of a Deployment or DaemonSet are ready; see `await_all`."""
+        self.await_all("rollout", "status", f"--namespace={namespace}", f"{kind}/{name}")
 
     def _start(self, data: Path) -> None:
         shutil.rmtree(data, ignore_errors=True)

@@ -3,7 +3,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from nsxdp.lab import tools
 from nsxdp.lab.cluster.controlplane import ControlPlane
 from nsxdp.lab.cluster.plan import API_PORT, CONTROL_PLANE
 from nsxdp.lab.errors import LabError
@@ -13,8 +12,6 @@ ENDPOINT = "kubernetes-services-endpoint"
 """The ConfigMap that tells agents where the API server is, as long as there are no Services."""
 
 DAEMON_SETS = ("nsx-ovs", "nsx-kube-proxy")
-
-_SECONDS = 180
 
 
 def manifests() -> Path:
@@ -39,10 +36,5 @@ def apply_agents(control: ControlPlane) -> None:
         f"--from-literal=KUBERNETES_SERVICE_PORT={API_PORT}",
     )
     control.kubectl("apply", f"--filename={manifests()}")
-    seconds = int(_SECONDS * tools.slowness())
     for name in DAEMON_SETS:
-        control.kubectl(
-            *("rollout", "status", f"--namespace={NAMESPACE}", f"daemonset/{name}"),
-            f"--timeout={seconds}s",
-            timeout=_SECONDS + 30,
-        )
+        control.await_rollout("daemonset", name)

@@ -137,12 +137,25 @@ def _own_packages(folder: Path) -> Path:
             )
         _compile(Path(temporary))
         layer.tree(_SITE, Path(temporary))
-        for command in importlib.metadata.entry_points(group="console_scripts"):
-            module, _, function = command.value.partition(":")
-            if module.split(".")[0] in _PACKAGES:
-                text = _COMMAND.format(module=module, function=function)
-                layer.text(f"usr/local/bin/{command.name}", text, 0o755)
+        for name, where in sorted(_commands().items()):
+            module, _, function = where.partition(":")
+            text = _COMMAND.format(module=module, function=function)
+            layer.text(f"usr/local/bin/{name}", text, 0o755)
     return path
+
+
+def _commands() -> dict[str, str]:
+    """The commands of nsxdp, and which function each is.
+
+    Where nsxdp runs from its sources there may be more than one record of what it is: an older one
+    beside the sources doesn't know what is new.
+    """
+    return {
+        command.name: command.value
+        for distribution in importlib.metadata.distributions(name="nsxdp")
+        for command in distribution.entry_points
+        if command.group == "console_scripts"
+    }
 
 
 def _compile(folder: Path) -> None:
