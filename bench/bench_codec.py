@@ -67,7 +67,7 @@ def made(slot: int, group: int, timeout: int, ip: str, port: int) -> bytes:
 
 def text(slot: int, group: int, timeout: int, ip: str, port: int) -> str:
     return (
-        f"table=EndpointDNAT,priority=200,tcp,reg4={slot},reg7={group} actions=learn("
+        f"table=EndpointDNAT,priority=200,tcp,reg4={slot},reg8={group} actions=learn("
         f"table=ServiceAffinity,idle_timeout={timeout},priority=100,cookie={LEARNED_COOKIE:#x},"
         f"eth_type=0x800,nw_proto=6,reg7,ip_src,load:{slot}->reg4),ct(commit,table=ServiceSNAT,"
         f"zone={ZONE},nat(dst={ip}:{port}),exec(set_field:0x10/0x10->ct_mark))"

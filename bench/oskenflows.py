@@ -76,7 +76,7 @@ def endpoint(slot: int, group: int, timeout: int, ip: str, port: int) -> bytes:
             parser.NXFlowSpecLoad(src=slot, dst=("reg4", 0), n_bits=32),
         ],
     )
-    match = parser.OFPMatch(eth_type=0x800, ip_proto=_TCP, reg4=slot, reg7=group)
+    match = parser.OFPMatch(eth_type=0x800, ip_proto=_TCP, reg4=slot, reg8=group)
     return _flow("EndpointDNAT", match, [learn, _dnat(ip, port)])
 
 

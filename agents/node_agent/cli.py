@@ -244,11 +244,11 @@ def run(
     except OptionsError as error:
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
-    memory.before_import()
-    from nsxdp_agents.common.config_file import until_changed
-    from nsxdp_agents.common.logs import configure
-    from nsxdp_agents.common.start import StartError, until_ended
-    from nsxdp_agents.node_agent.app import serve
+    with memory.importing():
+        from nsxdp_agents.common.config_file import until_changed
+        from nsxdp_agents.common.logs import configure
+        from nsxdp_agents.common.start import StartError, until_ended
+        from nsxdp_agents.node_agent.app import serve
 
     memory.before_load()
     configure(options.log_format, options.log_level)

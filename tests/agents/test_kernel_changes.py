@@ -12,7 +12,8 @@ from nsxdp.lab import Netns
 from nsxdp.rtnetlink import Connection, RefusedError, Request, Route
 from nsxdp.rtnetlink.objects import decode
 from nsxdp.services.addresses import Family
-from nsxdp_agents.kube_proxy import nat, routes
+from nsxdp_agents.common import nft
+from nsxdp_agents.kube_proxy import routes
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.nat import Element, HostNat
 from nsxdp_agents.kube_proxy.routes import Prefix
@@ -44,13 +45,13 @@ class Counted(Connection):
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What netlink and nft were asked since this was last emptied."""
     asked: Asked = []
-    run = nat._run
+    run = nft._run
 
     def counted(arguments: tuple[str, ...], text: str) -> str:
         asked.append(("nft", *(text.splitlines() or arguments)))
         return run(arguments, text)
 
-    monkeypatch.setattr(nat, "_run", counted)
+    monkeypatch.setattr(nft, "_run", counted)
     monkeypatch.setattr(Counted, "asked", asked, raising=False)
     monkeypatch.setattr(routes, "Connection", Counted)
     return asked
