@@ -130,16 +130,16 @@ class Link(Struct, frozen=True, gc=False):
         address = found.get(IFLA.ADDRESS, b"")
         return cls(index, name, flags, address, u32("link", found, IFLA.MTU))
 
-    def encode(self) -> bytes:
-        """A message's body."""
+    def encode(self, *, mask: int = 0) -> bytes:
+        """A message's body; 'mask' has the flags to change, and is 0 in what the kernel says."""
         name = self.ifname.encode(errors="surrogateescape") + b"\0" if self.ifname else b""
-        body = _IFINFOMSG.pack(0, 0, self.index, self.flags, self.flags)
+        body = _IFINFOMSG.pack(0, 0, self.index, self.flags, mask)
         body += _given(IFLA.IFNAME, name) + _given(IFLA.ADDRESS, self.address)
         return body + _given(IFLA.MTU, _U32.pack(self.mtu) if self.mtu else b"")
 
     def change(self) -> Request:
         """Have the flags, the hardware address and the MTU be so, as far as they are said."""
-        return Request(RTM.NEWLINK, 0, self.encode())
+        return Request(RTM.NEWLINK, 0, self.encode(mask=self.flags))
 
     def delete(self) -> Request:
         """Have no such interface; without a number, the one of that name."""

@@ -35,6 +35,7 @@ PROTOCOL = 110
 V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
 NAMES = {V4: "inet", V6: "inet6"}
 IFF_UP = 1
+IFA_F_PERMANENT = 0x80
 
 
 @pytest.fixture
@@ -268,7 +269,8 @@ async def test_news_are_those_that_were_asked_for(linked: Netns) -> None:
         )
         first, second, third = [await heard.get() for _ in range(3)]
         assert (first.dst, first.dst_len, first.oif) == (bytes([10, 60, 0, 0]), 16, index)
-        assert second == Address(V4, index, bytes([192, 0, 2, 7]), 32, bytes([192, 0, 2, 7]))
+        ip = bytes([192, 0, 2, 7])
+        assert second == Address(V4, index, ip, 32, ip, flags=IFA_F_PERMANENT)
         assert (third.index, third.ifname, third.flags & IFF_UP) == (index, DEVICE, 0)
         assert not lost.is_set()
     finally:
