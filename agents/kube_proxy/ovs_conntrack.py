@@ -12,6 +12,7 @@ vSwitch by itself does, a client gets a port whose last connection the server st
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,9 @@ _DATAPATH: Final = f"{USERSPACE}@ovs-{USERSPACE}"
 
 _ZONES: Final = (ZONE, SNAT_ZONE)
 """Both: what is translated to an endpoint gets another port where its own is taken, too."""
+
+_PATIENCE: Final = 5.0
+"""Seconds for the database's answer; the flows wait for it."""
 
 _CLOSED: Final = 66
 """Seconds. Linux holds a closed connection for 60, by a timer that may be late by a tenth of it."""
@@ -74,9 +78,11 @@ async def set_timeouts(client: Client, wanted: Mapping[str, int]) -> None:
     if _found(client) == {zone: wanted for zone in _ZONES if wanted}:
         return
     try:
-        await client.transact(lambda transaction: _build(client, transaction, wanted))
-    except OvsdbError as error:
-        log.warning("connections are not tracked as long as they should be", reason=str(error))
+        async with asyncio.timeout(_PATIENCE):
+            await client.transact(lambda transaction: _build(client, transaction, wanted))
+    except (OvsdbError, TimeoutError) as error:
+        reason = str(error) or f"the database did not answer in {_PATIENCE:.0f} s"
+        log.warning("connections are not tracked as long as they should be", reason=reason)
 
 
 async def set_limits(directory: Path | None, tracking: Tracking) -> None:
