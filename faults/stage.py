@@ -228,12 +228,6 @@ class Stage(ExitStack):
 
     def await_intent(self) -> None:
         """Wait until the switch leads to the pods that Kubernetes says, and to no others."""
-        wanted = {
-            f"[{ip}]:{served.target}" if ":" in ip else f"{ip}:{served.target}"
-            for served in SERVICES
-            for name in self.history.now(served.name)
-            for ip in self.node.pods[name].addresses
-        }
         own = tuple(
             ip if "." in ip else f"[{ip}]"
             for pod in self.node.pods.values()
@@ -241,6 +235,13 @@ class Stage(ExitStack):
         )
 
         def there() -> bool:
+            # Anew each time: Kubernetes goes on changing its mind.
+            wanted = {
+                f"[{ip}]:{served.target}" if ":" in ip else f"{ip}:{served.target}"
+                for served in SERVICES
+                for name in self.history.now(served.name)
+                for ip in self.node.pods[name].addresses
+            }
             dumps = [
                 self.node.ovs.ofctl("dump-groups", self.node.mgmt),
                 self.node.ovs.ofctl("dump-flows", self.node.mgmt),
