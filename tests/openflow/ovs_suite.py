@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from listening import Listener
@@ -62,21 +63,34 @@ def _unquote(line: str) -> str:
 def differences(oracle: Oracle, texts: list[str]) -> tuple[int, list[str]]:
     """How many of the flows 'texts' ovs-ofctl accepts, and what differs, a line each."""
     theirs = flow_mods(oracle, texts)
+    return _compare(texts, theirs, codec.flow_parse, partial(_text_differences, oracle))
+
+
+def _compare(
+    texts: list[str],
+    theirs: list[bytes | None],
+    parse: Callable[[str], bytes],
+    text_differences: Callable[[str, bytes], Iterator[str]],
+) -> tuple[int, list[str]]:
+    """How many of 'texts' ovs-ofctl sends 'theirs' for, and what differs from 'parse', a line each.
+
+    'text_differences' are those of a text, whose bytes agree.
+    """
     found = []
-    for text, message in zip(texts, theirs, strict=True):
+    for text, sent in zip(texts, theirs, strict=True):
         try:
-            ours = codec.flow_parse(text)
+            ours = parse(text)
         except ParseError as error:
-            if message is not None:
+            if sent is not None:
                 found.append(f"rejected: {text}: {error}")
             continue
-        if message is None:
+        if sent is None:
             found.append(f"accepted: {text}")
-        elif ours != message:
-            found.append(f"bytes: {text}: {ours.hex()}, not {message.hex()}")
+        elif ours != sent:
+            found.append(f"bytes: {text}: {ours.hex()}, not {sent.hex()}")
         else:
-            found.extend(_text_differences(oracle, text, message))
-    return sum(message is not None for message in theirs), found
+            found.extend(text_differences(text, sent))
+    return sum(sent is not None for sent in theirs), found
 
 
 def _text_differences(oracle: Oracle, text: str, message: bytes) -> Iterator[str]:
@@ -117,56 +131,31 @@ def group_differences(oracle: Oracle, texts: list[str]) -> tuple[int, list[str]]
         done = oracle.run("-mmmmm", "parse-group", text, check=False)
         return b"".join(shown_messages(done.stdout)) if done.returncode == 0 else None
 
-    return _compare(oracle, texts, sent, codec.group_parse, codec.group_format)
+    form = partial(_form_differences, oracle, codec.group_format)
+    return _compare(texts, list(map(sent, texts)), codec.group_parse, form)
 
 
 def meter_differences(oracle: Oracle, texts: list[str]) -> tuple[int, list[str]]:
     """How many of the meters 'texts' ovs-ofctl accepts, and what differs, a line each."""
     with tempfile.TemporaryDirectory() as directory:
         listener = Listener(Path(directory) / "switch")
-        return _compare(
-            oracle,
-            texts,
-            lambda text: listener.sent(_METER_MOD, "add-meter", text),
-            codec.meter_parse,
-            codec.meter_format,
-        )
+        theirs = [listener.sent(_METER_MOD, "add-meter", text) for text in texts]
+    form = partial(_form_differences, oracle, codec.meter_format)
+    return _compare(texts, theirs, codec.meter_parse, form)
 
 
-def _compare(
-    oracle: Oracle,
-    texts: list[str],
-    theirs: Callable[[str], bytes | None],
-    parse: Callable[[str], bytes],
-    form: Callable[[bytes], str],
-) -> tuple[int, list[str]]:
-    accepted = 0
-    found = []
-    for text in texts:
-        sent = theirs(text)
-        accepted += sent is not None
-        try:
-            ours = parse(text)
-        except ParseError as error:
-            if sent is not None:
-                found.append(f"rejected: {text}: {error}")
-            continue
-        if sent is None:
-            found.append(f"accepted: {text}")
-        elif ours != sent:
-            found.append(f"bytes: {text}: {ours.hex()}, not {sent.hex()}")
-        else:
-            printed = oracle.print(sent).strip()
-            try:
-                shown = form(ours)
-            except DecodeError as error:
-                shown = f"decode error: {error}"
-                same = "decode error" in printed
-            else:
-                same = printed.endswith(shown)
-            if not same:
-                found.append(f"text: {text}: {shown}, not {printed}")
-    return accepted, found
+def _form_differences(
+    oracle: Oracle, form: Callable[[bytes], str], text: str, message: bytes
+) -> Iterator[str]:
+    printed = oracle.print(message).strip()
+    try:
+        shown = form(message)
+    except DecodeError as error:
+        if "decode error" not in printed:
+            yield f"unreadable: {text}: {error}"
+        return
+    if not printed.endswith(shown):
+        yield f"text: {text}: {shown}, not {printed}"
 
 
 def messages(directory: Path) -> list[bytes]:
