@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from nsxdp.cli._lab import err, errors_in_one_line, out, stop_signal, take_down
-from nsxdp.lab import errors, owner, tools
+from nsxdp.cli._lab import (
+    all_up,
+    choose,
+    err,
+    errors_in_one_line,
+    out,
+    stop_signal,
+    take_down,
+)
+from nsxdp.lab import tools
 from nsxdp.lab.cluster.plan import MOST_NODES, Cni, Plan, Proxy
 
 if TYPE_CHECKING:
@@ -198,23 +206,11 @@ def down(
 def _running() -> "list[Running]":
     from nsxdp.lab.cluster.cluster import Running
 
-    found = []
-    for known in owner.owners():
-        if known.alive:
-            with contextlib.suppress(OSError, ValueError):
-                found.append(Running(known))
-    return found
+    return all_up(Running)
 
 
 def _choose(pid: int | None) -> "Running":
-    found = [running for running in _running() if pid in (None, running.owner.pid)]
-    if not found:
-        which = f" of process {pid}" if pid else ""
-        raise errors.LabError(f"no cluster{which} is up; start one with: nsxdp lab cluster")
-    if len(found) > 1:
-        pids = ", ".join(str(running.owner.pid) for running in found)
-        raise errors.LabError(f"several clusters are up; choose one by --pid: {pids}")
-    return found[0]
+    return choose(_running(), pid, what="cluster", start="nsxdp lab cluster")
 
 
 def _become(command: list[str], environment: dict[str, str]) -> None:

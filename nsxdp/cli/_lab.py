@@ -4,12 +4,23 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import typer
 from rich.console import Console
 
 from nsxdp.lab import errors, owner
+
+
+class _Owned(Protocol):
+    """Something that is up as long as a process is."""
+
+    @property
+    def owner(self) -> owner.Owner: ...
+
+
+_T = TypeVar("_T", bound=_Owned)
 
 out = Console()
 err = Console(stderr=True)
@@ -42,6 +53,34 @@ def stop_signal() -> Iterator[int]:
             previous = signal.signal(number, note)
             stack.callback(signal.signal, number, previous)
         yield receiving
+
+
+def all_up(read: Callable[[owner.Owner], _T]) -> list[_T]:
+    """What is up, as 'read' finds it recorded by its owner."""
+    found = []
+    for known in owner.owners():
+        if known.alive:
+            with contextlib.suppress(OSError, ValueError):
+                found.append(read(known))
+    return found
+
+
+def choose(found: list[_T], pid: int | None, *, what: str, start: str) -> _T:
+    """The one of 'found' that the process 'pid' owns; without a pid, the only one.
+
+    Raises
+    ------
+    LabError
+        There is none, or there are several; 'start' is the command that brings one up.
+    """
+    chosen = [each for each in found if pid in (None, each.owner.pid)]
+    if not chosen:
+        which = f" of process {pid}" if pid else ""
+        raise errors.LabError(f"no {what}{which} is up; start one with: {start}")
+    if len(chosen) > 1:
+        pids = ", ".join(str(each.owner.pid) for each in chosen)
+        raise errors.LabError(f"several {what}s are up; choose one by --pid: {pids}")
+    return chosen[0]
 
 
 def take_down(lab: owner.Owner, seconds: float) -> None:

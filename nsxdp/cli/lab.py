@@ -13,7 +13,15 @@ import typer
 from rich.table import Table
 
 from nsxdp.cli import _cluster
-from nsxdp.cli._lab import err, errors_in_one_line, out, stop_signal, take_down
+from nsxdp.cli._lab import (
+    all_up,
+    choose,
+    err,
+    errors_in_one_line,
+    out,
+    stop_signal,
+    take_down,
+)
 from nsxdp.lab import errors, owner, tools
 
 if TYPE_CHECKING:
@@ -229,24 +237,11 @@ def gc() -> None:
 
 
 def _running() -> list[Running]:
-    found = []
-    for known in owner.owners():
-        with contextlib.suppress(OSError, ValueError):
-            if known.alive:
-                state = json.loads((known.directory / _STATE).read_text())
-                found.append(Running(known, state))
-    return found
+    return all_up(lambda known: Running(known, json.loads((known.directory / _STATE).read_text())))
 
 
 def _choose(pid: int | None) -> Running:
-    found = [running for running in _running() if pid in (None, running.owner.pid)]
-    if not found:
-        which = f" of process {pid}" if pid else ""
-        raise errors.LabError(f"no lab{which} is up; start one with: nsxdp lab up")
-    if len(found) > 1:
-        pids = ", ".join(str(running.owner.pid) for running in found)
-        raise errors.LabError(f"several labs are up; choose one by --pid: {pids}")
-    return found[0]
+    return choose(_running(), pid, what="lab", start="nsxdp lab up")
 
 
 def _describe(running: Running) -> None:
