@@ -68,7 +68,7 @@ def is_protobuf(bytes body not None):
 
 
 def unwrap(bytes body not None):
-    """The message in the envelope that an API server puts around what it says in protobuf.
+    """The message in the envelope that an API server puts around what it says in protobuf: a view.
 
     Raises
     ------
@@ -77,6 +77,7 @@ def unwrap(bytes body not None):
     """
     cdef Span span, message
     cdef uint64_t tag
+    cdef Py_ssize_t start
     if not is_protobuf(body):
         raise WireError("it doesn't begin as Kubernetes's protobuf does")
     span.at = <const uint8_t *> PyBytes_AS_STRING(body) + len(_MAGIC)
@@ -88,7 +89,8 @@ def unwrap(bytes body not None):
             message = _part(&span)
         else:
             _skip(&span, tag)
-    return message.at[:message.end - message.at]
+    start = message.at - <const uint8_t *> PyBytes_AS_STRING(body)
+    return memoryview(body)[start:start + (message.end - message.at)]
 
 
 cdef class Field:
@@ -148,7 +150,7 @@ cdef class Message:
             field.name = type.__struct_encode_fields__[field.index]
             self._fields[field.number] = field
 
-    def read(self, bytes data not None):
+    def read(self, const uint8_t[::1] data not None):
         """The object that these bytes are.
 
         Raises
@@ -158,7 +160,7 @@ cdef class Message:
         """
         return self._read(_span(data))
 
-    def read_list(self, bytes data not None, Py_ssize_t start=0, Py_ssize_t limit=-1):
+    def read_list(self, const uint8_t[::1] data not None, Py_ssize_t start=0, Py_ssize_t limit=-1):
         """Objects of the list that these bytes are: (objects, what can't be read, where the next is).
 
         What can't be read: each the bytes of an object, and the WireError for them.
@@ -248,10 +250,10 @@ cdef class Message:
         )
 
 
-cdef Span _span(bytes data):
+cdef Span _span(const uint8_t[::1] data):
     cdef Span span
-    span.at = <const uint8_t *> PyBytes_AS_STRING(data)
-    span.end = span.at + PyBytes_GET_SIZE(data)
+    span.at = &data[0] if data.shape[0] else NULL
+    span.end = span.at + data.shape[0]
     return span
 
 
