@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nsxdp.pipeline.service import Family
 
-__all__ = ["Address", "family_of", "ips", "mac", "macs"]
+__all__ = ["Address", "family_of", "ips", "mac", "macs", "packed_ips"]
 
 Address = IPv4Address | IPv6Address
 """Of either family."""
@@ -33,9 +33,16 @@ def macs(texts: Iterable[str]) -> NDArray[np.uint8]:
 
 
 def ips(addresses: Iterable[Address]) -> NDArray[np.uint32] | NDArray[np.uint8]:
-    """Addresses of one family, and at least one: shape (n,), or (n, 16) of IPv6 ones."""
+    """Addresses of one family, and at least one: as `packed_ips`."""
     listed = list(addresses)
-    packed = b"".join(address.packed for address in listed)
-    if listed[0].version == 4:
+    return packed_ips(family_of(listed[0]), b"".join(address.packed for address in listed))
+
+
+def packed_ips(family: int, packed: bytes) -> NDArray[np.uint32] | NDArray[np.uint8]:
+    """Addresses of one family, one after the other as packets have them.
+
+    Shape (n,), numbers, of IPv4 ones; (n, 16), bytes, of IPv6 ones.
+    """
+    if family == 4:
         return np.frombuffer(packed, ">u4").astype(np.uint32)
     return np.frombuffer(packed, np.uint8).reshape(-1, 16)

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from nsxdp.pipeline.columns import packed_ips
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.ids import Numbers
 from nsxdp.pipeline.registers import GROUP_FIRST, GROUP_LAST
@@ -384,14 +385,14 @@ class _Batch:
         for what, found in self._frontends.items():
             columns: dict[str, Column] = {"port": np.array(found.ports, np.uint16)}
             if not what.node_port:
-                columns["vip"] = _addresses(self.family, b"".join(found.vips))
+                columns["vip"] = packed_ips(self.family, b"".join(found.vips))
             if what.act in ("balance", "stick"):
                 columns["group"] = np.array(found.groups, np.uint32)
             if what.act == "stick":
                 columns["service"] = np.array([owners[row] for row in found.rows], np.uint32)
             template = frontend(self.family.value, cast(Protocol, self.protocol), what)
             pieces.append((template.stamp(**columns), np.array(found.rows, np.uint32)))
-        vips = _addresses(self.family, b"".join([vip for _, vip in self.served]))
+        vips = packed_ips(self.family, b"".join([vip for _, vip in self.served]))
         rows = np.array([row for row, _ in self.served], np.uint32)
         pieces.append((self.templates.unserved.stamp(vip=vips), rows))
 
@@ -424,7 +425,7 @@ def _columns(pools: list[_Pool]) -> _Endpoints:
     ports = np.frombuffer(b"".join([endpoints.packed_ports for endpoints in lists]), np.uint16)
     octets = np.frombuffer(packed, np.uint8).reshape(-1, family.width)
     slots = endpoint_slots(octets, ports, offsets)
-    return _Endpoints(offsets, _addresses(family, packed), ports, slots)
+    return _Endpoints(offsets, packed_ips(family, packed), ports, slots)
 
 
 def _by_size(pools: list[_Pool]) -> tuple[list[_Pool], list[_Pool]]:
@@ -432,10 +433,3 @@ def _by_size(pools: list[_Pool]) -> tuple[list[_Pool], list[_Pool]]:
     small = [pool for pool in pools if len(pool.endpoints) <= MAX_BUCKETS]
     large = [pool for pool in pools if len(pool.endpoints) > MAX_BUCKETS]
     return small, large
-
-
-def _addresses(family: Family, packed: bytes) -> NDArray[np.uint32] | NDArray[np.uint8]:
-    """Packed addresses as a column: numbers for IPv4, rows of 16 bytes for IPv6."""
-    if family is Family.IPV4:
-        return np.frombuffer(packed, ">u4").astype(np.uint32)
-    return np.frombuffer(packed, np.uint8).reshape(-1, 16)
