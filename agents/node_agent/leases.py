@@ -30,6 +30,7 @@ import msgspec
 from msgspec import Struct
 
 from nsxdp.logs import get_logger
+from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.request import Attachment, Pod
 from nsxdp_agents.node_agent.ipam import Address
 
@@ -130,8 +131,7 @@ class Leases:
         self._path = file
         self._leases: dict[Attachment, Lease] = {}
         self._free: deque[str] = deque(maxlen=_FREE)
-        self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._batches = Batches(self._write_together)
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _locked(file.with_name(f"{file.name}.lock"))
@@ -143,8 +143,7 @@ class Leases:
 
     async def close(self) -> None:
         """Write what is to be written, and close the file."""
-        if self._writing is not None:
-            await self._writing
+        await self._batches.finish()
         os.close(self._file)
         os.close(self._lock)
 
@@ -209,30 +208,14 @@ class Leases:
                 self._free.extend(map(str, lease.addresses))
 
     async def _append(self, line: _Line) -> None:
-        done = asyncio.get_running_loop().create_future()
-        self._pending.append((_encoded(line), done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_pending())
-        await done
+        await self._batches.do(_encoded(line))
 
-    async def _write_pending(self) -> None:
-        """Write what is pending, and what comes meanwhile: together, as often as it takes."""
-        try:
-            while self._pending:
-                batch, self._pending = self._pending, []
-                error = await asyncio.to_thread(self._write, b"".join(data for data, _ in batch))
-                for _, done in batch:
-                    if done.done():
-                        continue
-                    if error is None:
-                        done.set_result(None)
-                    else:
-                        done.set_exception(LeasesError(f"{self._path}: {error}"))
-                self._lines += len(batch)
-                if self._lines > 2 * len(self._leases) + _HISTORY and not self._pending:
-                    await self._shorten()
-        finally:
-            self._writing = None
+    async def _write_together(self, batch: Asked[bytes]) -> None:
+        problem = await asyncio.to_thread(self._write, b"".join(data for data, _ in batch))
+        settle(batch, None if problem is None else LeasesError(f"{self._path}: {problem}"))
+        self._lines += len(batch)
+        if self._lines > 2 * len(self._leases) + _HISTORY and self._batches.is_last:
+            await self._shorten()
 
     def _write(self, data: bytes) -> str | None:
         """Write to the disk, all or nothing; why it can't be."""

@@ -25,6 +25,7 @@ from nsxdp.ovsdb import (
     Watch,
 )
 from nsxdp.switch import BRIDGE_WATCHES
+from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.leases import Lease
 
 __all__ = ["LEASE", "WATCHES", "PortError", "Ports", "external_ids", "lease_of"]
@@ -95,8 +96,7 @@ class Ports:
         self._client = client
         self._bridge = bridge
         self._seconds = seconds
-        self._pending: list[tuple[_Build, asyncio.Future[None]]] = []
-        self._committing: asyncio.Task[None] | None = None
+        self._batches = Batches(self._commit_together)
         self._awaited: dict[str, _Awaited] = {}
         self._forget = client.replica.subscribe(self._look)
 
@@ -123,7 +123,7 @@ class Ports:
             The database doesn't take it, or ovs-vswitchd doesn't, or not in time.
         """
         with self._number_of(lease.port) as number:
-            await self._commit(lambda transaction: self._add(transaction, lease))
+            await self._batches.do(lambda transaction: self._add(transaction, lease))
             try:
                 async with asyncio.timeout(self._seconds):
                     return await number
@@ -142,7 +142,7 @@ class Ports:
             The database doesn't take it.
         """
         if self._client.replica["Port"].one("name", port) is not None:
-            await self._commit(lambda transaction: self._remove(transaction, port))
+            await self._batches.do(lambda transaction: self._remove(transaction, port))
 
     # What goes into a transaction.
 
@@ -158,22 +158,7 @@ class Ports:
         for row in self._client.replica["Port"].by("name", port):
             transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
 
-    async def _commit(self, build: _Build) -> None:
-        done = asyncio.get_running_loop().create_future()
-        self._pending.append((build, done))
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_pending())
-        await done
-
-    async def _commit_pending(self) -> None:
-        try:
-            while self._pending:
-                batch, self._pending = self._pending, []
-                await self._commit_together(batch)
-        finally:
-            self._committing = None
-
-    async def _commit_together(self, batch: list[tuple[_Build, asyncio.Future[None]]]) -> None:
+    async def _commit_together(self, batch: Asked[_Build]) -> None:
         """Commit all of it at once; if that is refused, one by one: it is the fault of one."""
         error: Exception | None = None
         try:
@@ -191,13 +176,7 @@ class Ports:
             error = PortError(str(failure))
         except Exception as failure:
             error = failure
-        for _, done in batch:
-            if done.done():
-                continue
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
+        settle(batch, error)
 
     @contextmanager
     def _number_of(self, port: str) -> Iterator[asyncio.Future[int]]:
