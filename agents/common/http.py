@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
@@ -11,7 +13,7 @@ from aiohttp import web
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.options import parse_bind_address
 
-__all__ = ["Server"]
+__all__ = ["Server", "serving"]
 
 log = get_logger(__name__)
 
@@ -77,3 +79,24 @@ class Server:
             await asyncio.gather(self._trying, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
+
+
+@asynccontextmanager
+async def serving(
+    servers: Sequence[Server], cannot: Callable[[Server, str], None] | None = None
+) -> AsyncIterator[None]:
+    """Have servers serve. One that can't is an error in the log, and is tried again.
+
+    'cannot' is told of that before: it may raise.
+    """
+    try:
+        for server in servers:
+            if problem := await server.start():
+                if cannot is not None:
+                    cannot(server, problem)
+                log.error(problem)
+                server.try_again()
+        yield
+    finally:
+        for server in servers:
+            await server.stop()

@@ -4,25 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from nsxdp.services.addresses import parse_address
 
+if TYPE_CHECKING:
+    from nsxdp.transport import Tls
+
 __all__ = [
+    "OVSDB",
     "LogFormat",
     "LogLevel",
     "OptionsError",
     "check_log",
     "check_remotes",
+    "check_sources",
+    "check_tls",
     "checked_bind_address",
     "management_socket",
     "parse_bind_address",
     "run_directory",
+    "tls_files",
     "with_port",
 ]
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+OVSDB: Final = "unix:/var/run/openvswitch/db.sock"
+"""Where Open vSwitch's database is unless said otherwise."""
+
+
+class _WithTls(Protocol):
+    """Options of an agent that speaks with Open vSwitch."""
+
+    @property
+    def private_key(self) -> str: ...
+    @property
+    def certificate(self) -> str: ...
+    @property
+    def ca_cert(self) -> str: ...
 
 
 class OptionsError(ValueError):
@@ -60,6 +82,41 @@ def check_remotes(flag: str, remotes: Iterable[str]) -> None:
             parse_remote(remote.strip(), 1)
         except ValueError as error:
             raise OptionsError(f"{flag} {error}") from None
+
+
+def check_sources(kubeconfig: str, manifests: str) -> None:
+    """See that the file and the directory are there; empty: none is said.
+
+    Raises
+    ------
+    OptionsError
+        One isn't.
+    """
+    if manifests and not Path(manifests).is_dir():
+        raise OptionsError(f"--manifests {manifests}: no such directory")
+    if kubeconfig and not Path(kubeconfig).is_file():
+        raise OptionsError(f"--kubeconfig {kubeconfig}: no such file")
+
+
+def check_tls(private_key: str, certificate: str, ca_cert: str) -> None:
+    """See that all of our files for ``ssl:`` connections are said, or none.
+
+    Raises
+    ------
+    OptionsError
+        It is only some of them.
+    """
+    if len({bool(private_key), bool(certificate), bool(ca_cert)}) > 1:
+        raise OptionsError("--private-key, --certificate and --ca-cert go together")
+
+
+def tls_files(options: _WithTls) -> Tls | None:
+    """Our files for ``ssl:`` connections to Open vSwitch; None: they aren't said."""
+    from nsxdp.transport import Tls  # see check_remotes
+
+    if not options.private_key:
+        return None
+    return Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
 
 
 def run_directory(ovsdb: str) -> Path | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
-from nsxdp.k8s.errors import UnreachableError
+from nsxdp.k8s.credentials import Credentials
+from nsxdp.k8s.errors import KubernetesError, UnreachableError
+from nsxdp.k8s.rate import Rate
 from nsxdp.logs import get_logger
+from nsxdp_agents.common.signals import until_signalled
 
-__all__ = ["StartError", "reach", "until_ended"]
+__all__ = ["StartError", "open_client", "until_ended"]
 
 log = get_logger(__name__)
 
@@ -32,18 +35,15 @@ async def until_ended(work: _Nothing, until_changed: Callable[[], _Nothing] | No
     StartError
         The configuration was changed.
     """
-    loop = asyncio.get_running_loop()
-    running = loop.create_task(work)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    changed = loop.create_task(until_changed()) if until_changed else None
-    if changed is not None:
-        changed.add_done_callback(lambda _: running.cancel())
-    try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise
+    changed = asyncio.create_task(until_changed()) if until_changed else None
+
+    async def unless_changed() -> None:
+        running = asyncio.current_task()
+        if changed is not None and running is not None:
+            changed.add_done_callback(lambda _: running.cancel())
+        await work
+
+    await until_signalled(unless_changed())
     if changed is not None:
         if changed.done():
             await changed
@@ -52,7 +52,43 @@ async def until_ended(work: _Nothing, until_changed: Callable[[], _Nothing] | No
     log.info("stopped: what is on the switch stays there and goes on working")
 
 
-async def reach(client: Client) -> None:
+async def open_client(
+    stack: AsyncExitStack,
+    user_agent: str,
+    *,
+    kubeconfig: str,
+    otherwise: str,
+    server: str = "",
+    rate: Rate | None = None,
+    patient: bool = True,
+) -> Client:
+    """The API server, which answers. Who is 'patient' waits for one that isn't there yet.
+
+    Parameters
+    ----------
+    kubeconfig, server
+        As of `Credentials.find`; empty: not said.
+    otherwise
+        What to do instead, where no kubeconfig is said: the end of the error's sentence.
+
+    Raises
+    ------
+    StartError
+        It can't be used.
+    """
+    try:
+        credentials = await Credentials.find(kubeconfig or None, server=server)
+        client = await stack.enter_async_context(
+            Client(credentials, user_agent=user_agent, rate=rate)
+        )
+        await (_reach(client) if patient else client.version())
+    except KubernetesError as error:
+        other = "" if kubeconfig else f", or {otherwise}"
+        raise StartError(f"{error}{other}") from error
+    return client
+
+
+async def _reach(client: Client) -> None:
     """Wait until the API server answers: on a node that has just booted it may take a while."""
     backoff = Backoff()
     said = ""

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Final, TypeVar
 
 from nsxdp.bridge import BridgeError, gateway, require_openflow15
@@ -34,10 +33,11 @@ from nsxdp.pipeline.registers import (
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView, open_bridge
-from nsxdp.transport import RemoteError, Tls, parse_remote
+from nsxdp.transport import RemoteError, parse_remote
 from nsxdp.writer import Commit, Writer
 from nsxdp_agents.common import memory
 from nsxdp_agents.common.nft import NftError
+from nsxdp_agents.common.options import tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.kube_proxy.cleanup import clean_up
 from nsxdp_agents.kube_proxy.conntrack import of_kernel, of_open_vswitch, set_sysctls
@@ -69,7 +69,6 @@ __all__ = [
     "make_node_side",
     "make_planner",
     "serve",
-    "tls_files",
 ]
 
 log = get_logger(__name__)
@@ -229,13 +228,6 @@ async def bridge_and_link(
         except (BridgeError, OvsdbError, OpenFlowError, RemoteError) as error:
             raise StartError(str(error)) from error
         yield view, link
-
-
-def tls_files(options: Options) -> Tls | None:
-    """Our files for ``ssl:`` connections to Open vSwitch."""
-    if not options.private_key:
-        return None
-    return Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
 
 
 def _is_userspace(view: BridgeView) -> bool:

@@ -6,15 +6,26 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 import typer
 import uvloop
 import yaml
 
-import nsxdp
 from nsxdp_agents.common import memory
-from nsxdp_agents.common.options import LogFormat, LogLevel, OptionsError
+from nsxdp_agents.common.cli import (
+    PROCESS,
+    SWITCH,
+    CaCertOption,
+    CertificateOption,
+    LogFormatOption,
+    LogLevelOption,
+    OvsdbOption,
+    PrivateKeyOption,
+    die,
+    version_option,
+)
+from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.kube_proxy.config import Configured, read_options, written
 from nsxdp_agents.kube_proxy.flags import given, plain_switches, with_kube_proxys_flags
 from nsxdp_agents.kube_proxy.inspect import cli as inspect
@@ -22,8 +33,10 @@ from nsxdp_agents.kube_proxy.options import HEALTHZ, METRICS, Options
 
 __all__ = ["main"]
 
+_NAME = "nsx-kube-proxy"
+
 app = typer.Typer(
-    name="nsx-kube-proxy",
+    name=_NAME,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -32,14 +45,9 @@ app = typer.Typer(
 
 _DEFAULTS = Options()
 _SOURCE = "Where Services come from"
-_SWITCH = "The switch"
-_PROCESS = "The process"
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"nsx-kube-proxy {nsxdp.__version__}")
-        raise typer.Exit
+_die = partial(die, _NAME)
 
 
 @app.callback(invoke_without_command=True)
@@ -96,23 +104,14 @@ def run(
             rich_help_panel=_SOURCE,
         ),
     ] = None,
-    ovsdb: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REMOTE",
-            help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT; all "
-            "servers of a cluster, with commas between them.",
-            show_default=_DEFAULTS.ovsdb,
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
+    ovsdb: OvsdbOption = None,
     bridge: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="The bridge that the node's pods are on.",
             show_default=_DEFAULTS.bridge,
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     openflow: Annotated[
@@ -121,46 +120,19 @@ def run(
             metavar="REMOTE",
             help="Where the bridge listens for OpenFlow.",
             show_default="BRIDGE.mgmt beside the database's socket",
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
-    private_key: Annotated[
-        str | None,
-        typer.Option(
-            "-p",
-            "--private-key",
-            metavar="FILE",
-            help="Our key, in PEM, for ssl:.",
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
-    certificate: Annotated[
-        str | None,
-        typer.Option(
-            "-c",
-            "--certificate",
-            metavar="FILE",
-            help="Our certificate, in PEM, for ssl:.",
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
-    ca_cert: Annotated[
-        str | None,
-        typer.Option(
-            "-C",
-            "--ca-cert",
-            metavar="FILE",
-            help="The CA that signed the servers' certificates, for ssl:.",
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
+    private_key: PrivateKeyOption = None,
+    certificate: CertificateOption = None,
+    ca_cert: CaCertOption = None,
     host_routes: Annotated[
         bool | None,
         typer.Option(
             "--host-routes/--no-host-routes",
             help="Give the node's own processes routes to Services through the bridge.",
             show_default="host-routes",
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     uplink_port: Annotated[
@@ -170,7 +142,7 @@ def run(
             help="The port on the bridge by which traffic from outside comes.",
             show_default="the one with external_ids:nsxdp-role=uplink; without one, traffic from "
             "outside comes through the node's kernel",
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     nodeport_addresses: Annotated[
@@ -180,7 +152,7 @@ def run(
             help="Serve node ports at the node's addresses in these prefixes, which have commas "
             "between them; or at its primary addresses, by which Kubernetes knows it.",
             show_default="primary",
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     masquerade_all: Annotated[
@@ -189,7 +161,7 @@ def run(
             "--masquerade-all/--no-masquerade-all",
             help="Let endpoints take the node for the client of every connection to a cluster IP.",
             show_default="no-masquerade-all",
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     sync_period: Annotated[
@@ -198,7 +170,7 @@ def run(
             metavar="SECONDS",
             help="Seconds between two comparisons of the switch with what it should have.",
             show_default=f"{_DEFAULTS.sync_period:g}",
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     healthz_bind_address: Annotated[
@@ -207,7 +179,7 @@ def run(
             metavar="ADDRESS",
             help="HOST:PORT of /healthz and /livez; empty: none.",
             show_default=HEALTHZ[4],
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = None,
     metrics_bind_address: Annotated[
@@ -216,31 +188,17 @@ def run(
             metavar="ADDRESS",
             help="HOST:PORT of /metrics; empty: none.",
             show_default=METRICS[4],
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = None,
-    log_format: Annotated[
-        LogFormat | None,
-        typer.Option(
-            help="How lines of the log are written.",
-            show_default=_DEFAULTS.log_format,
-            rich_help_panel=_PROCESS,
-        ),
-    ] = None,
-    log_level: Annotated[
-        LogLevel | None,
-        typer.Option(
-            help="What is logged: this, and what is worse.",
-            show_default=_DEFAULTS.log_level,
-            rich_help_panel=_PROCESS,
-        ),
-    ] = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
     cleanup: Annotated[
         bool,
         typer.Option(
             "--cleanup",
             help="Remove all that was put on the bridge, and end.",
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = False,
     init_only: Annotated[
@@ -248,13 +206,10 @@ def run(
         typer.Option(
             "--init-only",
             help="Have connections tracked as configured, and end.",
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = False,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
+    version: Annotated[bool, version_option(_NAME)] = False,
 ) -> None:
     """Serve Kubernetes Services on an Open vSwitch bridge, in place of kube-proxy.
 
@@ -366,12 +321,6 @@ def _write(content: dict[str, Any], file: Path) -> None:
         file.write_text(yaml.safe_dump(content, sort_keys=False))
     except OSError as error:
         _die(f"--write-config-to {file}: {error.strerror}")
-
-
-def _die(text: str) -> Never:
-    for line in text.splitlines():
-        typer.echo(f"nsx-kube-proxy: {line}", err=True)
-    raise typer.Exit(1)
 
 
 def main() -> None:

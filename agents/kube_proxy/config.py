@@ -20,9 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import yaml
-
 from nsxdp.services.nodeports import contains_loopback
+from nsxdp_agents.common.document import read_document
 from nsxdp_agents.common.options import OptionsError, with_port
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.settings import (
@@ -108,22 +107,7 @@ _Said = tuple[str, Setting, Any]
 
 def _in_file(path: Path) -> Iterator[_Said]:
     """All that the file says, in the table's order."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise OptionsError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionsError(f"--config {path}: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError) as error:
-        raise OptionsError(f"--config {path}: {str(error) or 'nested too deeply'}") from None
-    if not isinstance(content, dict):
-        raise OptionsError(f"--config {path}: is no mapping: must be a {KIND}")
-    kind, version = content.pop("kind", None), content.pop("apiVersion", None)
-    if (kind, version) != (KIND, API_VERSION):
-        raise OptionsError(
-            f"--config {path}: is {kind or 'of no kind'} of {version or 'no apiVersion'}, "
-            f"must be {KIND} of {API_VERSION}"
-        )
+    content = read_document(path, KIND, API_VERSION)
     try:
         values = dict(_flat(content, ""))
         found = {path: _read(path, BY_PATH[path], value) for path, value in values.items()}

@@ -11,11 +11,14 @@ import msgspec
 
 from nsxdp.services.addresses import parse_prefix
 from nsxdp_agents.common.options import (
+    OVSDB,
     LogFormat,
     LogLevel,
     OptionsError,
     check_log,
     check_remotes,
+    check_sources,
+    check_tls,
     checked_bind_address,
     management_socket,
     run_directory,
@@ -40,7 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     config_sync_period: float = 0.0
     """How often everything is listed anew; 0: only when a watch can't go on."""
     manifests: str = ""
-    ovsdb: str = "unix:/var/run/openvswitch/db.sock"
+    ovsdb: str = OVSDB
     private_key: str = ""
     certificate: str = ""
     ca_cert: str = ""
@@ -96,16 +99,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise OptionsError(
                 f"{first} and --manifests both name where Services come from: give one of them"
             )
-        if self.manifests and not Path(self.manifests).is_dir():
-            raise OptionsError(f"--manifests {self.manifests}: no such directory")
-        if self.kubeconfig and not Path(self.kubeconfig).is_file():
-            raise OptionsError(f"--kubeconfig {self.kubeconfig}: no such file")
+        check_sources(self.kubeconfig, self.manifests)
         if self.server and not self.server.startswith(("http://", "https://")):
             raise OptionsError(f"--master {self.server}: must begin with https:// or http://")
         if not 1 <= self.sync_period <= 3600:
             raise OptionsError(f"--sync-period {self.sync_period:g}: must be 1 to 3600 seconds")
-        if len({bool(self.private_key), bool(self.certificate), bool(self.ca_cert)}) > 1:
-            raise OptionsError("--private-key, --certificate and --ca-cert go together")
+        check_tls(self.private_key, self.certificate, self.ca_cert)
         check_log(self.log_format, self.log_level)
         self._check_node_ports()
         primary = self._primary()

@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from nsxdp.logs import get_logger
-from nsxdp_agents.common.http import Server
+from nsxdp_agents.common.http import Server, serving
 from nsxdp_agents.kube_proxy.config import written
 from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
@@ -76,16 +76,11 @@ async def serve(
             ],
         ),
     ]
-    try:
-        for server in servers:
-            problem = await server.start()
-            if problem:
-                events.cannot_serve(server.name, problem)
-                if options.bind_address_hard_fail:
-                    raise CannotServeError(problem)
-                log.error(problem)
-                server.try_again()
+
+    def cannot(server: Server, problem: str) -> None:
+        events.cannot_serve(server.name, problem)
+        if options.bind_address_hard_fail:
+            raise CannotServeError(problem)
+
+    async with serving(servers, cannot):
         yield
-    finally:
-        for server in servers:
-            await server.stop()

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from nsxdp.k8s.client import Client as ApiClient
-from nsxdp.k8s.credentials import Credentials
-from nsxdp.k8s.errors import KubernetesError
 from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import Want, service_proxy_wants
 from nsxdp.k8s.source import Source
-from nsxdp_agents.common.start import StartError, reach
+from nsxdp_agents.common import start as common
 from nsxdp_agents.kube_proxy.options import Options
 
 __all__ = ["open_client", "open_source", "wants_of"]
@@ -33,17 +31,15 @@ async def open_client(
     """
     if options.manifests:
         return None
-    rate = Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None
-    try:
-        credentials = await Credentials.find(options.kubeconfig or None, server=options.server)
-        client = await stack.enter_async_context(
-            ApiClient(credentials, user_agent="nsx-kube-proxy", rate=rate)
-        )
-        await (reach(client) if patient else client.version())
-    except KubernetesError as error:
-        other = "" if options.kubeconfig else ", or a directory of manifests with --manifests"
-        raise StartError(f"{error}{other}") from error
-    return client
+    return await common.open_client(
+        stack,
+        "nsx-kube-proxy",
+        kubeconfig=options.kubeconfig,
+        otherwise="a directory of manifests with --manifests",
+        server=options.server,
+        rate=Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None,
+        patient=patient,
+    )
 
 
 def wants_of(options: Options) -> tuple[Want, ...]:

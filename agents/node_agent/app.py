@@ -17,7 +17,7 @@ from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp.switch import DATABASE, BridgeView
-from nsxdp.transport import Tls, parse_remote
+from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import Command
 from nsxdp_agents.common.unixctl import serving as answering
@@ -66,7 +66,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     leases = Leases(Path(options.state_dir) / "leases")
     stack.push_async_callback(leases.close)
     client = await stack.enter_async_context(
-        Client(options.ovsdb, DATABASE, WATCHES, tls=_tls_files(options))
+        Client(options.ovsdb, DATABASE, WATCHES, tls=tls_files(options))
     )
     await ensure_bridge(client, options.bridge, options.datapath)
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
@@ -116,7 +116,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     server = Server(Path(options.cni_socket), pods.handle, metrics.request)
     await stack.enter_async_context(server.serving())
     await stack.enter_async_context(
-        answering(_run_directory(options), "nsx-node-agent", _commands(leases, pools))
+        answering(
+            run_directory(options.ovsdb) or _OVS_RUN, "nsx-node-agent", _commands(leases, pools)
+        )
     )
     source = await open_source(options, stack)
     if options.install_cni:
@@ -163,16 +165,3 @@ def _commands(leases: Leases, pools: Pools) -> dict[str, Command]:
         )
 
     return {"version": version, "exit": stop, "pods": pods, "ipam/show": ipam}
-
-
-def _tls_files(options: Options) -> Tls | None:
-    """Our files for ``ssl:`` connections to Open vSwitch."""
-    if not options.private_key:
-        return None
-    return Tls(Path(options.private_key), Path(options.certificate), Path(options.ca_cert))
-
-
-def _run_directory(options: Options) -> Path:
-    """Where the control sockets of this machine's Open vSwitch are."""
-    remote = parse_remote(options.ovsdb.split(",")[0].strip(), 6640)
-    return Path(remote.path).parent if remote.kind == "unix" else _OVS_RUN

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 import typer
 import uvloop
 
-import nsxdp
 from nsxdp_agents.common import memory
-from nsxdp_agents.common.options import LogFormat, LogLevel, OptionsError
+from nsxdp_agents.common.cli import (
+    PROCESS,
+    SWITCH,
+    CaCertOption,
+    CertificateOption,
+    LogFormatOption,
+    LogLevelOption,
+    OvsdbOption,
+    PrivateKeyOption,
+    die,
+    version_option,
+)
+from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.node_agent.options import Datapath, Options, read_options
 
 __all__ = ["main"]
 
+_NAME = "nsx-node-agent"
+
 app = typer.Typer(
-    name="nsx-node-agent",
+    name=_NAME,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,15 +38,10 @@ app = typer.Typer(
 
 _DEFAULTS = Options()
 _NODE = "The node"
-_SWITCH = "The switch"
 _RUNTIME = "The container runtime"
-_PROCESS = "The process"
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"nsx-node-agent {nsxdp.__version__}")
-        raise typer.Exit
+_die = partial(die, _NAME)
 
 
 @app.command()
@@ -84,22 +92,14 @@ def run(
             rich_help_panel=_NODE,
         ),
     ] = None,
-    ovsdb: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REMOTE",
-            help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT.",
-            show_default=_DEFAULTS.ovsdb,
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
+    ovsdb: OvsdbOption = None,
     bridge: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="The bridge for the node's pods. One that isn't there is made.",
             show_default=_DEFAULTS.bridge,
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     datapath: Annotated[
@@ -108,7 +108,7 @@ def run(
             help="Of a bridge that is made: the kernel's datapath, or Open vSwitch's own in "
             "userspace.",
             show_default=_DEFAULTS.datapath,
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
     mtu: Annotated[
@@ -117,39 +117,12 @@ def run(
             metavar="BYTES",
             help="MTU of pods' interfaces.",
             show_default=str(_DEFAULTS.mtu),
-            rich_help_panel=_SWITCH,
+            rich_help_panel=SWITCH,
         ),
     ] = None,
-    private_key: Annotated[
-        str | None,
-        typer.Option(
-            "-p",
-            "--private-key",
-            metavar="FILE",
-            help="Our key, in PEM, for ssl:.",
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
-    certificate: Annotated[
-        str | None,
-        typer.Option(
-            "-c",
-            "--certificate",
-            metavar="FILE",
-            help="Our certificate, in PEM, for ssl:.",
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
-    ca_cert: Annotated[
-        str | None,
-        typer.Option(
-            "-C",
-            "--ca-cert",
-            metavar="FILE",
-            help="Of the authority that signed Open vSwitch's certificate, in PEM, for ssl:.",
-            rich_help_panel=_SWITCH,
-        ),
-    ] = None,
+    private_key: PrivateKeyOption = None,
+    certificate: CertificateOption = None,
+    ca_cert: CaCertOption = None,
     cni_socket: Annotated[
         str | None,
         typer.Option(
@@ -183,7 +156,7 @@ def run(
             metavar="DIRECTORY",
             help="Where it is kept which pod has which address.",
             show_default=_DEFAULTS.state_dir,
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = None,
     healthz_bind_address: Annotated[
@@ -192,7 +165,7 @@ def run(
             metavar="ADDRESS",
             help="HOST:PORT of /healthz and /livez; empty: none.",
             show_default=_DEFAULTS.healthz_bind_address,
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = None,
     metrics_bind_address: Annotated[
@@ -201,29 +174,12 @@ def run(
             metavar="ADDRESS",
             help="HOST:PORT of /metrics; empty: none.",
             show_default=_DEFAULTS.metrics_bind_address,
-            rich_help_panel=_PROCESS,
+            rich_help_panel=PROCESS,
         ),
     ] = None,
-    log_format: Annotated[
-        LogFormat | None,
-        typer.Option(
-            help="How lines of the log are written.",
-            show_default=_DEFAULTS.log_format,
-            rich_help_panel=_PROCESS,
-        ),
-    ] = None,
-    log_level: Annotated[
-        LogLevel | None,
-        typer.Option(
-            help="What is logged: this, and what is worse.",
-            show_default=_DEFAULTS.log_level,
-            rich_help_panel=_PROCESS,
-        ),
-    ] = None,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
+    version: Annotated[bool, version_option(_NAME)] = False,
 ) -> None:
     """Give the pods of this node their ports on an Open vSwitch bridge.
 
@@ -271,12 +227,6 @@ def configured_by(parameters: dict[str, Any]) -> Options:
     if flags["pod_cidrs"] is not None:
         flags["pod_cidrs"] = tuple(filter(None, flags["pod_cidrs"].split(",")))
     return read_options(Path(parameters["config"]) if parameters["config"] else None, flags)
-
-
-def _die(text: str) -> Never:
-    for line in text.splitlines():
-        typer.echo(f"nsx-node-agent: {line}", err=True)
-    raise typer.Exit(1)
 
 
 def main() -> None:

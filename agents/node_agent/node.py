@@ -6,16 +6,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
 
-from nsxdp.k8s.client import Client
-from nsxdp.k8s.credentials import Credentials
-from nsxdp.k8s.errors import KubernetesError
 from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.k8s.objects import Node
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import NODES, Want
 from nsxdp.k8s.source import Op, Source
 from nsxdp.logs import get_logger
-from nsxdp_agents.common.start import StartError, reach
+from nsxdp_agents.common.start import open_client
 from nsxdp_agents.node_agent.ipam import Network
 from nsxdp_agents.node_agent.options import Options
 
@@ -42,13 +39,12 @@ async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
     wanted = wants(options.node_name)
     if options.manifests:
         return await stack.enter_async_context(ManifestDirectory(options.manifests, wanted))
-    try:
-        credentials = await Credentials.find(options.kubeconfig or None)
-        client = await stack.enter_async_context(Client(credentials, user_agent="nsx-node-agent"))
-        await reach(client)
-    except KubernetesError as error:
-        other = "" if options.kubeconfig else ", or the networks of its pods with --pod-cidr"
-        raise StartError(f"{error}{other}") from error
+    client = await open_client(
+        stack,
+        "nsx-node-agent",
+        kubeconfig=options.kubeconfig,
+        otherwise="the networks of its pods with --pod-cidr",
+    )
     return await stack.enter_async_context(Reflector(client, wanted))
 
 

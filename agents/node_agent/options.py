@@ -10,12 +10,16 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from nsxdp_agents.common.document import read_document
 from nsxdp_agents.common.options import (
+    OVSDB,
     LogFormat,
     LogLevel,
     OptionsError,
     check_log,
     check_remotes,
+    check_sources,
+    check_tls,
     checked_bind_address,
 )
 
@@ -44,7 +48,7 @@ class Options(
     node_name: str = ""
     pod_cidrs: tuple[str, ...] = ()
     """The networks of the node's pods; empty: as its Node object says."""
-    ovsdb: str = "unix:/var/run/openvswitch/db.sock"
+    ovsdb: str = OVSDB
     private_key: str = ""
     certificate: str = ""
     ca_cert: str = ""
@@ -78,12 +82,8 @@ class Options(
             raise OptionsError(
                 "--kubeconfig and --manifests both name where Nodes come from: give one of them"
             )
-        if self.manifests and not Path(self.manifests).is_dir():
-            raise OptionsError(f"--manifests {self.manifests}: no such directory")
-        if self.kubeconfig and not Path(self.kubeconfig).is_file():
-            raise OptionsError(f"--kubeconfig {self.kubeconfig}: no such file")
-        if len({bool(self.private_key), bool(self.certificate), bool(self.ca_cert)}) > 1:
-            raise OptionsError("--private-key, --certificate and --ca-cert go together")
+        check_sources(self.kubeconfig, self.manifests)
+        check_tls(self.private_key, self.certificate, self.ca_cert)
         if self.mtu not in _MTUS:
             raise OptionsError(f"--mtu {self.mtu}: must be {_MTUS.start} to {_MTUS.stop - 1}")
         if self.datapath not in get_args(Datapath):
@@ -129,22 +129,7 @@ def read_options(config: Path | None, flags: Mapping[str, Any]) -> Options:
 
 
 def _in_file(path: Path) -> Options:
-    import yaml  # takes a while to be imported, and help should not
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise OptionsError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise OptionsError(f"--config {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise OptionsError(f"--config {path}: is no mapping: must be a {KIND}")
-    kind, version = content.pop("kind", None), content.pop("apiVersion", None)
-    if (kind, version) != (KIND, API_VERSION):
-        raise OptionsError(
-            f"--config {path}: is {kind or 'of no kind'} of {version or 'no apiVersion'}, "
-            f"must be {KIND} of {API_VERSION}"
-        )
+    content = read_document(path, KIND, API_VERSION)
     try:
         return msgspec.convert(content, Options)
     except msgspec.ValidationError as error:

@@ -8,15 +8,12 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from nsxdp.logs import get_logger
-from nsxdp_agents.common.http import Server
+from nsxdp_agents.common.http import Server, serving
 from nsxdp_agents.node_agent.cni.errors import CniError
 from nsxdp_agents.node_agent.metrics import Metrics
 from nsxdp_agents.node_agent.options import Options, written
 
 __all__ = ["serve"]
-
-log = get_logger(__name__)
 
 
 @asynccontextmanager
@@ -54,12 +51,5 @@ async def serve(
             [web.get("/metrics", exposition), web.get("/configz", configuration), *asked],
         ),
     ]
-    try:
-        for server in servers:
-            if problem := await server.start():
-                log.error(problem)
-                server.try_again()
+    async with serving(servers):
         yield
-    finally:
-        for server in servers:
-            await server.stop()

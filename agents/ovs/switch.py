@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from nsxdp_agents.common.signals import until_signalled
 
 __all__ = ["DATAPATHS", "Options", "SwitchError", "run"]
 
@@ -65,15 +66,8 @@ async def run(options: Options) -> None:
     SwitchError
         It can't be started, or one of its daemons ended by itself.
     """
-    loop = asyncio.get_running_loop()
-    running = loop.create_task(_run(options))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
     try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise
+        await until_signalled(_run(options))
     except BaseExceptionGroup as group:
         # The first daemon's end is what the rest follows from.
         raise group.exceptions[0] from None

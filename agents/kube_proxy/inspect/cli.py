@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, Type
 import typer
 from typer.core import TyperCommand
 
+from nsxdp_agents.common.cli import die
+
 if TYPE_CHECKING:
     from nsxdp_agents.kube_proxy.options import Options
 
@@ -102,9 +104,7 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _die(text: str) -> NoReturn:
-    for line in text.splitlines():
-        typer.echo(f"nsx-kube-proxy: {line}", err=True)
-    raise typer.Exit(2)
+    die("nsx-kube-proxy", text, 2)
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:

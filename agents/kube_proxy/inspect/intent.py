@@ -23,8 +23,9 @@ from nsxdp.services.model import ServicePort
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.switch import BridgeView
 from nsxdp.writer import Owned
+from nsxdp_agents.common.options import tls_files
 from nsxdp_agents.common.start import StartError
-from nsxdp_agents.kube_proxy.app import bridge_and_link, make_node_side, make_planner, tls_files
+from nsxdp_agents.kube_proxy.app import bridge_and_link, make_node_side, make_planner
 from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
