@@ -50,8 +50,8 @@ struct nsx_claim {
     bool is_group;
     uint8_t state;                      /* enum nsx_claim_state. */
 
-    /* A flow: the whole flow_mod.  A group: canonical buckets, then its
-     * properties. */
+    /* A flow: the whole flow_mod.  A group: canonical buckets, packed, then
+     * its properties. */
     uint8_t data[];
 };
 
@@ -121,6 +121,14 @@ int nsx_claims_read(const struct nsx_desired *, const uint8_t *msgs,
                     size_t start, size_t end, struct nsx_claims *,
                     struct nsx_error *);
 
+/* Buckets in little room (desired_pack.c). */
+
+/* Appends the 'len' bytes of whole buckets at 'buckets', packed. */
+void nsx_buckets_pack(struct nsx_buf *, const void *buckets, size_t len);
+
+/* Appends the buckets that were packed into 'len' bytes. */
+void nsx_buckets_unpack(struct nsx_buf *, const void *packed, size_t len);
+
 /* Groups (desired_group.c). */
 
 /* A group in canonical form.  Open vSwitch keeps neither the order nor all of
@@ -133,6 +141,7 @@ struct nsx_canon {
     uint32_t group_id;
     uint8_t type;
     struct nsx_buf properties;
+    struct nsx_buf packed;              /* The buckets, from the end on. */
 };
 
 void nsx_canon_init(struct nsx_canon *);
@@ -147,9 +156,8 @@ int nsx_canon_continue(struct nsx_canon *, const struct nsx_group_view *,
                        size_t position, struct nsx_error *);
 int nsx_canon_end(struct nsx_canon *, size_t position, struct nsx_error *);
 
-/* The hash of a canonical group's content. */
-uint64_t nsx_group_hash(uint8_t type, const void *buckets, size_t buckets_len,
-                        const void *properties, size_t properties_len);
+/* The hash of a group's content. */
+uint64_t nsx_canon_hash(const struct nsx_canon *);
 uint64_t nsx_claim_group_hash(const struct nsx_claim *);
 
 /* Append what makes the group, what turns it from 'old' into 'new', and what

@@ -324,9 +324,7 @@ read_groups(struct nsx_desired *d, const uint8_t *msg, size_t len,
         struct nsx_error scratch;
         r->foreign = (nsx_canon_start(canon, &view, 0, &scratch)
                       || nsx_canon_end(canon, 0, &scratch));
-        r->hash = nsx_group_hash(canon->type, canon->buckets.data,
-                                 canon->buckets.size, canon->properties.data,
-                                 canon->properties.size);
+        r->hash = nsx_canon_hash(canon);
     }
     return 0;
 }

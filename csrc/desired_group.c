@@ -16,6 +16,7 @@ nsx_canon_uninit(struct nsx_canon *canon)
 {
     nsx_buf_uninit(&canon->buckets);
     nsx_buf_uninit(&canon->properties);
+    nsx_buf_uninit(&canon->packed);
 }
 
 static void
@@ -101,6 +102,7 @@ nsx_canon_start(struct nsx_canon *canon, const struct nsx_group_view *view,
     canon->n_buckets = 0;
     canon->buckets.size = 0;
     canon->properties.size = 0;
+    canon->packed.size = 0;
     nsx_put(&canon->properties, view->properties, view->properties_len);
     return nsx_canon_continue(canon, view, position, error);
 }
@@ -133,22 +135,12 @@ compare_places(const void *a_, const void *b_)
     return a->id < b->id ? -1 : a->id > b->id;
 }
 
-int
-nsx_canon_end(struct nsx_canon *canon, size_t position,
-              struct nsx_error *error)
+/* Brings the buckets into the order of their ids. */
+static int
+canon_sort(struct nsx_canon *canon, size_t position, struct nsx_error *error)
 {
     struct nsx_buf *b = &canon->buckets;
-    size_t size = b->size + canon->properties.size;
     struct place place;
-
-    if (size > NSX_GROUP_CONTENT_MAX) {
-        return nsx_decode_error(error, NSX_NO_OFPERR, position,
-                                "group %"PRIu32" has %zu buckets of %zu bytes "
-                                "altogether: with more than %d, Open vSwitch "
-                                "could not show it", canon->group_id,
-                                canon->n_buckets, size,
-                                NSX_GROUP_CONTENT_MAX);
-    }
 
     if (!b->size) {
         return 0;
@@ -199,17 +191,46 @@ nsx_canon_end(struct nsx_canon *canon, size_t position,
     return retval;
 }
 
-uint64_t
-nsx_group_hash(uint8_t type, const void *buckets, size_t buckets_len,
-               const void *properties, size_t properties_len)
+int
+nsx_canon_end(struct nsx_canon *canon, size_t position,
+              struct nsx_error *error)
 {
-    uint64_t hash = nsx_hash_bytes(buckets, buckets_len, type);
+    size_t size = canon->buckets.size + canon->properties.size;
+
+    if (size > NSX_GROUP_CONTENT_MAX) {
+        return nsx_decode_error(error, NSX_NO_OFPERR, position,
+                                "group %"PRIu32" has %zu buckets of %zu bytes "
+                                "altogether: with more than %d, Open vSwitch "
+                                "could not show it", canon->group_id,
+                                canon->n_buckets, size,
+                                NSX_GROUP_CONTENT_MAX);
+    }
+    int retval = canon_sort(canon, position, error);
+    if (!retval) {
+        nsx_buckets_pack(&canon->packed, canon->buckets.data,
+                         canon->buckets.size);
+    }
+    return retval;
+}
+
+static uint64_t
+group_hash(uint8_t type, const void *packed, size_t packed_len,
+           const void *properties, size_t properties_len)
+{
+    uint64_t hash = nsx_hash_bytes(packed, packed_len, type);
     return nsx_hash_bytes(properties, properties_len, hash);
+}
+
+uint64_t
+nsx_canon_hash(const struct nsx_canon *canon)
+{
+    return group_hash(canon->type, canon->packed.data, canon->packed.size,
+                      canon->properties.data, canon->properties.size);
 }
 
 /* The two parts of a claim's data. */
 static size_t
-claim_buckets_len(const struct nsx_claim *claim)
+claim_packed_len(const struct nsx_claim *claim)
 {
     return claim->len - claim->properties_len;
 }
@@ -217,15 +238,15 @@ claim_buckets_len(const struct nsx_claim *claim)
 static const uint8_t *
 claim_properties(const struct nsx_claim *claim)
 {
-    return claim->data + claim_buckets_len(claim);
+    return claim->data + claim_packed_len(claim);
 }
 
 uint64_t
 nsx_claim_group_hash(const struct nsx_claim *claim)
 {
-    return nsx_group_hash(claim->group_type, claim->data,
-                          claim_buckets_len(claim), claim_properties(claim),
-                          claim->properties_len);
+    return group_hash(claim->group_type, claim->data,
+                      claim_packed_len(claim), claim_properties(claim),
+                      claim->properties_len);
 }
 
 /* Deltas. */
@@ -270,8 +291,16 @@ nsx_group_put(const struct nsx_claim *claim, struct nsx_buf *delta,
                                  claim->group_type, claim->group_id,
                                  NSX_BUCKET_ALL, changes);
 
-    nsx_put(delta, claim->data, claim->len);
+    nsx_buckets_unpack(delta, claim->data, claim_packed_len(claim));
+    nsx_put(delta, claim_properties(claim), claim->properties_len);
     end_group_mod(delta, start, claim->properties_len);
+}
+
+/* An empty buffer's data may be NULL, which no offset may be added to. */
+static const uint8_t *
+buf_end(const struct nsx_buf *b)
+{
+    return b->size ? b->data + b->size : b->data;
 }
 
 /* Walks two canonical groups' buckets together. */
@@ -283,11 +312,11 @@ struct pair {
 };
 
 static struct pair
-pair_first(const struct nsx_claim *old, const struct nsx_claim *new)
+pair_first(const struct nsx_buf *old, const struct nsx_buf *new)
 {
     return (struct pair) {
-        .old = old->data, .old_end = claim_properties(old),
-        .new = new->data, .new_end = claim_properties(new),
+        .old = old->data, .old_end = buf_end(old),
+        .new = new->data, .new_end = buf_end(new),
     };
 }
 
@@ -331,6 +360,49 @@ takes_buckets(const struct nsx_claim *claim)
                            hash, sizeof hash)));
 }
 
+/* Appends what turns the group of 'claim', as long as it has the buckets 'from'
+ * instead of 'to', into it. */
+static void
+put_bucket_changes(const struct nsx_buf *from, const struct nsx_buf *to,
+                   const struct nsx_claim *claim, struct nsx_buf *delta,
+                   struct nsx_changes *changes)
+{
+    size_t n_removed = 0, n_inserted = 0, n_bytes = 0;
+    struct pair pair = pair_first(from, to);
+    while (pair_next(&pair)) {
+        n_removed += pair.is_removed;
+        n_inserted += pair.is_inserted;
+        n_bytes += pair.is_inserted ? pair.inserted.len : 0;
+    }
+    n_bytes += NSX_GROUP_MOD_LEN * (n_removed + (n_inserted > 0));
+    if (n_bytes > NSX_GROUP_MOD_LEN + to->size + claim->properties_len) {
+        nsx_group_put(claim, delta, changes);
+        return;
+    }
+
+    pair = pair_first(from, to);
+    while (pair_next(&pair)) {
+        if (pair.is_removed) {
+            put_group_mod(delta, NSX_GROUP_REMOVE_BUCKET, claim->group_type,
+                          claim->group_id, pair.removed.id, changes);
+        }
+    }
+    if (n_inserted) {
+        size_t start = put_group_mod(delta, NSX_GROUP_INSERT_BUCKET,
+                                     claim->group_type, claim->group_id,
+                                     NSX_BUCKET_LAST, changes);
+        pair = pair_first(from, to);
+        while (pair_next(&pair)) {
+            if (pair.is_inserted) {
+                nsx_put(delta, pair.inserted.bucket, pair.inserted.len);
+            }
+        }
+        end_group_mod(delta, start, 0);
+    }
+    changes->buckets_removed += n_removed;
+    changes->buckets_inserted += n_inserted;
+}
+
 void
 nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
                      struct nsx_buf *delta, struct nsx_changes *changes)
@@ -345,42 +417,13 @@ nsx_group_put_change(const struct nsx_claim *old, const struct nsx_claim *new,
         return;
     }
 
-    size_t n_removed = 0, n_inserted = 0, n_bytes = 0;
-    struct pair pair = pair_first(old, new);
-    while (pair_next(&pair)) {
-        n_removed += pair.is_removed;
-        n_inserted += pair.is_inserted;
-        n_bytes += pair.is_inserted ? pair.inserted.len : 0;
-    }
-    n_bytes += NSX_GROUP_MOD_LEN * (n_removed + (n_inserted > 0));
-    if (n_bytes > NSX_GROUP_MOD_LEN + new->len) {
-        nsx_group_put(new, delta, changes);
-        return;
-    }
-
-    pair = pair_first(old, new);
-    while (pair_next(&pair)) {
-        if (pair.is_removed) {
-            put_group_mod(delta, NSX_GROUP_REMOVE_BUCKET, new->group_type,
-                          new->group_id, pair.removed.id, changes);
-        }
-    }
-    if (n_inserted) {
-        size_t start = put_group_mod(delta, NSX_GROUP_INSERT_BUCKET,
-                                     new->group_type, new->group_id,
-                                     NSX_BUCKET_LAST, changes);
-        pair = pair_first(old, new);
-        while (pair_next(&pair)) {
-            if (pair.is_inserted) {
-                nsx_put(delta, pair.inserted.bucket, pair.inserted.len);
-            }
-        }
-        end_group_mod(delta, start, 0);
-    }
-    changes->buckets_removed += n_removed;
-    changes->buckets_inserted += n_inserted;
+    struct nsx_buf from = NSX_BUF_INITIALIZER, to = NSX_BUF_INITIALIZER;
+    nsx_buckets_unpack(&from, old->data, claim_packed_len(old));
+    nsx_buckets_unpack(&to, new->data, claim_packed_len(new));
+    put_bucket_changes(&from, &to, new, delta, changes);
+    nsx_buf_uninit(&from);
+    nsx_buf_uninit(&to);
 }
-
 void
 nsx_group_put_delete(uint32_t group_id, struct nsx_buf *delta,
                      struct nsx_changes *changes)

@@ -80,19 +80,19 @@ finish_group(struct nsx_canon *canon, size_t position,
         return retval;
     }
 
-    size_t buckets_len = canon->buckets.size;
+    size_t packed_len = canon->packed.size;
     size_t properties_len = canon->properties.size;
-    struct nsx_claim *claim = claim_new(buckets_len + properties_len);
+    struct nsx_claim *claim = claim_new(packed_len + properties_len);
     claim->is_group = true;
     claim->group_id = canon->group_id;
     claim->group_type = canon->type;
     claim->n_buckets = (uint32_t) canon->n_buckets;
     claim->properties_len = (uint16_t) properties_len;
-    if (buckets_len) {
-        memcpy(claim->data, canon->buckets.data, buckets_len);
+    if (packed_len) {
+        memcpy(claim->data, canon->packed.data, packed_len);
     }
     if (properties_len) {
-        memcpy(claim->data + buckets_len, canon->properties.data,
+        memcpy(claim->data + packed_len, canon->properties.data,
                properties_len);
     }
     nsx_claims_append(claims, claim);

@@ -282,6 +282,37 @@ def test_dump_can_be_sent(desired: DesiredSet) -> None:
     assert reconcile(desired, switch)[1].is_empty
 
 
+@pytest.mark.parametrize("kind", ["select", "all", "ff"])
+def test_a_group_comes_out_as_it_went_in(desired: DesiredSet, kind: str) -> None:
+    """Whatever its buckets have in common: they are kept as what they differ in."""
+    ff = ",watch_port:1" if kind == "ff" else ""
+    buckets = [
+        *(f"ct(commit,nat(dst=10.0.{n}.{n}:{80 + n % 3}))" for n in range(40)),
+        *(f"ct(commit,nat(dst=[fd00::{n:x}]:80))" for n in range(20)),
+        *("output:1" for _ in range(20)),
+        # Alike in all but each fourth byte, and longer than 255 bytes.
+        *(
+            ",".join(f"set_field:{n + i:#x}->reg{i % 16}" for i in range(n % 40 + 1))
+            for n in range(80)
+        ),
+        *(",".join(f"output:{n * i}" for i in range(1, 9)) for n in range(1, 30)),
+        "drop",
+    ]
+    text = f"group_id=1,type={kind}" + "".join(
+        f",bucket=bucket_id:{n * 7919 % 1000003}{ff},actions={actions}"
+        for n, actions in enumerate(buckets)
+    )
+    replace(desired, {1: [text]})
+    switch = FakeSwitch()
+
+    switch.apply(desired.dump())
+
+    assert reconcile(desired, switch)[1].is_empty
+    sent = FakeSwitch()
+    sent.apply(encode([text]))
+    assert switch.groups[1].buckets == sent.groups[1].buckets
+
+
 def test_size(desired: DesiredSet) -> None:
     assert desired.size[:4] == (0, 0, 0, 0)
     empty = desired.size.bytes
