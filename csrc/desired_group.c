@@ -360,8 +360,8 @@ takes_buckets(const struct nsx_claim *claim)
                            hash, sizeof hash)));
 }
 
-/* Appends what turns the group of 'claim', as long as it has the buckets 'from'
- * instead of 'to', into it. */
+/* Appends what turns the group of 'claim' into it where it has the buckets
+ * 'from' instead of 'to'. */
 static void
 put_bucket_changes(const struct nsx_buf *from, const struct nsx_buf *to,
                    const struct nsx_claim *claim, struct nsx_buf *delta,
