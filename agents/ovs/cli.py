@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nsxdp_agents.common.logs import configure
 from nsxdp_agents.ovs.switch import Options, SwitchError
 from nsxdp_agents.ovs.switch import run as run_switch
 
@@ -41,9 +42,10 @@ def run(
 ) -> None:
     """Run Open vSwitch, with a bridge for the node's pods, until SIGTERM.
 
-    The bridge is made if it isn't there, and stays in the database. When one of the two daemons
-    ends, so does nsx-ovs, to be started again.
+    The bridge is made if it isn't there, and stays in the database. A daemon that ends by itself is
+    started again.
     """
+    configure("text", "info")
     try:
         asyncio.run(run_switch(Options(bridge, datapath, database, run_directory, node_name)))
     except (SwitchError, OSError) as error:

@@ -1,37 +1,35 @@
 """Open vSwitch's two daemons as children of this process: started, followed and ended with it.
 
-The database outlives them, so a bridge and its ports are there again after a restart. What the
-daemons log goes to standard error, which is a container's log.
+One that ends by itself is started again, and the other one isn't touched: a switch goes on without
+its database's server. The database outlives both, so a bridge and its ports are there again. What
+the daemons log goes to standard error, which is a container's log.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import subprocess
-from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from nsxdp.logs import get_logger
 from nsxdp_agents.common.signals import until_signalled
+from nsxdp_agents.ovs.daemon import Daemon, SwitchError
 
 __all__ = ["DATAPATHS", "Options", "SwitchError", "run"]
+
+log = get_logger(__name__)
 
 DATAPATHS: Final = ("auto", "system", "netdev")
 """The kernel's datapath where the kernel has it, else Open vSwitch's own; or one of the two."""
 
 _SCHEMA: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _MODULE: Final = Path("/sys/module/openvswitch")
-_DAEMONS: Final = ("ovsdb-server", "ovs-vswitchd")
-_LOGGING: Final = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 _COMMAND_SECONDS: Final = 60
-_END_SECONDS: Final = 20.0
-
-
-class SwitchError(Exception):
-    """Open vSwitch can't be run; the message says why."""
+_LINK_SECONDS: Final = 0.05
+"""Between two looks for the bridge's interface, which ovs-vswitchd makes in its own time."""
 
 
 class Options(NamedTuple):
@@ -64,7 +62,7 @@ async def run(options: Options) -> None:
     Raises
     ------
     SwitchError
-        It can't be started, or one of its daemons ended by itself.
+        It can't be started.
     """
     try:
         await until_signalled(_run(options))
@@ -76,22 +74,21 @@ async def run(options: Options) -> None:
 async def _run(options: Options) -> None:
     """Run Open vSwitch until cancelled."""
     await asyncio.to_thread(_prepare_database, options.database)
-    await asyncio.to_thread(_prepare_run_directory, options.run_directory)
+    options.run_directory.mkdir(parents=True, exist_ok=True)
+    server = Daemon("ovsdb-server", options.run_directory, *_server_options(options))
+    switch = Daemon("ovs-vswitchd", options.run_directory, _remote(options))
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-
-        async def start(name: str, *arguments: str) -> None:
-            process = await _start(options, name, *arguments)
-            stack.push_async_callback(_end, process)
-            group.create_task(_fail_when_it_ends(name, process))
-
-        await start("ovsdb-server", *_server_options(options))
+        stack.push_async_callback(server.end)
+        await server.start()
+        group.create_task(server.keep())
         await _vsctl(options, "--no-wait", "--", "init", *_identity(options))
-        await start("ovs-vswitchd", _remote(options))
+        stack.push_async_callback(switch.end)
+        await switch.start()
+        group.create_task(switch.keep(lambda: _bring_up(options)))
         await _make_bridge(options)
-
-
-async def _fail_when_it_ends(name: str, process: Process) -> None:
-    raise SwitchError(f"{name} ended by itself, with {await process.wait()}")
+        await _bring_up(options)
+        server.proven = switch.proven = True
+        log.info("started", bridge=options.bridge)
 
 
 def _remote(options: Options) -> str:
@@ -141,14 +138,6 @@ def _prepare_database(database: Path) -> None:
         raise SwitchError(f"{database}: {error}") from error
 
 
-def _prepare_run_directory(directory: Path) -> None:
-    """Remove what a container that was killed left behind: processes have other numbers now."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in _DAEMONS:
-        for stale in (directory / f"{name}.pid", *directory.glob(f"{name}.*.ctl")):
-            stale.unlink(missing_ok=True)
-
-
 async def _make_bridge(options: Options) -> None:
     """Make the bridge if it isn't there; until an agent says what it shall do, it drops."""
     name = options.bridge
@@ -158,7 +147,20 @@ async def _make_bridge(options: Options) -> None:
             datapath = "system" if await _kernel_has_it() else "netdev"
         columns = (f"datapath_type={datapath}", "fail_mode=secure")
         await _vsctl(options, "add-br", name, "--", "set", "bridge", name, *columns)
-    await _command("ip", "link", "set", "dev", name, "up")
+
+
+async def _bring_up(options: Options) -> None:
+    """Have the bridge's interface up: with a userspace datapath it is another one at each start."""
+    command = ("ip", "link", "set", "dev", options.bridge, "up")
+    deadline = asyncio.get_running_loop().time() + _COMMAND_SECONDS
+    while True:
+        try:
+            await _command(*command)
+            return
+        except SwitchError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_LINK_SECONDS)
 
 
 async def _kernel_has_it() -> bool:
@@ -194,24 +196,3 @@ async def _command(*command: str) -> str:
     if process.returncode:
         raise SwitchError(f"{' '.join(command)}: {said.decode().strip() or process.returncode}")
     return printed.decode().strip()
-
-
-async def _start(options: Options, name: str, *arguments: str) -> Process:
-    """Start a daemon."""
-    return await asyncio.create_subprocess_exec(
-        *(name, *arguments, f"--pidfile={options.run_directory}/{name}.pid", *_LOGGING),
-        env=os.environ | {"OVS_RUNDIR": str(options.run_directory)},
-        stdin=asyncio.subprocess.DEVNULL,
-    )
-
-
-async def _end(process: Process) -> None:
-    """Ask a daemon to end: ovs-vswitchd leaves flows in the kernel, which go on working."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(_END_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from proxying import until
 
 from nsxdp.lab import Netns, tools
 
+DAEMONS = ("ovsdb-server", "ovs-vswitchd")
 RUN = "from nsxdp_agents.ovs.cli import main; main()"
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -48,6 +50,18 @@ def vsctl(netns: Netns, directory: Path, *arguments: str) -> str:
     return netns.run([*command, *arguments]).stdout.strip()
 
 
+def pid_of(directory: Path, daemon: str) -> int:
+    """Its process, as its pidfile says; 0: it says none."""
+    try:
+        return int((directory / f"{daemon}.pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def link(netns: Netns) -> str:
+    return netns.run(["ip", "-brief", "link", "show", "dev", "br-int"], check=False).stdout
+
+
 def test_the_bridge_is_there_and_drops_until_an_agent_says_more(
     netns: Netns, directory: Path, start: Start
 ) -> None:
@@ -70,9 +84,11 @@ def test_a_bridge_stays_what_it_was(netns: Netns, directory: Path, start: Start)
     vsctl(netns, directory, "set", "Bridge", "br-int", "external_ids:who=somebody")
     # A container that is killed leaves pidfiles and sockets behind.
     netns.run(["touch", f"{directory}/ovs-vswitchd.9.ctl"])
-    for pidfile in directory.glob("*.pid"):
-        os.kill(int(pidfile.read_text()), signal.SIGKILL)
-    assert first.wait(30) == 1
+    daemons = [int(pidfile.read_text()) for pidfile in directory.glob("*.pid")]
+    first.kill()
+    for daemon in daemons:
+        os.kill(daemon, signal.SIGKILL)
+    first.wait(30)
     second = start("--datapath=system")
     assert vsctl(netns, directory, "get", "Bridge", "br-int", "external_ids:who") == "somebody"
     assert vsctl(netns, directory, "get", "Bridge", "br-int", "datapath_type") == "netdev"
@@ -81,14 +97,22 @@ def test_a_bridge_stays_what_it_was(netns: Netns, directory: Path, start: Start)
     assert second.wait(30) == 0
 
 
-def test_it_ends_when_a_daemon_does_and_says_so(
-    netns: Netns, directory: Path, start: Start
+@pytest.mark.parametrize("killed", DAEMONS)
+def test_a_daemon_that_is_killed_is_started_again_and_the_other_is_not(
+    netns: Netns, directory: Path, start: Start, killed: str
 ) -> None:
-    del netns
-    process = start("--datapath=auto")
-    os.kill(int((directory / "ovs-vswitchd.pid").read_text()), signal.SIGKILL)
-    assert process.wait(30) == 1
-    assert "nsx-ovs: ovs-vswitchd ended by itself, with -9" in (directory / "log").read_text()
+    process = start("--datapath=netdev")
+    until("all has been started", lambda: "bridge=br-int" in (directory / "log").read_text())
+    pids = {name: int((directory / f"{name}.pid").read_text()) for name in DAEMONS}
+    os.kill(pids[killed], signal.SIGKILL)
+    until("it has another process", lambda: pid_of(directory, killed) not in (0, pids[killed]))
+    (other,) = set(DAEMONS) - {killed}
+    assert pid_of(directory, other) == pids[other]
+    # Both are at work again: what is asked of one comes from the other.
+    vsctl(netns, directory, "set", "Bridge", "br-int", "other_config:hwaddr=02:00:00:00:00:01")
+    until("the interface is up", lambda: "UP" in link(netns) and "02:00:00:00:00:01" in link(netns))
+    assert process.poll() is None
+    assert f"daemon={killed}" in (directory / "log").read_text()
 
 
 def test_a_database_that_is_none_is_an_error_in_one_line(netns: Netns, directory: Path) -> None:
