@@ -170,6 +170,9 @@ def test_the_plugin_and_its_configuration_are_installed_for_the_runtime(
     agent = start(f"--install-cni={binaries}", f"--cni-conf-dir={configurations}")
     until("both are there", lambda: (configurations / "10-nsx.conflist").is_file())
     said = json.loads((configurations / "10-nsx.conflist").read_text())
+    # What a runtime from before lists of versions knows; others choose from the list.
+    assert said["cniVersion"] == "1.0.0"
+    assert "1.1.0" in said["cniVersions"]
     (plugin,) = said.pop("plugins")
     program = binaries / plugin["type"]
     assert program.stat().st_mode & 0o777 == 0o755

@@ -26,6 +26,11 @@ CONFLIST: Final = "10-nsx.conflist"
 """The first one by name is what a runtime takes."""
 
 
+_UNDERSTOOD: Final = "1.0.0"
+"""The version for runtimes that don't know of a list of versions, as containerd before 2.0: they
+take what they don't know yet, and fail at the answer."""
+
+
 class InstallError(Exception):
     """Something can't be put there; one line."""
 
@@ -34,7 +39,7 @@ def conflist(socket: str) -> bytes:
     """The configuration that a runtime calls the plugin with."""
     ours = {"type": PLUGIN.name, "socket": socket}
     said = {
-        "cniVersion": VERSIONS[-1],
+        "cniVersion": _UNDERSTOOD,
         "cniVersions": list(VERSIONS),
         "name": "nsx",
         "plugins": [ours],
