@@ -18,6 +18,8 @@ SECONDS ?= 60
 D       ?=
 # what of the e2e suite make cluster-test runs
 SPECS   ?= Services should serve a basic endpoint from pods
+# and which of these not
+SKIP    ?=
 # the fault run's options, such as F="--minutes 10 --seed 7"
 F       ?=
 
@@ -45,7 +47,7 @@ kernel-test: build  ## Send the packets through the kernel's datapath, in an emu
 cluster-test: build  ## Run the agents and Kubernetes's own tests on a cluster of real nodes: SPECS=... (as root)
 	@VENV=$(VENV) scripts/bootstrap cluster
 	$(say) "a cluster of real nodes"
-	@NSXDP_SPECS='$(SPECS)' $(PYTEST) -v -s -m cluster tests/cluster $(T)
+	@NSXDP_SPECS='$(SPECS)' NSXDP_SKIP='$(SKIP)' $(PYTEST) -v -s -m cluster tests/cluster $(T)
 
 lint: $(READY) $(MYPY)  ## Check style and types only
 	$(say) "ruff: style"

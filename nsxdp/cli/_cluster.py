@@ -53,8 +53,9 @@ def up(
     cni: Annotated[
         Cni,
         typer.Option(
-            help="The network of pods: bridges and routes (reference), or none: nodes are there, "
-            "and not ready until something is installed that brings one."
+            help="The network of pods: bridges and routes (reference); nsx-node-agent, installed "
+            "with nsx-ovs by its manifest (nsx); or none: nodes are there, and not ready until "
+            "something is installed that brings one."
         ),
     ] = "reference",
     proxy: Annotated[
@@ -72,7 +73,7 @@ def up(
 
     ```
     nsxdp lab cluster --nodes 3
-    nsxdp lab cluster --proxy nsx-kube-proxy
+    nsxdp lab cluster --cni nsx --proxy nsx-kube-proxy
     ```
     """
     if context.invoked_subcommand is not None:
@@ -166,9 +167,8 @@ def e2e(
         from nsxdp.lab.cluster import e2e as suite
 
         found = suite.run(_choose(pid), focus, skip=skip, procs=procs, timeout=timeout, console=err)
-        out.print(suite.table(found))
-        out.print(suite.summary(found))
-        if not all(spec.ok for spec in found):
+        found.show(out)
+        if not found.ok:
             raise typer.Exit(1)
 
 

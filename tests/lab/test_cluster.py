@@ -5,23 +5,27 @@ import json
 import tarfile
 import tomllib
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 from rich.console import Console
 
 from nsxdp.lab import build
-from nsxdp.lab.cluster import e2e
+from nsxdp.lab.cluster import report
 from nsxdp.lab.cluster.archive import Image, Layer, only, write_archive
 from nsxdp.lab.cluster.cluster import Cluster, _alone, purge
 from nsxdp.lab.cluster.coredns import coredns
 from nsxdp.lab.cluster.debian import _fill
 from nsxdp.lab.cluster.deploy import DAEMON_SETS, ENDPOINT, manifests
 from nsxdp.lab.cluster.images import versions
+from nsxdp.lab.cluster.loadbalancers import FINALIZER, changes
 from nsxdp.lab.cluster.network import reference_cni
 from nsxdp.lab.cluster.node import node_object
 from nsxdp.lab.cluster.ours import NAME, _commands
 from nsxdp.lab.cluster.plan import FAMILIES, GATEWAY, MOST_NODES, NodePlan, Plan
+from nsxdp.lab.cluster.progress import Reader
 from nsxdp.lab.errors import LabError
 from nsxdp.lab.owner import Owner
 
@@ -152,19 +156,19 @@ REPORT = [
 
 
 def test_a_report_tells_of_the_specs_that_were_chosen() -> None:
-    found = e2e.specs(REPORT)
+    found = report.specs(REPORT)
     assert [(spec.state, spec.ok, spec.seconds) for spec in found] == [
         ("passed", True, 1.5),
         ("failed", False, 1.5),
         ("skipped", True, 1.5),
     ]
     assert found[0].name.startswith("[sig-network] Services should serve")
-    assert e2e.summary(found) == "1 passed, 1 failed, 1 skipped"
+    assert report.summary(found) == "1 passed, 1 failed, 1 skipped"
 
 
 def test_the_table_of_specs_shows_what_failed_first_and_why() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(e2e.table(e2e.specs(REPORT)))
+    console.print(report.table(report.specs(REPORT)))
     text = console.export_text()
     assert text.index("failed") < text.index("passed")
     assert "timed out after 2m" in text
@@ -238,3 +242,99 @@ def test_our_image_has_all_commands() -> None:
 def test_coredns_answers_where_kubelets_send_pods() -> None:
     (service,) = (item for item in coredns() if item["kind"] == "Service")
     assert service["spec"]["clusterIP"] == "10.96.0.10"
+
+
+LOG = """\
+Running Suite: Kubernetes e2e suite
+Will run 3 of 7579 specs
+------------------------------
+• [11.373 seconds]
+[sig-network] DNS should provide DNS [Conformance] [sig-network, Conformance]
+test/e2e/network/dns.go:117
+------------------------------
+S [SKIPPED] [0.101 seconds]
+[sig-network] Firewall [BeforeEach] should work [sig-network]
+------------------------------
+• [FAILED] [61.500 seconds]
+[sig-network] Services [It] should be reachable [sig-network, Slow]
+"""
+
+
+def test_progress_is_read_as_it_is_written() -> None:
+    reader = Reader()
+    found = [spec for n in range(0, len(LOG), 7) for spec in reader.read(LOG[n : n + 7])]
+    assert [(spec.state, spec.seconds) for spec in found] == [
+        ("passed", 11.373),
+        ("skipped", 0.101),
+        ("failed", 61.5),
+    ]
+    assert found[0].name == "[sig-network] DNS should provide DNS [Conformance]"
+    assert found[2].name == "[sig-network] Services should be reachable"
+    assert reader.summary == "3 of 3 specs, 1 failed"
+
+
+def test_where_specs_run_one_by_one_their_names_come_first() -> None:
+    line = "-" * 30
+    log = f"{line}\n[sig-network] DNS should work [a, b]\nSTEP: hello\n• [1.000 seconds]\n{line}\n"
+    (spec,) = Reader().read(log)
+    assert spec.name == "[sig-network] DNS should work"
+
+
+def test_results_are_files_for_programs(tmp_path: Path) -> None:
+    found = report.specs(REPORT)
+    report.write([*found, report.Spec("hostile", "failed", 1, "\x00\x1b<&")], tmp_path)
+    said = json.loads((tmp_path / "results.json").read_text())
+    assert said["summary"] == {"passed": 1, "failed": 2, "skipped": 1}
+    assert said["specs"][1]["reason"] == "timed out\nafter 2m"
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert {key: suite.get(key) for key in ("tests", "failures", "skipped")} == {
+        "tests": "4",
+        "failures": "2",
+        "skipped": "1",
+    }
+    failures = [case.find("failure") for case in suite]
+    assert [one.text for one in failures if one is not None] == [
+        "timed out\nafter 2m",
+        "\ufffd\ufffd<&",
+    ]
+
+
+def balanced(*addresses: str, kind: str = "LoadBalancer", **metadata: object) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "default", "name": "web", **metadata},
+        "spec": {"type": kind, "ipFamilies": ["IPv4", "IPv6"]},
+        "status": {"loadBalancer": {"ingress": [{"ip": address} for address in addresses]}},
+    }
+
+
+def test_a_service_gets_addresses_that_nobody_has_and_a_finalizer_before() -> None:
+    finalizer, addresses = changes(balanced(), {"203.0.113.1"})
+    path = "/api/v1/namespaces/default/services/web"
+    assert finalizer == (path, {"metadata": {"finalizers": [FINALIZER]}})
+    assert addresses.path == f"{path}/status"
+    ingress = addresses.body["status"]["loadBalancer"]["ingress"]
+    assert [entry["ip"] for entry in ingress] == ["203.0.113.2", "2001:db8:203::1"]
+
+
+def test_a_service_keeps_its_addresses_as_long_as_it_wants_a_load_balancer() -> None:
+    own = ("203.0.113.9", "2001:db8:203::9")
+    assert list(changes(balanced(*own, finalizers=[FINALIZER]), own)) == []
+    for gone in (
+        balanced(*own, kind="NodePort", finalizers=["x", FINALIZER]),
+        balanced(*own, finalizers=["x", FINALIZER], deletionTimestamp="2026-01-01T00:00:00Z"),
+    ):
+        status, finalizer = changes(gone, own)
+        assert status.body == {"status": {"loadBalancer": {"ingress": []}}}
+        assert finalizer.body == {"metadata": {"finalizers": ["x"]}}
+
+
+def test_a_service_of_another_class_is_left_to_others() -> None:
+    other = balanced()
+    other["spec"]["loadBalancerClass"] = "example.com/theirs"
+    assert list(changes(other, ())) == []
+
+
+def test_addresses_of_load_balancers_come_to_an_end() -> None:
+    taken = {str(host) for host in FAMILIES[0].balancers.hosts()}
+    with pytest.raises(LabError, match=r"^all addresses of 203\.0\.113\.0/24 are taken by other"):
+        list(changes(balanced(), taken))

@@ -15,6 +15,7 @@ from nsxdp.lab.cluster.controlplane import ControlPlane
 from nsxdp.lab.cluster.coredns import DEPLOYMENT, coredns
 from nsxdp.lab.cluster.deploy import apply_agents
 from nsxdp.lab.cluster.images import ensure_images
+from nsxdp.lab.cluster.loadbalancers import LoadBalancers
 from nsxdp.lab.cluster.network import Fabric, route_pods
 from nsxdp.lab.cluster.node import CNI_PLUGINS, ClusterNode, Equipment, node_object
 from nsxdp.lab.cluster.plan import MOST_NODES, Plan
@@ -109,6 +110,8 @@ class Cluster:
             self.control = ControlPlane(plan, fabric, self.directory, equipment.programs)
             self._closing.callback(self.control.close)
             self.control.client.apply(node_object(node) for node in plan)
+            log = self.directory / "log" / "load-balancers.log"
+            self._closing.callback(LoadBalancers(self.control, plan, log).close)
         self.nodes: dict[str, ClusterNode] = {}
         with status("nodes: containerd, images, kubelet"):
             for node in plan:
@@ -118,22 +121,21 @@ class Cluster:
             for made in self.nodes.values():
                 made.await_started()
         self._record()
-        with status(
-            "nodes: waiting until they are " + ("ready" if plan.has_pod_network else "registered")
-        ):
-            self._await_nodes()
+        with status("nodes: waiting until they are registered"):
+            # Who has registered tells the version of its kubelet.
+            self._await_nodes(f"jsonpath={{.status.nodeInfo.kubeletVersion}}=v{build.VERSION}")
         self.control.client.apply(coredns())
-        if plan.proxy == "nsx-kube-proxy":
-            with status("nsx-ovs and nsx-kube-proxy: waiting until they are ready"):
-                apply_agents(self.control)
-        elif plan.has_pod_network and plan.proxy == "kube-proxy":
-            with status("CoreDNS: waiting until it is ready"):
-                self.control.await_rollout("deployment", DEPLOYMENT)
+        if plan.agents:
+            with status(f"{', '.join(plan.agents)}: waiting until they are ready"):
+                apply_agents(self.control, plan.agents)
+        if plan.has_pod_network:
+            with status("nodes: waiting until they are ready"):
+                self._await_nodes("condition=Ready")
+            if plan.proxy != "none":
+                with status("CoreDNS: waiting until it is ready"):
+                    self.control.await_rollout("deployment", DEPLOYMENT)
 
-    def _await_nodes(self) -> None:
-        # Who has registered tells the version of its kubelet.
-        version = f"jsonpath={{.status.nodeInfo.kubeletVersion}}=v{build.VERSION}"
-        condition = "condition=Ready" if self.plan.has_pod_network else version
+    def _await_nodes(self, condition: str) -> None:
         self.control.await_all("wait", "node", "--all", f"--for={condition}")
 
     def _record(self) -> None:
@@ -151,9 +153,9 @@ class Cluster:
         if not 1 <= self.plan.nodes <= MOST_NODES:
             raise LabError(f"{self.plan.nodes} nodes: a cluster has 1 to {MOST_NODES}")
         tools.require(*_TOOLS)
-        if self.plan.cni == "reference" and not (CNI_PLUGINS / "bridge").exists():
+        if not (CNI_PLUGINS / "loopback").exists():
             raise MissingTool(
-                f"no {CNI_PLUGINS}/bridge; install with: "
+                f"no {CNI_PLUGINS}/loopback; install with: "
                 "apt-get install --no-install-recommends containernetworking-plugins"
             )
         if not list(Path("/sys/fs/cgroup").glob("*/cgroup.procs")):

@@ -1,7 +1,7 @@
 """The control plane of a cluster: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
 It has a host of its own on the nodes' network, which is no node. kubectl runs there, and so do the
-programs of the tests. The API server reaches pods directly, so it needs routes to them.
+programs of the tests. The API server reaches pods directly: it has routes to them, by their nodes.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from nsxdp.lab.cluster.plan import (
     API_PORT,
     API_SERVICES,
     API_URL,
+    CLIENT,
     CONTROL_PLANE,
     POD_CIDRS,
     SERVICE_CIDRS,
@@ -59,9 +60,8 @@ class ControlPlane:
         self._closing = contextlib.ExitStack()
         try:
             self.netns = self._closing.enter_context(Netns("control-plane"))
-            fabric.plug(self.netns, CONTROL_PLANE)
-            if plan.cni == "reference":
-                route_pods(self.netns, plan)
+            fabric.plug(self.netns, [*CONTROL_PLANE, *CLIENT])
+            route_pods(self.netns, plan)
             self._daemons = self._closing.enter_context(
                 contextlib.closing(Daemons(self.netns, directory / "log"))
             )

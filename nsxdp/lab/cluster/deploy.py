@@ -1,5 +1,6 @@
 """Installs nsxdp's agents on a cluster by their manifests, with kubectl, as its users do."""
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,7 @@ NAMESPACE = "kube-system"
 ENDPOINT = "kubernetes-services-endpoint"
 """The ConfigMap that tells agents where the API server is, as long as there are no Services."""
 
-DAEMON_SETS = ("nsx-ovs", "nsx-kube-proxy")
+DAEMON_SETS = ("nsx-ovs", "nsx-node-agent", "nsx-kube-proxy")
 
 
 def manifests() -> Path:
@@ -22,8 +23,8 @@ def manifests() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "deploy"
 
 
-def apply_agents(control: ControlPlane) -> None:
-    """Apply the manifests, and wait until the agents are ready on every node.
+def apply_agents(control: ControlPlane, names: Iterable[str] = DAEMON_SETS) -> None:
+    """Apply the manifests of those agents, and wait until they are ready on every node.
 
     Raises
     ------
@@ -35,6 +36,7 @@ def apply_agents(control: ControlPlane) -> None:
         f"--from-literal=KUBERNETES_SERVICE_HOST={CONTROL_PLANE[0].ip}",
         f"--from-literal=KUBERNETES_SERVICE_PORT={API_PORT}",
     )
-    control.kubectl("apply", f"--filename={manifests()}")
-    for name in DAEMON_SETS:
+    names = list(names)
+    control.kubectl("apply", *(f"--filename={manifests() / name}.yaml" for name in names))
+    for name in names:
         control.await_rollout("daemonset", name)

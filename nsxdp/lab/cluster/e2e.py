@@ -1,82 +1,38 @@
-"""Kubernetes's own end-to-end tests, run against a cluster: which specs passed, and why not."""
+"""Runs Kubernetes's own end-to-end tests against a cluster."""
 
 import json
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from nsxdp.lab import build, tools
+from nsxdp.lab.cluster import progress, report
 from nsxdp.lab.cluster.cluster import Running
 from nsxdp.lab.errors import LabError
 
 _NOT_IN_PARALLEL = (r"\[Serial\]", r"\[Disruptive\]")
 """What the suite's own runs in parallel leave out, too."""
 
-_LONGEST_REASON = 300
 
+class Results(NamedTuple):
+    """What became of the specs, and where the run's files are: see `nsxdp.lab.cluster.report`."""
 
-@dataclass(frozen=True)
-class Spec:
-    """What became of one spec.
-
-    Attributes
-    ----------
-    name
-        All its texts, from the outermost container's on.
-    state
-        ``passed``, ``failed``, ``skipped``, ``timedout``, ``panicked``, ``interrupted``.
-    seconds
-        How long it ran.
-    reason
-        Why it did not pass; empty if it did.
-    """
-
-    name: str
-    state: str
-    seconds: float
-    reason: str = ""
+    specs: list[report.Spec]
+    directory: Path
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong: a spec that is skipped tests what the cluster has not."""
-        return self.state in ("passed", "skipped")
+        """Whether none failed."""
+        return all(spec.ok for spec in self.specs)
 
-
-def specs(report: Sequence[Mapping[str, Any]]) -> list[Spec]:
-    """The specs of a report that ginkgo wrote as JSON: those that were chosen."""
-    found = []
-    for suite in report:
-        for entry in suite["SpecReports"] or ():
-            reason = (entry.get("Failure") or {}).get("Message", "").strip()
-            chosen = entry["State"] not in ("skipped", "pending") or reason
-            if entry["LeafNodeType"] != "It" or not chosen:
-                continue
-            texts = [*(entry["ContainerHierarchyTexts"] or ()), entry["LeafNodeText"]]
-            name = " ".join(texts)
-            found.append(Spec(name, entry["State"], entry["RunTime"] / 1e9, reason))
-    return found
-
-
-def table(found: Iterable[Spec]) -> Table:
-    """A line for each spec; below one that didn't pass, why."""
-    shown = Table(show_edge=False)
-    shown.add_column("result")
-    shown.add_column("seconds", justify="right")
-    shown.add_column("spec", overflow="fold")
-    for spec in sorted(found, key=lambda spec: (spec.ok, spec.name)):
-        style = "green" if spec.state == "passed" else "yellow" if spec.ok else "red"
-        text = spec.name
-        if spec.reason:
-            text += f"\n  {' '.join(spec.reason.split())[:_LONGEST_REASON]}"
-        # What specs are called has brackets, which are no markup.
-        shown.add_row(f"[{style}]{spec.state}", f"{spec.seconds:.1f}", text.replace("[", r"\["))
-    return shown
+    def show(self, console: Console) -> None:
+        """Print them as a table, with their number and where the files are."""
+        console.print(report.table(self.specs))
+        console.print(report.summary(self.specs))
+        console.print(f"files: {self.directory}", highlight=False, soft_wrap=True)
 
 
 def run(
@@ -87,7 +43,7 @@ def run(
     procs: int = 1,
     timeout: float = 3600.0,
     console: Console,
-) -> list[Spec]:
+) -> Results:
     """Run the specs whose names match `focus` and not `skip`; what became of them.
 
     Parameters
@@ -97,7 +53,7 @@ def run(
     timeout
         Seconds, after which the suite ends what still runs.
     console
-        Where the programs' build shows its progress.
+        Where it shows its progress.
 
     Raises
     ------
@@ -113,7 +69,8 @@ def run(
     if procs > 1:
         skips += _NOT_IN_PARALLEL
     command = [
-        *(str(ginkgo), f"--procs={procs}", "--no-color", f"--timeout={timeout:.0f}s"),
+        *(str(ginkgo), f"--procs={procs}", f"--timeout={timeout:.0f}s"),
+        *("--no-color", "-v", "--silence-skips"),
         *(f"--focus={focus}", *(f"--skip={pattern}" for pattern in skips)),
         *(f"--output-dir={output}", "--json-report=report.json"),
         *(str(suite), "--", "--provider=skeleton", f"--kubectl-path={kubectl}"),
@@ -121,7 +78,7 @@ def run(
         *("--dump-logs-on-failure=false", "--disable-log-dump"),
     ]
     log = output / "log"
-    with log.open("wb") as said, console.status(f"specs; their log is {log}"):
+    with log.open("wb") as said, progress.shown(log, console):
         done = subprocess.run(
             cluster.at_control_plane(command),
             env=cluster.environment,
@@ -131,16 +88,14 @@ def run(
             timeout=(timeout + 120) * tools.slowness(),
             check=False,
         )
-    report = output / "report.json"
-    if not report.exists():
+    written = output / "report.json"
+    if not written.exists():
         raise LabError(f"the suite ended with {done.returncode}; its log ends:\n{tools.tail(log)}")
-    found = specs(json.loads(report.read_text()))
+    found = report.specs(json.loads(written.read_text()))
     if not found:
-        raise LabError(f"no spec was run: none matches {focus}, or see {log}")
-    return found
-
-
-def summary(found: Iterable[Spec]) -> str:
-    """``47 passed, 1 failed``."""
-    states = Counter(spec.state for spec in found)
-    return ", ".join(f"{number} {state}" for state, number in states.most_common())
+        raise LabError(
+            f"no spec was run: none matches {focus!r}{f' and not {skip!r}' if skip else ''}; "
+            f"a regular expression is asked for, in which [ is written \\[; the log: {log}"
+        )
+    report.write(found, output)
+    return Results(found, output)

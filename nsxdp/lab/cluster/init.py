@@ -43,6 +43,7 @@ class Init:
         self.name: str = specification["name"]
         self.hosts: dict[str, str] = specification["hosts"]
         self.cgroup: str = specification["cgroup"]
+        self.plugins = Path(specification["plugins"])
         self.files: dict[str, str] = specification["files"]
         self.archives: list[str] = specification["archives"]
         self.daemons: dict[str, list[str]] = specification["daemons"]
@@ -93,6 +94,8 @@ class Init:
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
         for path in ("/run/netns", "/run/lock", "/opt/cni/bin", "/var/log/pods"):
             Path(path).mkdir(parents=True, exist_ok=True)
+        for plugin in self.plugins.iterdir():
+            (Path("/opt/cni/bin") / plugin.name).symlink_to(plugin)
         shutil.rmtree("/etc/cni", ignore_errors=True)
         Path("/etc/cni/net.d").mkdir(parents=True)
         mount("--make-rshared", "/")

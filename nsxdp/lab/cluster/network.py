@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from nsxdp.lab.cluster.plan import GATEWAY, Interface, NodePlan
+from nsxdp.lab.cluster.plan import FAMILIES, GATEWAY, Interface, NodePlan
 from nsxdp.lab.netns import Netns
 
 
@@ -39,7 +39,11 @@ class Fabric:
         self.close()
 
     def plug(self, host: Netns, addresses: Iterable[Interface]) -> None:
-        """Give `host` an ``eth0`` on the bridge, its addresses and default routes."""
+        """Give `host` an ``eth0`` on the bridge, its addresses and routes.
+
+        Who is outside of the cluster is on the bridge, too; whoever else is, is behind a gateway
+        that leads nowhere.
+        """
         port = f"p-{host.short}"
         self.netns.iproute(
             f"link add {port} type veth peer name eth0 netns {host.name}",
@@ -48,6 +52,7 @@ class Fabric:
         host.iproute(
             *(f"addr add {address} dev eth0" for address in addresses),
             "link set eth0 up",
+            *(f"route add {family.outside} dev eth0" for family in FAMILIES),
             *(f"route add default via {gateway.ip}" for gateway in GATEWAY),
         )
 

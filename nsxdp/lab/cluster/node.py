@@ -44,7 +44,7 @@ disabled_plugins = [
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{plugins}"
+    bin_dir = "/opt/cni/bin"
     conf_dir = "/etc/cni/net.d"
 """
 
@@ -162,9 +162,7 @@ class ClusterNode:
         kubelet, proxy = _CONFIGURATION / "kubelet.yaml", _CONFIGURATION / "proxy.yaml"
         # JSON is YAML, and needs no other library to be written.
         files = {
-            "/etc/containerd/config.toml": _CONTAINERD.format(
-                pause=equipment.pause_image, plugins=CNI_PLUGINS
-            ),
+            "/etc/containerd/config.toml": _CONTAINERD.format(pause=equipment.pause_image),
             str(kubelet): json.dumps(_kubelet_configuration(name, cgroup, pki)),
         }
         daemons = {
@@ -189,6 +187,7 @@ class ClusterNode:
             "directory": str(self._directory),
             "logs": str(equipment.directory / "log"),
             "cgroup": cgroup,
+            "plugins": str(CNI_PLUGINS),
             "files": files,
             "archives": [str(archive) for archive in equipment.archives],
             "daemons": daemons,

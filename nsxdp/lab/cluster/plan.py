@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
-Cni = Literal["reference", "none"]
+Cni = Literal["reference", "nsx", "none"]
 Proxy = Literal["kube-proxy", "nsx-kube-proxy", "none"]
 
 MOST_NODES = 200
@@ -23,12 +23,28 @@ _API_SERVICE, _DNS_SERVICE = 1, 10
 
 
 class Family(NamedTuple):
-    """The ranges of one address family, and the prefix length of a node's pods."""
+    """The ranges of one address family.
+
+    Attributes
+    ----------
+    fabric
+        Of the network that joins the nodes.
+    pods, node_prefix
+        Of all pods, and the prefix length of what a node has of it.
+    services
+        Of cluster IPs.
+    outside
+        Of who is outside of the cluster, on the same network.
+    balancers
+        Of load balancers.
+    """
 
     fabric: Network
     pods: Network
-    services: Network
     node_prefix: int
+    services: Network
+    outside: Network
+    balancers: Network
 
     def pods_of(self, number: int) -> Network:
         """The range of the pods of node `number`, which counts from 1."""
@@ -45,14 +61,18 @@ FAMILIES = (
     Family(
         ipaddress.ip_network("172.31.0.0/24"),
         ipaddress.ip_network("10.244.0.0/16"),
-        ipaddress.ip_network("10.96.0.0/16"),
         24,
+        ipaddress.ip_network("10.96.0.0/16"),
+        ipaddress.ip_network("198.51.100.0/24"),
+        ipaddress.ip_network("203.0.113.0/24"),
     ),
     Family(
         ipaddress.ip_network("fd00:31::/64"),
         ipaddress.ip_network("fd00:244::/48"),
-        ipaddress.ip_network("fd00:96::/112"),
         64,
+        ipaddress.ip_network("fd00:96::/112"),
+        ipaddress.ip_network("2001:db8:198::/64"),
+        ipaddress.ip_network("2001:db8:203::/120"),
     ),
 )
 
@@ -97,8 +117,18 @@ class Plan:
 
     @property
     def has_pod_network(self) -> bool:
-        """Whether nodes become ready without anything being installed by kubectl."""
+        """Whether nodes become ready."""
         return self.cni != "none"
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Which of ours are installed, by the names of their manifests and DaemonSets."""
+        found = []
+        if self.cni == "nsx":
+            found.append("nsx-node-agent")
+        if self.proxy == "nsx-kube-proxy":
+            found.append("nsx-kube-proxy")
+        return ("nsx-ovs", *found) if found else ()
 
 
 GATEWAY = [family.on_fabric(_GATEWAY) for family in FAMILIES]
@@ -106,6 +136,12 @@ GATEWAY = [family.on_fabric(_GATEWAY) for family in FAMILIES]
 
 CONTROL_PLANE = [family.on_fabric(_CONTROL_PLANE) for family in FAMILIES]
 """Where etcd, the API server, the controllers, kubectl and the tests' programs run."""
+
+CLIENT = [
+    ipaddress.ip_interface(f"{family.outside[_CONTROL_PLANE]}/{family.outside.max_prefixlen}")
+    for family in FAMILIES
+]
+"""That host, as a client of load balancers: who comes from outside is no neighbor of the nodes."""
 
 API_SERVICES = [str(family.services[_API_SERVICE]) for family in FAMILIES]
 DNS_SERVICE = str(FAMILIES[0].services[_DNS_SERVICE])
