@@ -91,8 +91,26 @@ def _plugin() -> Iterator[str]:
           the bridge has a userspace datapath, an interface that leaves no checksums out.
         - A port on the bridge, whose `external_ids` say whose it is: `iface-id` is
           `NAMESPACE/POD`.
+        - The node's ports that it asks for (`hostPort`), by TCP, UDP and SCTP: see below.
 
         A pod is answered for when ovs-vswitchd has its port at work.
+
+        ## Host ports
+
+        Who reaches the node at a container's `hostPort` reaches the pod: from outside, from pods,
+        from the node itself, also at 127.0.0.1. `hostIP` names one of the node's addresses;
+        `0.0.0.0` and `::` are all of that family. Who comes from outside keeps its address. Who
+        comes by the bridge, or from 127.0.0.1, comes to the pod with the node's address on the
+        bridge.
+
+        The node's kernel translates, by the nftables table `inet nsxdp-host-ports`, at which the
+        agent looks every 30 s. The table stays when the agent ends. A port that another pod has
+        is an error 11: the runtime tries again, until that pod is gone. Programs of the node that
+        listen at such a port get nothing there any more. By UDP, who asks on and on from one port
+        gets the pod that there is, and not the one that there was: that takes conntrack(8).
+
+        A runtime tells of host ports if the plugin's configuration has the capability
+        `portMappings`, as the installed one does.
 
         ## Restarts
 

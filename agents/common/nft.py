@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["NftError", "nft"]
+__all__ = ["NftError", "interface", "nft"]
 
 _SECONDS: Final = 30.0
+
+_INTERFACE: Final = re.compile(r"[\w.@:-]{1,15}", re.ASCII)
 
 
 class NftError(Exception):
     """nft can't be run, or refuses; the message is one line."""
+
+
+def interface(name: str) -> str:
+    """An interface's name as a rule has it.
+
+    Raises
+    ------
+    NftError
+        It can't stand in a rule.
+    """
+    if not _INTERFACE.fullmatch(name):
+        raise NftError(f"an interface's name can't stand in a rule: {name!r}")
+    return f'"{name}"'
 
 
 async def nft(*arguments: str, text: str = "") -> str:

@@ -9,7 +9,6 @@ all of it looked at.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -30,16 +29,13 @@ from nsxdp.pipeline.registers import (
 from nsxdp.services.addresses import Family
 from nsxdp.services.model import PROTOCOL_NUMBERS
 from nsxdp.services.shared import SetChange, SharedSet
-from nsxdp_agents.common.nft import NftError, nft
+from nsxdp_agents.common.nft import NftError, interface, nft
 
 __all__ = ["Element", "HostNat", "changes", "ruleset"]
 
 log = get_logger(__name__)
 
 TABLE: Final = "inet nsxdp"
-
-_INTERFACE: Final = re.compile(r"[\w.@:-]{1,15}", re.ASCII)
-
 
 _SETS: Final = {
     "addresses": "ipv4_addr",
@@ -98,9 +94,10 @@ def ruleset(gateway: str, elements: Iterable[Element]) -> str:
         f"ip daddr @addresses meta l4proto . th dport @ports dnat ip to {NODE_PORT_IPV4}",
         f"ip6 daddr @addresses6 meta l4proto . th dport @ports6 dnat ip6 to {NODE_PORT_IPV6}",
     ]
+    elsewhere = f"oifname != {interface(gateway)}"
     from_bridge = [
-        f'ip saddr {{ {MASQUERADE_IPV4}, {NODE_IPV4} }} oifname != "{gateway}" masquerade',
-        f'ip6 saddr {{ {MASQUERADE_IPV6}, {NODE_IPV6} }} oifname != "{gateway}" masquerade',
+        f"ip saddr {{ {MASQUERADE_IPV4}, {NODE_IPV4} }} {elsewhere} masquerade",
+        f"ip6 saddr {{ {MASQUERADE_IPV6}, {NODE_IPV6} }} {elsewhere} masquerade",
     ]
     for name, hook, priority, rules in (
         ("prerouting", "prerouting", "dstnat", to_bridge),
@@ -168,8 +165,6 @@ class HostNat:
             self._problem = ""
 
     async def _apply(self, gateway: str) -> None:
-        if not _INTERFACE.fullmatch(gateway):
-            raise NftError(f"the gateway's name can't stand in a rule: {gateway!r}")
         made = self._made
         if made is not None and made.gateway == gateway:
             try:

@@ -25,6 +25,7 @@ from nsxdp_agents.node_agent.bridge import GatewayKeeper, ensure_bridge
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
+from nsxdp_agents.node_agent.hostports import HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
 from nsxdp_agents.node_agent.leases import Leases, LeasesError
 from nsxdp_agents.node_agent.metrics import Metrics
@@ -72,9 +73,11 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
     ports = stack.enter_context(closing(Ports(client, options.bridge)))
     pools = Pools()
-    gateway = GatewayKeeper(options.bridge)
+    opened = HostPorts(options.bridge)
+    gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
     with Connection() as node:
         await restore(leases, ports, node)
+    await opened.restore(leases)
 
     def use(networks: list[Network]) -> None:
         taken = [address for lease in leases for address in lease.addresses]
@@ -105,6 +108,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
                 leases,
                 pools,
                 ports,
+                opened,
                 mtu=options.mtu,
                 checksums=checksums,
                 readiness=readiness,
@@ -127,6 +131,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     log.info("started", node=options.node_name, bridge=options.bridge)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.keep())
+        tasks.create_task(opened.keep())
         tasks.create_task(_keep_ports(options, client, view, pods))
         if source is not None:
             tasks.create_task(follow(source, use))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -77,10 +77,13 @@ class GatewayKeeper:
     ----------
     interface
         The bridge's own port.
+    also
+        Done in a thread whenever the interface is as it should be.
     """
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, also: Callable[[], None]) -> None:
         self._interface = interface
+        self._also = also
         self._pools: tuple[Pool, ...] = ()
         self._due = asyncio.Event()
         self._said = ""
@@ -138,4 +141,6 @@ class GatewayKeeper:
                 _FORWARDING[version].write_text("1\n")
         if not link.flags & IFF_UP:
             requests.insert(0, Link(link.index, "", IFF_UP).change())
-        return "; ".join(refused.reason for refused in node.apply(requests)) if requests else ""
+        refused = node.apply(requests) if requests else []
+        self._also()
+        return "; ".join(error.reason for error in refused)

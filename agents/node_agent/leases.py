@@ -32,6 +32,7 @@ from msgspec import Struct
 from nsxdp.logs import get_logger
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.request import Attachment, Pod
+from nsxdp_agents.node_agent.cni.runtime_config import HostPort
 from nsxdp_agents.node_agent.ipam import Address
 
 __all__ = ["Lease", "Leases", "LeasesError"]
@@ -70,6 +71,8 @@ class Lease(Struct, frozen=True, omit_defaults=True):
         Where the runtime has the container's network namespace.
     namespace, pod, uid
         Whose it is in Kubernetes.
+    host_ports
+        The node's ports that lead to it.
     """
 
     container: str
@@ -84,6 +87,7 @@ class Lease(Struct, frozen=True, omit_defaults=True):
     namespace: str = ""
     pod: str = ""
     uid: str = ""
+    host_ports: tuple[HostPort, ...] = ()
 
     @property
     def attachment(self) -> Attachment:

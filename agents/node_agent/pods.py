@@ -13,6 +13,8 @@ from nsxdp_agents.node_agent import plug
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.request import Attachment, Command, Request
 from nsxdp_agents.node_agent.cni.result import result
+from nsxdp_agents.node_agent.cni.runtime_config import host_ports
+from nsxdp_agents.node_agent.hostports import HostPortError, HostPorts
 from nsxdp_agents.node_agent.ipam import ExhaustedError, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.plug import PlugError
@@ -26,6 +28,9 @@ log = get_logger(__name__)
 
 _T = TypeVar("_T")
 
+_FAILURES: Final = (HostPortError, PortError, PlugError, RtnetlinkError, LeasesError)
+"""Of what a pod has."""
+
 Readiness = Callable[[], "CniError | None"]
 """Why no pod can be added just now; None: it can."""
 
@@ -38,7 +43,7 @@ class Pods:
 
     Parameters
     ----------
-    leases, pools, ports
+    leases, pools, ports, opened
         What pods have; nobody else changes them.
     mtu
         Of pods' interfaces.
@@ -53,6 +58,7 @@ class Pods:
         leases: Leases,
         pools: Pools,
         ports: Ports,
+        opened: HostPorts,
         *,
         mtu: int,
         checksums: Callable[[], bool],
@@ -61,6 +67,7 @@ class Pods:
         self._leases = leases
         self._pools = pools
         self._ports = ports
+        self._opened = opened
         self._mtu = mtu
         self._checksums = checksums
         self._readiness = readiness
@@ -100,7 +107,7 @@ class Pods:
                 return await self._check(request, netns)
         except (PlugError, RtnetlinkError, LeasesError) as error:
             raise CniError(Code.IO_FAILURE, str(error)) from None
-        except PortError as error:
+        except (PortError, HostPortError) as error:
             raise CniError(Code.TRY_AGAIN, str(error)) from None
 
     async def _add(self, request: Request, netns: int) -> bytes:
@@ -123,6 +130,7 @@ class Pods:
     async def _new(self, request: Request, netns: int) -> Lease:
         """Give a pod what it needs."""
         attachment = request.attachment
+        to_open = host_ports(request.config.runtime.port_mappings)
         try:
             addresses = self._pools.take()
         except ExhaustedError as error:
@@ -142,6 +150,7 @@ class Pods:
             namespace=request.pod.namespace,
             pod=request.pod.name,
             uid=request.pod.uid,
+            host_ports=to_open,
         )
         checksums = self._checksums()
         given = self._leases.give(lease)
@@ -153,6 +162,7 @@ class Pods:
                     self._kernel(lambda node: plug.plug(lease, netns, node, checksums=checksums))
                 )
             await self._ports.add(lease)
+            await self._opened.add(lease)
         except BaseException as error:
             await self._undo(lease)
             if isinstance(error, ExceptionGroup):
@@ -164,10 +174,11 @@ class Pods:
     async def _undo(self, lease: Lease) -> None:
         """Take back what was given in part; what can't be, a later DEL or GC does."""
         try:
+            await self._opened.remove(lease.attachment)
             await self._ports.remove(lease.port)
             await self._kernel(lambda node: plug.unplug(lease.port, node))
             await self._leases.give_back(lease.attachment)
-        except (PortError, PlugError, RtnetlinkError, LeasesError) as error:
+        except _FAILURES as error:
             log.warning("something is left of a failed pod", port=lease.port, reason=str(error))
         else:
             self._pools.release(lease.addresses)
@@ -181,6 +192,7 @@ class Pods:
         """Let an attachment have nothing; it may have nothing already."""
         lease = self._leases.get(attachment)
         port = lease.port if lease else plug.port_name(*attachment)
+        await self._opened.remove(attachment)
         await self._ports.remove(port)
         await self._kernel(lambda node: plug.unplug(port, node))
         if lease is not None:
@@ -230,7 +242,7 @@ class Pods:
             try:
                 async with self._turns.of(lease.container):
                     await self._remove(lease.attachment)
-            except (PortError, PlugError, RtnetlinkError, LeasesError) as error:
+            except _FAILURES as error:
                 problems.append(f"{lease.attachment}: {error}")
         if problems:
             raise CniError(

@@ -104,9 +104,12 @@ class Runtime:
             **({"CNI_NETNS": str(netns.path)} if netns else {}),
         }
 
-    def add(self, container: str, netns: Netns, **more: Any) -> Object:
-        """ADD: the result."""
-        return self.call("ADD", self.variables(container, netns, **more))
+    def add(
+        self, container: str, netns: Netns, *, wants: Object | None = None, **more: Any
+    ) -> Object:
+        """ADD: the result. 'wants' is the runtimeConfig, if there is any."""
+        config = {"runtimeConfig": wants} if wants else {}
+        return self.call("ADD", self.variables(container, netns, **more), **config)
 
     def start_add(self, container: str, netns: Netns) -> subprocess.Popen[bytes]:
         """ADD, whose end is for later."""

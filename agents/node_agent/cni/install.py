@@ -14,6 +14,7 @@ import msgspec
 
 from nsxdp.logs import get_logger
 from nsxdp_agents.node_agent.cni.request import VERSIONS
+from nsxdp_agents.node_agent.cni.runtime_config import CAPABILITIES
 
 __all__ = ["CONFLIST", "PLUGIN", "InstallError", "conflist", "install"]
 
@@ -37,7 +38,11 @@ class InstallError(Exception):
 
 def conflist(socket: str) -> bytes:
     """The configuration that a runtime calls the plugin with."""
-    ours = {"type": PLUGIN.name, "socket": socket}
+    ours = {
+        "type": PLUGIN.name,
+        "socket": socket,
+        "capabilities": dict.fromkeys(CAPABILITIES, True),
+    }
     said = {
         "cniVersion": _UNDERSTOOD,
         "cniVersions": list(VERSIONS),

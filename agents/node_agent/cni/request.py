@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
+from nsxdp_agents.node_agent.cni.runtime_config import RuntimeConfig
 
 __all__ = [
     "LATEST",
@@ -127,6 +128,7 @@ class Config(Struct):
     cni_version: str = field(name="cniVersion", default="0.3.0")
     name: str = ""
     dns: Dns | None = None
+    runtime: RuntimeConfig = field(name="runtimeConfig", default_factory=RuntimeConfig)
     prev_result: Result | None = field(name="prevResult", default=None)
     valid: _Valid | None = field(name="cni.dev/valid-attachments", default=None)
     valid_before: _Valid | None = field(name="cni.dev/attachments", default=None)
