@@ -92,6 +92,7 @@ def _plugin() -> Iterator[str]:
         - A port on the bridge, whose `external_ids` say whose it is: `iface-id` is
           `NAMESPACE/POD`.
         - The node's ports that it asks for (`hostPort`), by TCP, UDP and SCTP: see below.
+        - No more than the bandwidth that its annotations say, either way: see below.
 
         A pod is answered for when ovs-vswitchd has its port at work.
 
@@ -111,6 +112,22 @@ def _plugin() -> Iterator[str]:
 
         A runtime tells of host ports if the plugin's configuration has the capability
         `portMappings`, as the installed one does.
+
+        ## Bandwidth
+
+        A pod's annotations `kubernetes.io/ingress-bandwidth` and `kubernetes.io/egress-bandwidth`
+        say how many bits a second may come to it, and leave it. Both ends of its pair of devices
+        send by a token bucket filter (tc-tbf(8)): so it works with both of Open vSwitch's
+        datapaths, of which the userspace one reads packets before the kernel could police them.
+        What is too much waits for a 40th of a second, then it is dropped. A runtime names a burst,
+        too, in bits; one of 4294967295 means that nobody said one, and it becomes 64 KiB, or
+        what goes in a hundredth of a second. Bandwidth is read when a pod comes. A container with
+        CAP_NET_ADMIN can take the limit of what it sends away; a CHECK finds it out.
+
+        Open vSwitch is told to leave the queues alone, by a row of QoS with the type `linux-noop`.
+
+        A runtime tells of bandwidth if the plugin's configuration has the capability `bandwidth`,
+        as the installed one does.
 
         ## Restarts
 

@@ -31,6 +31,7 @@ PURE = (
     "nsxdp.pipeline",
     "nsxdp.policy",
     "nsxdp.rtnetlink.objects",
+    "nsxdp.rtnetlink.tbf",
     "nsxdp.rtnetlink.wire",
     "nsxdp.services",
 )

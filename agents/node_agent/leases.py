@@ -32,7 +32,7 @@ from msgspec import Struct
 from nsxdp.logs import get_logger
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.request import Attachment, Pod
-from nsxdp_agents.node_agent.cni.runtime_config import HostPort
+from nsxdp_agents.node_agent.cni.runtime_config import HostPort, Rate
 from nsxdp_agents.node_agent.ipam import Address
 
 __all__ = ["Lease", "Leases", "LeasesError"]
@@ -73,6 +73,8 @@ class Lease(Struct, frozen=True, omit_defaults=True):
         Whose it is in Kubernetes.
     host_ports
         The node's ports that lead to it.
+    ingress, egress
+        How fast it may get and send; None: as fast as it can.
     """
 
     container: str
@@ -88,6 +90,8 @@ class Lease(Struct, frozen=True, omit_defaults=True):
     pod: str = ""
     uid: str = ""
     host_ports: tuple[HostPort, ...] = ()
+    ingress: Rate | None = None
+    egress: Rate | None = None
 
     @property
     def attachment(self) -> Attachment:

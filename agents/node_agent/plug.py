@@ -19,9 +19,10 @@ from ipaddress import IPv4Address, ip_interface
 from typing import Final
 
 from nsxdp.netns import entered
-from nsxdp.rtnetlink import Address, Connection, Link, RefusedError, Request, Route
+from nsxdp.rtnetlink import Address, Connection, Link, RefusedError, Request, Route, Tbf
 from nsxdp.rtnetlink.objects import IFA_F_NODAD, IFF_NOARP, IFF_UP
 from nsxdp.rtnetlink.veth import create, no_ipv6_address
+from nsxdp_agents.node_agent.cni.runtime_config import Rate
 from nsxdp_agents.node_agent.leases import Lease
 
 __all__ = ["PlugError", "differences", "mac_of", "plug", "port_name", "ports_here", "unplug"]
@@ -34,6 +35,9 @@ _RTPROT_STATIC: Final = 4
 
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_GTXCSUM, _ETHTOOL_STXCSUM = 0x16, 0x17
+
+_QUEUES_A_SECOND: Final = 40
+"""What waits because of a rate, beside a burst, waits for a 40th of a second, or is dropped."""
 
 _FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
@@ -91,8 +95,15 @@ def plug(lease: Lease, netns: int, node: Connection, *, checksums: bool) -> None
         # with a userspace datapath, pods would send past the bridge.
         up = Link(0, lease.port, IFF_UP | IFF_NOARP).change()
         _apply(node, lease.port, no_ipv6_address(lease.port), up)
+        if lease.ingress is not None:
+            found = node.link(lease.port)
+            index = found.index if found else 0
+            _apply(node, f"rate of {lease.port}", _queue(index, lease.ingress).replace())
         with entered(netns), Connection() as pod:
             index = socket.if_nametoindex(lease.ifname)
+            if lease.egress is not None:
+                rate = _queue(index, lease.egress)
+                _apply(pod, f"rate of {lease.ifname}", rate.replace())
             if not checksums:
                 _checksums_in_full(lease.ifname)
             _apply(pod, lease.ifname, Link(index, "", IFF_UP).change(), *_addresses(lease, index))
@@ -121,8 +132,10 @@ def unplug(port: str, node: Connection) -> None:
             raise PlugError(f"{port}: {refused.reason}", refused.code)
 
 
-def differences(lease: Lease, netns: int, *, checksums: bool) -> list[str]:
+def differences(lease: Lease, netns: int, node: Connection, *, checksums: bool) -> list[str]:
     """How the pod's interface differs from what 'lease' says, in words; none: it doesn't.
+
+    The arguments are those of `plug`.
 
     Raises
     ------
@@ -131,9 +144,10 @@ def differences(lease: Lease, netns: int, *, checksums: bool) -> list[str]:
     """
     try:
         with entered(netns), Connection() as pod:
-            return list(_differences(lease, pod, checksums))
+            found = list(_differences(lease, pod, checksums))
     except OSError as error:
         raise PlugError(f"{lease.ifname}: {error.strerror or error}") from None
+    return found + list(_other_rate(node, lease.port, lease.ingress))
 
 
 def ports_here(node: Connection) -> set[str]:
@@ -163,6 +177,22 @@ def _differences(lease: Lease, pod: Connection, checksums: bool) -> Iterator[str
         if not any((r.dst_len, r.gateway) == (0, route.gateway) for r in found):
             gateway = socket.inet_ntop(route.family, route.gateway)
             yield f"there is no default route by {gateway}"
+    yield from _other_rate(pod, lease.ifname, lease.egress)
+
+
+def _queue(index: int, rate: Rate) -> Tbf:
+    """The queue of an interface that sends at that rate."""
+    return Tbf(index, rate.bytes, rate.burst + rate.bytes // _QUEUES_A_SECOND, rate.burst)
+
+
+def _other_rate(kernel: Connection, ifname: str, rate: Rate | None) -> Iterator[str]:
+    """How an interface sends at another rate, in words. What nobody limits, anybody may."""
+    if rate is None:
+        return
+    link = kernel.link(ifname)
+    found = next((tbf for tbf in kernel.tbfs() if link and tbf.index == link.index), None)
+    if found is None or found.rate != rate.bytes:
+        yield f"{ifname} does not keep to {rate.bytes} bytes a second"
 
 
 def _addresses(lease: Lease, index: int) -> Iterator[Request]:

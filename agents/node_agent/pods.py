@@ -130,7 +130,8 @@ class Pods:
     async def _new(self, request: Request, netns: int) -> Lease:
         """Give a pod what it needs."""
         attachment = request.attachment
-        to_open = host_ports(request.config.runtime.port_mappings)
+        wants = request.config.runtime
+        to_open = host_ports(wants.port_mappings)
         try:
             addresses = self._pools.take()
         except ExhaustedError as error:
@@ -151,6 +152,8 @@ class Pods:
             pod=request.pod.name,
             uid=request.pod.uid,
             host_ports=to_open,
+            ingress=wants.bandwidth.ingress,
+            egress=wants.bandwidth.egress,
         )
         checksums = self._checksums()
         given = self._leases.give(lease)
@@ -227,8 +230,8 @@ class Pods:
             problems.append(f"the bridge has no port {lease.port} for it")
         elif row.ofport is None or row.ofport <= 0:
             problems.append(f"port {lease.port} is not at work: {row.error or 'it has no number'}")
-        return problems + await self._in_thread(
-            lambda: plug.differences(lease, netns, checksums=checksums)
+        return problems + await self._kernel(
+            lambda node: plug.differences(lease, netns, node, checksums=checksums)
         )
 
     async def _collect(self, request: Request) -> bytes:

@@ -17,6 +17,7 @@ import msgspec
 from nsxdp.ovsdb import (
     Batch,
     Client,
+    Insert,
     OvsdbError,
     Row,
     Transaction,
@@ -43,7 +44,10 @@ _MORE: Final = {
     "Port": Watch("Port", ("name", "interfaces", "tag"), indexes=("interfaces", "name")),
 }
 
-WATCHES: Final = tuple(_MORE.get(watch.table, watch) for watch in BRIDGE_WATCHES)
+_LEFT_ALONE: Final = {"nsxdp": "left alone"}
+_QOS: Final = Watch("QoS", ("external_ids",))
+
+WATCHES: Final = (*(_MORE.get(watch.table, watch) for watch in BRIDGE_WATCHES), _QOS)
 """What `Ports` needs of its client; enough for a `nsxdp.switch.BridgeView` too."""
 
 
@@ -98,6 +102,8 @@ class Ports:
         self._seconds = seconds
         self._batches = Batches(self._commit_together)
         self._awaited: dict[str, _Awaited] = {}
+        self._made: tuple[Transaction, Insert] | None = None
+        """The transaction that makes the QoS, and that one."""
         self._forget = client.replica.subscribe(self._look)
 
     def close(self) -> None:
@@ -151,12 +157,25 @@ class Ports:
         interface = transaction.insert(
             "Interface", {"name": lease.port, "external_ids": external_ids(lease)}
         )
-        port = transaction.insert("Port", {"name": lease.port, "interfaces": [interface]})
+        columns: dict[str, object] = {"name": lease.port, "interfaces": [interface]}
+        if lease.ingress is not None:
+            columns["qos"] = self._left_alone(transaction)
+        port = transaction.insert("Port", columns)
         transaction.mutate("Bridge", [("name", "==", self._bridge)], [("ports", "insert", [port])])
 
     def _remove(self, transaction: Transaction, port: str) -> None:
         for row in self._client.replica["Port"].by("name", port):
             transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
+
+    def _left_alone(self, transaction: Transaction) -> Uuid | Insert:
+        """The QoS of ports at whose queues Open vSwitch doesn't touch, for they are ours."""
+        for row in self._client.replica["QoS"]:
+            if row.external_ids == _LEFT_ALONE:
+                return row.uuid
+        if self._made is None or self._made[0] is not transaction:
+            columns = {"type": "linux-noop", "external_ids": _LEFT_ALONE}
+            self._made = transaction, transaction.insert("QoS", columns)
+        return self._made[1]
 
     async def _commit_together(self, batch: Asked[_Build]) -> None:
         """Commit all of it at once; if that is refused, one by one: it is the fault of one."""

@@ -7,6 +7,7 @@ Objects are what a message says, and nothing is kept of what was said before.
 from nsxdp.rtnetlink.connection import Connection, RefusedError
 from nsxdp.rtnetlink.news import News
 from nsxdp.rtnetlink.objects import Address, Link, Neighbor, Route
+from nsxdp.rtnetlink.tbf import Tbf
 from nsxdp.rtnetlink.wire import RTM, MalformedError, Request, RtnetlinkError
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "Request",
     "Route",
     "RtnetlinkError",
+    "Tbf",
 ]

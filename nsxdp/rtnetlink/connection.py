@@ -8,6 +8,7 @@ for `asyncio.to_thread`.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from contextlib import suppress
 from typing import Final, Self, TypeVar
 
 from nsxdp.rtnetlink.objects import WIDTHS, Address, Link, Route
+from nsxdp.rtnetlink.tbf import Tbf
 from nsxdp.rtnetlink.wire import (
     NLM_F_ACK,
     NLM_F_DUMP,
@@ -125,6 +127,34 @@ class Connection:
         """
         return self._dump(Request(RTM.GETLINK, 0, Link(0, "").encode()), RTM.NEWLINK, Link.decode)
 
+    def link(self, ifname: str) -> Link | None:
+        """The interface of that name; None: there is none.
+
+        Raises
+        ------
+        RtnetlinkError
+            The kernel doesn't tell.
+        """
+        asked = Request(RTM.GETLINK, 0, Link(0, ifname).encode())
+        try:
+            answers = list(self._answers(asked, NLM_F_ACK))
+        except RefusedError as refused:
+            if refused.code == errno.ENODEV:
+                return None
+            raise
+        return next(Link.decode(each.body) for each in answers if each.type == RTM.NEWLINK)
+
+    def tbfs(self) -> list[Tbf]:
+        """The token bucket filters by which interfaces send.
+
+        Raises
+        ------
+        RtnetlinkError
+            The kernel doesn't tell.
+        """
+        found = self._dump(Tbf.asked(), RTM.NEWQDISC, Tbf.decode)
+        return [tbf for tbf in found if tbf is not None]
+
     def addresses(self) -> list[Address]:
         """All addresses, IPv4 and IPv6.
 
@@ -196,7 +226,7 @@ class Connection:
         for _ in range(_TRIES):
             found = []
             interrupted = False
-            for message in self._answers(request):
+            for message in self._answers(request, NLM_F_DUMP):
                 interrupted = interrupted or bool(message.flags & NLM_F_DUMP_INTR)
                 if message.type == kind:
                     found.append(decode(message.body))
@@ -204,9 +234,9 @@ class Connection:
                 return found
         raise RtnetlinkError(f"RTM_{request.type.name}: it changed at each of {_TRIES} looks")
 
-    def _answers(self, request: Request) -> Iterator[Message]:
+    def _answers(self, request: Request, flags: int) -> Iterator[Message]:
         self._sequence += 1
-        self._send(request.encode(self._sequence, NLM_F_DUMP))
+        self._send(request.encode(self._sequence, flags))
         while True:
             for message in self._receive():
                 if message.sequence != self._sequence:

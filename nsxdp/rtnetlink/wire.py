@@ -55,6 +55,8 @@ class RTM(IntEnum):
     GETROUTE = 26
     NEWNEIGH = 28
     DELNEIGH = 29
+    NEWQDISC = 36
+    GETQDISC = 38
 
 
 class RtnetlinkError(Exception):

@@ -13,14 +13,22 @@ from msgspec import Meta, Struct, field
 
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 
-__all__ = ["CAPABILITIES", "HostPort", "PortMapping", "RuntimeConfig", "host_ports"]
+__all__ = ["CAPABILITIES", "HostPort", "PortMapping", "Rate", "RuntimeConfig", "host_ports"]
 
-CAPABILITIES: Final = ("portMappings",)
+CAPABILITIES: Final = ("portMappings", "bandwidth")
 """What our configuration declares."""
 
 Protocol = Literal["tcp", "udp", "sctp"]
 
 _Port = Annotated[int, Meta(ge=0, le=0xFFFF)]
+_Bits = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+
+_UNSAID: Final = 0xFFFF_FFFF
+"""A burst that runtimes name who were told of none. It would be half a gigabyte at full speed."""
+
+_BURST_BYTES, _BURSTS_A_SECOND = 1 << 16, 100
+"""What there is where none is named: a large packet, or what goes in a hundredth of a second.
+"""
 
 
 class PortMapping(Struct):
@@ -52,8 +60,47 @@ class HostPort(Struct, frozen=True, omit_defaults=True):
     at: str = ""
 
 
+class Rate(Struct, frozen=True):
+    """How fast something may be: bytes a second, and bytes at once after a pause."""
+
+    bytes: int
+    burst: int
+
+
+class Bandwidth(Struct):
+    """How fast a pod may be, in bits and bits a second; 0: as fast as it can.
+
+    What comes to it is ``ingress``, what it sends is ``egress``.
+    """
+
+    ingress_rate: _Bits = field(name="ingressRate", default=0)
+    ingress_burst: _Bits = field(name="ingressBurst", default=0)
+    egress_rate: _Bits = field(name="egressRate", default=0)
+    egress_burst: _Bits = field(name="egressBurst", default=0)
+
+    @property
+    def ingress(self) -> Rate | None:
+        """What comes to the pod; None: as fast as it can."""
+        return _rate(self.ingress_rate, self.ingress_burst)
+
+    @property
+    def egress(self) -> Rate | None:
+        """What the pod sends, likewise."""
+        return _rate(self.egress_rate, self.egress_burst)
+
+
+def _rate(rate: int, burst: int) -> Rate | None:
+    if not rate:
+        return None
+    least = max(1, rate // 8)
+    said = burst // 8 if burst < _UNSAID else 0
+    return Rate(least, said or max(_BURST_BYTES, least // _BURSTS_A_SECOND))
+
+
 class RuntimeConfig(Struct):
     """What is known of it here."""
+
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
     port_mappings: Annotated[list[PortMapping], Meta(max_length=1024)] = field(
         name="portMappings", default=[]
