@@ -121,7 +121,7 @@ def example() -> FakeSwitch:
         obj = to_object(RESOURCES[value["kind"]], value)
         assert not isinstance(obj, ObjectError), obj
         planner.take(Op.UPSERT, obj)
-    planner.set_pods({"shop/web": 5})
+    planner.plug(5, "shop/web")
     planner.set_node(NODE)
     owned = planner.round()
     desired = DesiredSet(NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST)

@@ -24,7 +24,14 @@ from typing import Final, NamedTuple, Self
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.decode import BOOKMARK, DELETED, INITIAL_EVENTS_END, Decoder, Page
-from nsxdp.k8s.errors import ApiError, GoneError, KubernetesError, ObjectError, ProtocolError
+from nsxdp.k8s.errors import (
+    ApiError,
+    GoneError,
+    KubernetesError,
+    NotFoundError,
+    ObjectError,
+    ProtocolError,
+)
 from nsxdp.k8s.objects import ListMeta
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.source import Batch, Change, Inventory, Op
@@ -43,6 +50,9 @@ _WATCH_SECONDS: Final = (300, 600)
 
 _STEADY_SECONDS: Final = 10.0
 """How long a watch must have lasted for the next attempt to come without growing delay."""
+
+_ABSENT_SECONDS: Final = 15.0
+"""How often a kind that the server doesn't have is looked for."""
 
 _REMIND_SECONDS: Final = 60.0
 """How often an error that doesn't go away is logged."""
@@ -73,6 +83,8 @@ class Reflector:
     relist
         Seconds after which everything is listed anew, though nothing says that the watch missed
         something; 0: never.
+    absent
+        Seconds until an optional kind that the server doesn't have is looked for again.
     backoff
         Makes the delays between attempts of one kind.
     """
@@ -88,6 +100,7 @@ class Reflector:
         idle_timeout: float = 180.0,
         read_timeout: float = 60.0,
         relist: float = 0.0,
+        absent: float = _ABSENT_SECONDS,
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         if len({want.resource.kind for want in wants}) != len(wants):
@@ -103,6 +116,7 @@ class Reflector:
                 idle_timeout=idle_timeout,
                 read_timeout=read_timeout,
                 relist=relist,
+                absent=absent,
                 backoff=backoff(),
             )
             for want in wants
@@ -165,6 +179,7 @@ class _Follower:
         idle_timeout: float,
         read_timeout: float,
         relist: float,
+        absent: float,
         backoff: Backoff,
     ) -> None:
         self._client = client
@@ -182,6 +197,8 @@ class _Follower:
         self._synced = False
         self._take_cached = True  # the first list; later ones mustn't go back in time
         self._version = ""  # where the watch goes on; empty: list first
+        self._absent_seconds = absent
+        self._is_absent = False
         self._said = ""
         self._said_at = 0.0
         self._log = get_logger(__name__, kind=want.resource.kind)
@@ -218,6 +235,9 @@ class _Follower:
         return steady
 
     async def _recover(self, error: KubernetesError) -> None:
+        if self._want.optional and isinstance(error, NotFoundError):
+            await self._absent()
+            return
         wait = error.retry_after if isinstance(error, ApiError) else 0.0
         delay = self._backoff.delay(at_least=wait)
         if isinstance(error, GoneError):
@@ -237,6 +257,17 @@ class _Follower:
         else:
             self._complain(error, delay)
         await asyncio.sleep(delay)
+
+    async def _absent(self) -> None:
+        """The server doesn't have the kind: so there are no objects of it."""
+        if not self._is_absent:
+            self._log.info("the API server has no such resource: it is looked for now and then")
+        self._is_absent = True
+        self._version = ""
+        self._take_cached = False
+        self._inventory.begin_list()
+        await self._put(self._inventory.end_list(), (), time.monotonic(), complete=True)
+        await asyncio.sleep(self._absent_seconds)
 
     def _complain(self, error: KubernetesError, delay: float) -> None:
         """Log an error when it is new, and again now and then while it lasts."""
@@ -265,6 +296,7 @@ class _Follower:
                     await self._put(changes, part.errors, got.received, complete=complete)
                 if not got.meta.continue_:
                     self._version = got.meta.resource_version
+                    self._is_absent = False
                     self._take_cached = False
                     return
         finally:

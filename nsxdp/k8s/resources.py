@@ -124,12 +124,16 @@ class Want(Struct, frozen=True):
         Selectors, as the API takes them (see `nsxdp.k8s.selectors`); empty: all objects.
     namespace
         Only of this one; empty: of all.
+    optional
+        An API server may not have this kind: then there are no objects of it, and it is looked for
+        now and then.
     """
 
     resource: Resource
     labels: str = ""
     fields: str = ""
     namespace: str = ""
+    optional: bool = False
 
 
 def service_proxy_wants(

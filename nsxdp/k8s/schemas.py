@@ -38,6 +38,15 @@ from nsxdp.k8s.objects import (
     StatusDetails,
     Taint,
 )
+from nsxdp.k8s.policy_objects import (
+    Container,
+    ContainerPort,
+    Namespace,
+    Pod,
+    PodIP,
+    PodSpec,
+    PodStatus,
+)
 from nsxdp.k8s.protobuf import Field, Message
 
 __all__ = ["LIST_HEAD", "MESSAGES", "NAMED", "STATUS"]
@@ -145,6 +154,30 @@ _ENDPOINT: Final = Message(
     ),
 )
 
+_CONTAINER: Final = Message(
+    Container,
+    name=_text(1),
+    ports=_many(
+        6, Message(ContainerPort, name=_text(1), container_port=_port(3), protocol=_text(4))
+    ),
+    restart_policy=_text(24),
+)
+
+_POD_SPEC: Final = Message(
+    PodSpec,
+    containers=_many(2, _CONTAINER),
+    node_name=_text(10),
+    host_network=_flag(11),
+    init_containers=_many(20, _CONTAINER),
+)
+
+_POD_STATUS: Final = Message(
+    PodStatus,
+    phase=_text(1),
+    pod_ip=_text(6),
+    pod_ips=_many(12, Message(PodIP, ip=_text(1))),
+)
+
 MESSAGES: Final[dict[type[Object], Message[Any]]] = {
     message.type: message
     for message in (
@@ -201,6 +234,13 @@ MESSAGES: Final[dict[type[Object], Message[Any]]] = {
             metadata=_one(1, _OBJECT_META),
             spec=_one(2, Message(ServiceCIDRSpec, cidrs=_texts(1))),
         ),
+        Message(
+            Pod,
+            metadata=_one(1, _OBJECT_META),
+            spec=_one(2, _POD_SPEC),
+            status=_one(3, _POD_STATUS),
+        ),
+        Message(Namespace, metadata=_one(1, _OBJECT_META)),
     )
 }
 """The kinds that an API server can list so, by type."""

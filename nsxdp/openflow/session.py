@@ -42,6 +42,7 @@ from nsxdp.openflow.messages import (
     PacketIn,
     PacketIn2,
     SetConfig,
+    SetControllerId,
     SetPacketInFormat,
     decode,
     frame,
@@ -71,6 +72,8 @@ class SessionOptions:
     """For that answer.  A big commit keeps Open vSwitch busy for seconds."""
     receive_packets: bool = False
     """Whether the switch shall send packets to us."""
+    controller_id: int = 0
+    """Which ones: those of flows with ``controller(id=...)``; 0: those without."""
 
 
 class Session:
@@ -168,7 +171,7 @@ class Session:
         assert isinstance(features, FeaturesReply)
         self.features = features
         if self.options.receive_packets:
-            self.send(SetPacketInFormat(), SetConfig())
+            self.send(SetPacketInFormat(), SetControllerId(self.options.controller_id), SetConfig())
         await self.barrier()
 
     def close(self) -> None:

@@ -19,7 +19,13 @@ common: the namespace is part of the match, so that no list grows with the clust
     table=IngressRules, priority=200,tcp,reg9=NAMESPACE,tp_dst=8080 actions=conjunction(RULE,3/3)
     table=IngressRules, priority=200,conj_id=RULE actions=goto_table:ConntrackCommit
 
-The last flow counts what the rule allowed. A pod that a NetworkPolicy selects is isolated::
+The last flow counts what the rule allowed. What a rule refuses is told to the agent, if that is
+wanted, as fast as a meter lets it::
+
+    table=EgressAdmin, priority=59500,conj_id=RULE
+        actions=meter:28162,set_field:RULE->reg10,controller(max_len=128,id=28417)
+
+A pod that a NetworkPolicy selects is isolated::
 
     table=IngressRules, priority=1,reg5=TARGET actions=drop
 
@@ -50,7 +56,14 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from nsxdp.openflow import Template
-from nsxdp.pipeline.registers import BITS, HAIRPIN_IPV4, HAIRPIN_IPV6, LOG_METER, ZONE
+from nsxdp.pipeline.registers import (
+    BITS,
+    HAIRPIN_IPV4,
+    HAIRPIN_IPV6,
+    LOG_METER,
+    NODE_CONTROLLER,
+    ZONE,
+)
 from nsxdp.pipeline.service import Family, Protocol
 from nsxdp.pipeline.tables import POLICY_STAGES, TABLES
 
@@ -101,7 +114,8 @@ _LET_OUT: Final = BITS["LetOut"].mask
 _LET_IN: Final = BITS["LetIn"].mask
 _FIRST: Final = "ct_state=-est-rel+trk"
 
-_DROP_AND_TELL: Final = f"meter:{LOG_METER},controller(max_len=128)"
+_TELL: Final = f"controller(max_len=128,id={NODE_CONTROLLER})"
+_DROP_AND_TELL: Final = f"meter:{LOG_METER},set_field:{{rule}}->reg10,{_TELL}"
 _DIMENSION: Final[dict[Element, int]] = {
     "target": 1,
     "peer": 2,
@@ -327,7 +341,9 @@ def answer(
 def every(
     direction: Direction, tier: Tier, priority: int, action: Action, *, log: bool
 ) -> Template:
-    """A rule that has neither peers nor ports: for all packets of a kind of pods. Columns: kind."""
+    """A rule that has neither peers nor ports: for all packets of a kind of pods. Columns: kind,
+    and rule where a refusal is told.
+    """
     return _template(
         f"table={WAYS[direction].tiers[tier]},priority={priority},reg5={{kind}},"
         f"actions={_acts(direction, tier, action, log=log)}"
@@ -339,7 +355,10 @@ def default(direction: Direction, *, log: bool) -> Template:
     """A kind of pods that a NetworkPolicy selects: what no rule allows is dropped.
     Columns: kind.
     """
-    return every(direction, "policy", 1, "deny", log=log)
+    acts = f"meter:{LOG_METER},{_TELL}" if log else "drop"
+    return _template(
+        f"table={WAYS[direction].tiers['policy']},priority=1,reg5={{kind}},actions={acts}"
+    )
 
 
 @lru_cache

@@ -28,6 +28,7 @@ __all__ = [
     "LONG_TIMEOUT_SHIFT",
     "MASQUERADE_IPV4",
     "MASQUERADE_IPV6",
+    "NODE_CONTROLLER",
     "NODE_COOKIE_FAMILY",
     "NODE_COOKIE_PREFIX",
     "NODE_GROUP_FIRST",
@@ -127,6 +128,10 @@ BITS: Final = {
     "PolicyNamespace": Bits(
         "reg9", 0, 31, "The namespace of PolicyTarget. Set with it."
     ),
+    "PolicyRule": Bits(
+        "reg10", 0, 31, "The rule that refuses the packet, as its conj_id; 0: no rule allows it. "
+        "Set by what tells the agent of the packet."
+    ),
     "ServiceConnection": Bits(
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."
     ),
@@ -220,6 +225,9 @@ REJECT_METER: Final = 0x6E01
 
 LOG_METER: Final = 0x6E02
 """Limits how many packets a second that policies drop reach the agent to be logged."""
+
+NODE_CONTROLLER: Final = 0x6F01
+"""The number of the node agent's connection: only to it go the packets that policies drop."""
 
 VIRTUAL_MAC: Final = "02:6e:73:78:64:70"
 """The next hop to which the host sends what goes to a Service's address, or to other nodes' pods;

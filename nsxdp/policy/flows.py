@@ -72,14 +72,19 @@ class Flows:
         Gives the flows, other than rules', that something needs now.
     log
         Whether what policies drop is told to the agent.
+
+    Attributes
+    ----------
+    log
+        As given; `set_log` changes it.
     """
 
     def __init__(self, others: Callable[[Hashable], Iterator[Stamp]], *, log: bool) -> None:
         self._other = others
-        self._log = log
+        self.log = log
         self._conjuncts: dict[Conjunct, dict[int, int]] = {}
         self._answers: dict[int, tuple[Place, Action]] = {}
-        self._every: dict[Every, dict[str, Action]] = {}
+        self._every: dict[Every, dict[str, tuple[int, Action]]] = {}
         self._owners: dict[Hashable, int] = {}
         self._next = _FIRST_OWNER
         self._dirty: dict[Hashable, None] = {}
@@ -107,9 +112,9 @@ class Flows:
         del self._answers[rule]
         self._dirty[rule] = None
 
-    def add_every(self, what: Every, rule: str, action: Action) -> None:
-        """'rule' is for all packets of a kind."""
-        self._every.setdefault(what, {})[rule] = action
+    def add_every(self, what: Every, rule: str, number: int, action: Action) -> None:
+        """'rule', which has that number, is for all packets of a kind."""
+        self._every.setdefault(what, {})[rule] = number, action
         self._dirty[what] = None
 
     def remove_every(self, what: Every, rule: str) -> None:
@@ -119,6 +124,12 @@ class Flows:
         if not rules:
             del self._every[what]
         self._dirty[what] = None
+
+    def set_log(self, log: bool) -> None:
+        """Whether what policies drop is told to the agent, from now on."""
+        if log != self.log:
+            self.log = log
+            self._dirty |= dict.fromkeys(self._owners)
 
     def mark(self, what: Hashable) -> None:
         """The flows other than rules' that 'what' needs may have changed."""
@@ -153,13 +164,26 @@ class Flows:
         """The number of the owner of 'what'; None: it needs no flow."""
         return self._owners.get(what)
 
+    def deciding(self) -> Iterator[tuple[int, str | int, Action]]:
+        """The owners whose flows decide: by which rule, and how.
+
+        A rule for all packets has its name here, one that is a conjunction that one's number.
+        """
+        for rule, (_, action) in self._answers.items():
+            if (owner := self._owners.get(rule)) is not None:
+                yield owner, rule, action
+        for every, rules in self._every.items():
+            if (owner := self._owners.get(every)) is not None:
+                name = min(rules)
+                yield owner, name, rules[name][1]
+
     def _stamps(self, what: Hashable) -> Iterator[Stamp]:
         if isinstance(what, Conjunct):
             yield from self._conjunct(what)
         elif isinstance(what, int):
             if (found := self._answers.get(what)) is not None:
                 place, action = found
-                yield stages.answer(*place, action, log=self._log), {"rule": what}
+                yield stages.answer(*place, action, log=self.log), {"rule": what}
         elif isinstance(what, Every):
             yield from self._every_flow(what)
         else:
@@ -188,8 +212,9 @@ class Flows:
         rules = self._every.get(what)
         if rules is not None:
             # Those that contradict each other have the same precedence: any may be chosen.
-            action = rules[min(rules)]
-            yield stages.every(*what.place, action, log=self._log), {"kind": what.kind}
+            number, action = rules[min(rules)]
+            told: dict[str, Value] = {"rule": number} if self.log and action == "deny" else {}
+            yield stages.every(*what.place, action, log=self.log), {"kind": what.kind, **told}
 
 
 class _Batch:

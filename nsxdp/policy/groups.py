@@ -131,6 +131,11 @@ class Groups:
                 for group in list(groups):
                     (self._cover if now else self._uncover)(group, name)
 
+    def selects(self, key: GroupKey, kind: Kind) -> bool:
+        """Whether a group that somebody uses has 'kind' now."""
+        group = self._groups.get(key)
+        return group is not None and kind in group.kinds
+
     def _namespaces_of(self, key: GroupKey) -> Iterator[str]:
         if key.namespace:
             yield key.namespace

@@ -16,7 +16,7 @@ from nsxdp.pipeline.ids import Numbers
 from nsxdp.pipeline.policy import KIND_FIRST, KIND_LAST
 from nsxdp.policy.selectors import Labels
 
-__all__ = ["Kind", "Kinds", "NamedPort"]
+__all__ = ["Kind", "Kinds", "NamedPort", "addresses_of"]
 
 NamedPort = tuple[str, str, int]
 """A container's port: name, protocol and number."""
@@ -100,10 +100,13 @@ class Kinds:
         An address may be given on before the API server knows that its last pod is gone: then it is
         the one's that isn't being deleted.
         """
-        pods = self._addresses.get(address)
-        if not pods:
-            return None
-        return pods[min(pods, key=lambda pod: (pod in self._leaving, pod))]
+        pod = self.pod_with(address)
+        return None if pod is None else self._of[pod]
+
+    def pod_with(self, address: bytes) -> str | None:
+        """Likewise, the pod itself."""
+        pods = self._addresses.get(address, ())
+        return min(pods, key=lambda pod: (pod in self._leaving, pod), default=None)
 
     def is_shared(self, address: bytes) -> bool:
         """Whether several pods have it, as far as is known."""
@@ -114,8 +117,20 @@ class Kinds:
         key = cast("_Key | None", self._numbers.name(number))
         return None if key is None else self._kinds[key]
 
-    def upsert(self, pod: Pod) -> tuple[Kind | None, Kind | None]:
-        """Take note of a pod.
+    def knows(self, pod: Pod, addresses: tuple[bytes, ...]) -> bool:
+        """Whether of a pod, with these addresses, all is known that matters here."""
+        name = pod.key
+        kind = self._of.get(name)
+        if kind is None or not _is_in_network(pod):
+            return kind is None and not _is_in_network(pod)
+        return (
+            kind._key == _key(pod)
+            and kind.pods[name] == addresses
+            and (name in self._leaving) == bool(pod.metadata.deletion_timestamp)
+        )
+
+    def upsert(self, pod: Pod, addresses: tuple[bytes, ...]) -> tuple[Kind | None, Kind | None]:
+        """Take note of a pod, which has these addresses.
 
         Returns
         -------
@@ -125,7 +140,7 @@ class Kinds:
         """
         key = pod.key
         before = self._of.get(key)
-        if pod.spec.host_network or pod.status.phase in _FINISHED:
+        if not _is_in_network(pod):
             if before is not None:
                 self._leave(key, before)
             return before, None
@@ -134,13 +149,16 @@ class Kinds:
             if before is not None:
                 self._leave(key, before)
             self._of[key] = after
-        addresses = _addresses(pod)
         self._set_addresses(key, after, addresses)
         if pod.metadata.deletion_timestamp:
             self._leaving.add(key)
         else:
             self._leaving.discard(key)
         return before, after
+
+    def move(self, pod: str, addresses: tuple[bytes, ...]) -> None:
+        """A pod that is known has other addresses."""
+        self._set_addresses(pod, self._of[pod], addresses)
 
     def delete(self, pod: str) -> Kind | None:
         """A pod is gone. Returns of what kind it was."""
@@ -162,7 +180,7 @@ class Kinds:
 
     def _kind(self, pod: Pod) -> Kind:
         namespace = pod.namespace
-        key = (namespace, tuple(sorted((pod.metadata.labels or {}).items())), _named_ports(pod))
+        key = _key(pod)
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = Kind(
@@ -191,6 +209,15 @@ class Kinds:
         kind.pods[pod] = addresses
 
 
+def _is_in_network(pod: Pod) -> bool:
+    return not pod.spec.host_network and pod.status.phase not in _FINISHED
+
+
+def _key(pod: Pod) -> _Key:
+    labels = tuple(sorted((pod.metadata.labels or {}).items()))
+    return pod.namespace, labels, _named_ports(pod)
+
+
 def _named_ports(pod: Pod) -> tuple[NamedPort, ...]:
     """The named ports of a pod; of two of the same name and protocol, the first one counts."""
     found: dict[tuple[str, str], int] = {}
@@ -207,7 +234,8 @@ def _serving(pod: Pod) -> Iterable[Container]:
     yield from (c for c in pod.spec.init_containers if c.restart_policy == "Always")
 
 
-def _addresses(pod: Pod) -> tuple[bytes, ...]:
+def addresses_of(pod: Pod) -> tuple[bytes, ...]:
+    """The addresses that the API knows of a pod, packed."""
     texts = [ip.ip for ip in pod.status.pod_ips] or [pod.status.pod_ip]
     parsed = [parse_ip(text) for text in texts]
     return tuple(dict.fromkeys(address.packed for address in parsed if address is not None))

@@ -162,9 +162,8 @@ class _Conjunction:
         elif self._dimensions == 1:
             priority += 1
         self._place = Place(rule.direction, rule.tier, priority)
-        self._number = 0
+        self._number = desk.take(rule.name, parts)
         if self._dimensions > 1:
-            self._number = desk.take(rule.name, parts)
             desk.flows.answer(self._number, self._place, rule.action)
             for what in self._fixed():
                 desk.flows.add(what, self._number, self._dimensions)
@@ -183,16 +182,16 @@ class _Conjunction:
             if self._parts.pods:
                 self._desk.use_all(self._rule.direction, -1)
             self._desk.flows.no_answer(self._number)
-            self._desk.give_back(self._rule.name, self._parts)
             if self._rule.tier == "policy":
                 self._desk.leave_place(self._rule.direction, self._scope, self._place.priority)
+        self._desk.give_back(self._rule.name, self._parts)
 
     def add_target(self, kind: Kind) -> None:
         """It is for pods of 'kind'."""
         self.targets.add(kind)
         if self._dimensions == 1:
             every = Every(self._place, kind.number)
-            self._desk.flows.add_every(every, self._rule.name, self._rule.action)
+            self._desk.flows.add_every(every, self._rule.name, self._number, self._rule.action)
         else:
             self._desk.flows.add(self._of("target", kind), self._number, self._dimensions)
 

@@ -5,8 +5,9 @@ A round takes all that changed since the last one: its cost is proportional to t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
 from typing import NamedTuple, cast
 
 from msgspec import Struct
@@ -16,15 +17,15 @@ from nsxdp.k8s.policy_objects import ClusterNetworkPolicy, Namespace, NetworkPol
 from nsxdp.k8s.source import Op
 from nsxdp.pipeline import policy as stages
 from nsxdp.pipeline.compiled import Compiled
-from nsxdp.pipeline.policy import DIRECTIONS, Direction
+from nsxdp.pipeline.policy import DIRECTIONS, Action, Direction
 from nsxdp.pipeline.service import Family
 from nsxdp.policy.flows import Flows, Stamp
 from nsxdp.policy.groups import Groups
-from nsxdp.policy.kinds import Kind, Kinds
+from nsxdp.policy.kinds import Kind, Kinds, addresses_of
 from nsxdp.policy.live import Desk, LiveRule
 from nsxdp.policy.rules import Policy, read_policy
 
-__all__ = ["NodePorts", "PolicyPlanner"]
+__all__ = ["NodePorts", "PolicyPlanner", "Verdict", "isolation"]
 
 Address = IPv4Address | IPv6Address
 
@@ -48,6 +49,22 @@ class NodePorts(Struct, frozen=True):
     addresses: frozenset[Address] = frozenset()
 
 
+class Verdict(NamedTuple):
+    """What a rule does with the first packets of connections.
+
+    Attributes
+    ----------
+    rule
+        Its name: ``NetworkPolicy default/web ingress[0]``. Where no rule allows a packet of a pod
+        that NetworkPolicies select: ``NetworkPolicy default/* ingress``.
+    action
+        What becomes of a packet.
+    """
+
+    rule: str
+    action: Action
+
+
 class _Key(NamedTuple):
     """Whose flows they are: ``("pod", "default/web")``."""
 
@@ -60,6 +77,9 @@ class PolicyPlanner:
 
     Parameters
     ----------
+    node
+        The node's name. Pods on it have the addresses that `plug` says and no others, whatever the
+        API has heard of that by then.
     log
         Whether what policies drop is told to the agent.
 
@@ -75,23 +95,24 @@ class PolicyPlanner:
     >>> web = ObjectMeta(namespace="default", name="web", labels={"app": "web"})
     >>> planner.take(Op.UPSERT, Pod(metadata=web, status=PodStatus(pod_ip="10.244.0.5")))
     >>> planner.take(Op.UPSERT, NetworkPolicy(metadata=ObjectMeta(namespace="default", name="no")))
-    >>> planner.set_pods({"default/web": 5})
+    >>> planner.plug(5, "default/web")
     >>> switch = FakeSwitch(TABLES)
     >>> _ = switch.apply(planner.round().messages)
     >>> print(next(flow for flow in switch.dump_flows() if "IngressRules, priority=1," in flow))
     table=IngressRules, priority=1,reg5=0x... actions=drop
     """
 
-    def __init__(self, *, log: bool = False) -> None:
+    def __init__(self, node: str = "", *, log: bool = False) -> None:
         self.problems: dict[str, tuple[str, ...]] = {}
-        self._log = log
+        self._name = node
         self._kinds = Kinds()
         self._flows = Flows(self._other_flows, log=log)
         self._peers = Groups()
         self._targets = Groups()
         self._desk = Desk(self._flows, self._peers, self._rename)
         self._policies: dict[str, _LivePolicy] = {}
-        self._ports: dict[str, int] = {}
+        self._ports: dict[str, dict[int, tuple[bytes, ...]]] = {}
+        self._pod_at: dict[int, str] = {}
         self._node = NodePorts()
         self._judged: dict[tuple[Direction, Kind], int] = {}
         self._isolated: dict[tuple[Direction, Kind], int] = {}
@@ -113,21 +134,41 @@ class PolicyPlanner:
         elif isinstance(obj, NetworkPolicy | ClusterNetworkPolicy):
             self._take_policy(op, obj)
 
-    def set_pods(self, ports: Mapping[str, int]) -> None:
-        """The pods on the bridge, ``namespace/name``, and OpenFlow's numbers of their ports.
+    def plug(self, port: int, pod: str, addresses: Iterable[Address] = ()) -> None:
+        """A pod, ``namespace/name``, is at a port of the bridge, with these addresses there.
 
-        One whose Pod isn't known yet can neither send nor receive.
+        As long as the Pod isn't known, it can neither send nor receive.
         """
-        before, self._ports = self._ports, dict(ports)
-        for pod in before.keys() | ports.keys():
-            if before.get(pod) == ports.get(pod):
-                continue
-            kind = self._kinds.of(pod)
-            if kind is not None and pod in ports:
+        has = tuple(address.packed for address in addresses)
+        if self._pod_at.get(port) == pod and self._ports[pod][port] == has:
+            return
+        self.unplug(port)
+        self._pod_at[port] = pod
+        ports = self._ports.setdefault(pod, {})
+        ports[port] = has
+        kind = self._kinds.of(pod)
+        if kind is not None:
+            if len(ports) == 1:
                 self._comes(pod, kind)
-            elif kind is not None:
+            self._move(pod, kind)
+        self._flows.mark(_Key("pod", pod))
+
+    def unplug(self, port: int) -> None:
+        """Nobody is at a port any more."""
+        pod = self._pod_at.pop(port, None)
+        if pod is None:
+            return
+        ports = self._ports[pod]
+        had = ports.pop(port)
+        if not ports:
+            del self._ports[pod]
+        kind = self._kinds.of(pod)
+        if kind is not None:
+            if not ports:
                 self._goes(pod, kind)
-            self._flows.mark(_Key("pod", pod))
+            if had:
+                self._move(pod, kind)
+        self._flows.mark(_Key("pod", pod))
 
     def set_node(self, node: NodePorts) -> None:
         """The ports that aren't pods', and who the node is, from now on."""
@@ -135,11 +176,15 @@ class PolicyPlanner:
             self._node = node
             self._flows.mark(_Key("node"))
             for direction, kind in self._isolated:
-                self._flows.mark(_Key("kind", (direction, kind)))
+                self._flows.mark(_Key("to node", (direction, kind)))
 
     def round(self) -> Compiled:
         """What has to change since the last round."""
         return self._flows.compile()
+
+    def set_log(self, log: bool) -> None:
+        """Whether what policies drop is told to the agent, from now on."""
+        self._flows.set_log(log)
 
     # Who is who.
 
@@ -155,15 +200,56 @@ class PolicyPlanner:
         """Whether a NetworkPolicy selects a pod that is on the bridge."""
         return (direction, self._kinds.of(pod)) in self._isolated
 
+    def pods(self) -> Iterator[tuple[str, int]]:
+        """The pods on the bridge, and their ports."""
+        for pod, ports in self._ports.items():
+            for port in ports:
+                yield pod, port
+
+    def kind_of(self, pod: str) -> Kind | None:
+        """What policies see of a pod, ``namespace/name``; None: no such Pod is known."""
+        return self._kinds.of(pod)
+
+    def pod_at(self, port: int) -> str | None:
+        """The pod at a port of the bridge."""
+        return self._pod_at.get(port)
+
+    def pod_with(self, address: bytes) -> str | None:
+        """The pod of the cluster that has an address."""
+        return self._kinds.pod_with(address)
+
+    def policies_of(self, kind: Kind) -> Iterator[tuple[str, Policy]]:
+        """The policies that are for pods of 'kind', by name: ``NetworkPolicy default/web``."""
+        for name, live in self._policies.items():
+            if self._targets.selects(live.policy.target, kind):
+                yield name, live.policy
+
+    def verdicts(self) -> dict[int, Verdict]:
+        """The owners of flows that decide about packets, and what they decide."""
+        found = {}
+        for owner, rule, action in self._flows.deciding():
+            name = self.rule(rule) if isinstance(rule, int) else rule
+            found[owner] = Verdict(name or "", action)
+        for direction, kind in self._isolated:
+            owner = self._flows.owner(_Key("isolated", (direction, kind)))
+            if owner is not None:
+                found[owner] = Verdict(isolation(kind.namespace, direction), "deny")
+        return found
+
     # Pods.
 
     def _take_pod(self, op: Op, pod: Pod) -> None:
         name = pod.key
+        own = self._own_addresses(name)
+        if not own and (not self._name or pod.spec.node_name != self._name):
+            own = addresses_of(pod)
+        if op is Op.UPSERT and self._kinds.knows(pod, own):
+            return
         kind = self._kinds.of(name)
         addresses = kind.pods[name] if kind is not None else ()
         self._mark_addresses(kind, addresses)
         if op is Op.UPSERT:
-            before, after = self._kinds.upsert(pod)
+            before, after = self._kinds.upsert(pod, own)
         else:
             before, after = self._kinds.delete(name), None
         now = after.pods[name] if after is not None else ()
@@ -184,6 +270,18 @@ class PolicyPlanner:
             if not before.pods:
                 self._peers.remove(before)
                 self._kinds.drop(before)
+
+    def _own_addresses(self, pod: str) -> tuple[bytes, ...]:
+        """Those that a pod has on the bridge."""
+        return tuple(chain.from_iterable(self._ports.get(pod, {}).values()))
+
+    def _move(self, pod: str, kind: Kind) -> None:
+        """A pod that is known came to a port with addresses, or left one."""
+        own, had = self._own_addresses(pod), kind.pods[pod]
+        if own or pod not in self._ports:
+            self._mark_addresses(kind, had)
+            self._kinds.move(pod, own)
+            self._mark_addresses(kind, own)
 
     def _mark_addresses(self, kind: Kind | None, addresses: Iterable[bytes]) -> None:
         """Flows that say who has 'addresses' may change."""
@@ -270,7 +368,8 @@ class PolicyPlanner:
                 else:
                     del counts[key]
                 if left in (0, n):
-                    self._flows.mark(_Key("kind", key))
+                    self._flows.mark(_Key("isolated", key))
+                    self._flows.mark(_Key("to node", key))
                     for pod in kind.local:
                         self._flows.mark(_Key("pod", pod))
 
@@ -284,8 +383,12 @@ class PolicyPlanner:
             yield from self._node_flows()
         elif what.what == "pod":
             yield from self._pod_flows(cast(str, what.name))
-        elif what.what == "kind":
-            yield from self._kind_flows(*cast("tuple[Direction, Kind]", what.name))
+        elif what.what in ("isolated", "to node"):
+            key = cast("tuple[Direction, Kind]", what.name)
+            if key in self._isolated:
+                yield from (
+                    self._isolating(*key) if what.what == "isolated" else self._to_node(*key)
+                )
         else:
             yield from self._peer_flows(*cast("tuple[Direction, bytes]", what.name))
 
@@ -299,9 +402,12 @@ class PolicyPlanner:
                 yield stages.from_node(_family(address.packed)), values
 
     def _pod_flows(self, pod: str) -> Iterator[Stamp]:
-        port, kind = self._ports.get(pod), self._kinds.of(pod)
-        if port is None or kind is None:
-            return
+        kind = self._kinds.of(pod)
+        if kind is not None:
+            for port in sorted(self._ports.get(pod, ())):
+                yield from self._port_flows(pod, port, kind)
+
+    def _port_flows(self, pod: str, port: int, kind: Kind) -> Iterator[Stamp]:
         for direction in DIRECTIONS:
             if (direction, kind) not in self._judged:
                 yield stages.not_judged(direction), {"port": _port(direction, port)}
@@ -322,10 +428,10 @@ class PolicyPlanner:
             for family in sorted({_family(address) for address in addresses}):
                 yield stages.from_itself(family), {"port": port}
 
-    def _kind_flows(self, direction: Direction, kind: Kind) -> Iterator[Stamp]:
-        if (direction, kind) not in self._isolated:
-            return
-        yield stages.default(direction, log=self._log), {"kind": kind.number}
+    def _isolating(self, direction: Direction, kind: Kind) -> Iterator[Stamp]:
+        yield stages.default(direction, log=self._flows.log), {"kind": kind.number}
+
+    def _to_node(self, direction: Direction, kind: Kind) -> Iterator[Stamp]:
         if direction == "egress":
             for address in sorted(self._node.addresses, key=str):
                 values: dict[str, int | bytes] = {"kind": kind.number, "ip": address.packed}
@@ -350,6 +456,11 @@ class _LivePolicy:
 
     def leave(self, kind: Kind) -> None:
         self._planner.judge(self.policy, kind, -1)
+
+
+def isolation(namespace: str, direction: Direction) -> str:
+    """What refuses a packet that no rule of a namespace's NetworkPolicies allows."""
+    return f"NetworkPolicy {namespace}/* {direction}"
 
 
 def _family(address: bytes) -> Family:

@@ -14,7 +14,9 @@ from nsxdp.k8s.objects import Service
 from nsxdp.k8s.protobuf import WireError, is_protobuf, unwrap
 from nsxdp.k8s.resources import (
     ENDPOINT_SLICES,
+    NAMESPACES,
     NODES,
+    PODS,
     SERVICE_CIDRS,
     SERVICES,
     Resource,
@@ -91,11 +93,38 @@ OBJECTS: dict[Resource, list[dict[str, Any]]] = {
             },
         }
     ],
+    PODS: [
+        {
+            "metadata": {**META, "name": "web"},
+            "spec": {
+                "nodeName": "node-1",
+                "hostNetwork": True,
+                "containers": [
+                    {
+                        "name": "web",
+                        "image": "web",
+                        "ports": [
+                            {"name": "http", "containerPort": 8080, "hostPort": 8080},
+                            {"name": "dns", "containerPort": 53, "hostPort": 53, "protocol": "UDP"},
+                        ],
+                    },
+                    {"name": "other", "image": "other"},
+                ],
+                "initContainers": [{"name": "i", "image": "i", "restartPolicy": "Always"}],
+            },
+        }
+    ],
+    NAMESPACES: [{"metadata": {"name": "shop", "labels": {"team": "shop"}}}],
     SERVICE_CIDRS: [],  # the server has one of its own; from others it would take addresses, too
 }
 
 STATUS = {
     "nodes/node-1": {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]},
+    "namespaces/default/pods/web": {
+        "phase": "Running",
+        "podIP": "10.244.0.5",
+        "podIPs": [{"ip": "10.244.0.5"}, {"ip": "fd00:244::5"}],
+    },
     "namespaces/default/services/rich": {
         "loadBalancer": {
             "ingress": [{"ip": "203.0.113.9", "ipMode": "Proxy"}, {"hostname": "example.com"}]

@@ -9,6 +9,7 @@ from nsxdp.k8s.credentials import Credentials
 from nsxdp.k8s.errors import ForbiddenError
 from nsxdp.k8s.objects import SERVICE_NAME_LABEL
 from nsxdp.k8s.resources import (
+    CLUSTER_NETWORK_POLICIES,
     ENDPOINT_SLICES,
     NODES,
     SERVICE_CIDRS,
@@ -16,6 +17,7 @@ from nsxdp.k8s.resources import (
     Want,
     service_proxy_wants,
 )
+from tests.definitions import cluster_network_policies
 
 
 def service(name: str, **spec: Any) -> dict[str, Any]:
@@ -84,6 +86,28 @@ async def test_a_server_without_objects_is_synced_too(client, reflector, consume
         seen = consumer(source)
         await seen.until(lambda: seen.synced == {"Service", "EndpointSlice", "Node"})
         assert seen.keys() == {"default/kubernetes"}
+
+
+async def test_a_kind_that_the_server_does_not_have_may_come_and_go(
+    inside, client, reflector, consumer
+):
+    wants = (Want(SERVICES), Want(CLUSTER_NETWORK_POLICIES, optional=True))
+    async with reflector(client, wants, absent=0.05) as source:
+        seen = consumer(source)
+        await seen.until(lambda: len(seen.synced) == 2)
+        assert seen.keys() == {"default/kubernetes"}
+        with cluster_network_policies(inside):
+            policy = {
+                "apiVersion": "policy.networking.k8s.io/v1alpha2",
+                "kind": "ClusterNetworkPolicy",
+                "metadata": {"name": "late"},
+                "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
+            }
+            inside.apply([policy])
+            await seen.until(lambda: seen.keys("ClusterNetworkPolicy") == {"late"})
+        await seen.until(lambda: not seen.keys("ClusterNetworkPolicy"))
+        inside.apply([service("other")])
+        await seen.until(lambda: seen.get("default/other"))
 
 
 async def test_pages(inside, client, reflector, consumer):

@@ -44,7 +44,8 @@ class Policed(Wired):
         planner.set_node(
             NodePorts(frozenset({gateway.ofport}), gateway.ofport, frozenset(gateway.addresses))
         )
-        planner.set_pods({pod.name: pod.ofport for pod in pods})
+        for pod in pods:
+            planner.plug(pod.ofport, pod.name, pod.ips)
         for pod in pods if self.known else ():
             namespace, name = pod.name.split("/")
             meta = ObjectMeta(namespace=namespace, name=name, labels={"app": name})

@@ -91,7 +91,7 @@ class FlowTables:
                 elif found := re.fullmatch(r"goto_table:(\w+)|resubmit\(,(\w+)\)", action):
                     following = found[1] or found[2]
             if not following:
-                return Dropped(flow.text, any("CONTROLLER" in action for action in flow.actions))
+                return Dropped(flow.text, any(a.startswith("controller(") for a in flow.actions))
             if following in until:
                 return Left(following)
             table = following

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from semantics import Object, Packet, World, is_finished
@@ -52,6 +52,14 @@ class Policed:
         self.desired = DesiredSet(NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST)
         self.switch = FakeSwitch(TABLES)
 
+    def plug(self, ports: Mapping[str, int]) -> None:
+        """These pods are on the bridge, at these ports, and no others."""
+        for _, port in [*self.planner.pods()]:
+            if port not in ports.values():
+                self.planner.unplug(port)
+        for pod, port in ports.items():
+            self.planner.plug(port, pod)
+
     def take(self, *objects: Object, op: Op = Op.UPSERT) -> None:
         for value in objects:
             obj = to_object(RESOURCES[value["kind"]], value)
@@ -60,7 +68,7 @@ class Policed:
 
     def take_world(self, world: World, local: Iterable[str]) -> None:
         """All objects, in an order that nobody promises to be another one."""
-        self.planner.set_pods({key(world.pods[name]): port_of(world.pods[name]) for name in local})
+        self.plug({key(world.pods[name]): port_of(world.pods[name]) for name in local})
         self.take(*world.policies.values(), *world.pods.values())
         self.take(*world.cluster_policies.values(), *world.namespaces.values())
 

@@ -68,7 +68,7 @@ class Changes(RuleBasedStateMachine):
     def settle(self) -> None:
         """Tell which pods are on the bridge."""
         self.local &= self.world.pods.keys()
-        self.policed.planner.set_pods(
+        self.policed.plug(
             {key(self.world.pods[name]): port_of(self.world.pods[name]) for name in self.local}
         )
         self.pending = True
@@ -178,7 +178,7 @@ class Changes(RuleBasedStateMachine):
         for where in (self.world.policies, self.world.cluster_policies, self.world.pods):
             for name in [*where]:
                 self.drop(where, name)
-        self.policed.planner.set_pods({})
+        self.policed.plug({})
         self.policed.planner.set_node(NodePorts())
         self.policed.commit()
         empty = Policed()
@@ -203,7 +203,7 @@ def test_a_policy_of_very_many_rules_is_spread_over_priorities(
     maker = Maker(0)
     pod = maker.pod(1) | {"spec": {}, "status": {"podIPs": [{"ip": "10.244.0.1"}]}}
     policed.take(pod)
-    policed.planner.set_pods({key(pod): 5})
+    policed.plug({key(pod): 5})
     policy = maker.network_policy("many")
     numbers = count(1000)
     policy["metadata"]["namespace"] = pod["metadata"]["namespace"]

@@ -47,7 +47,7 @@ def cluster_policy(name: str = "c", **spec: Any) -> Object:
 def node(*objects: Object, log: bool = False) -> Policed:
     """A node with these objects, and the pods p5 and p6 on its bridge."""
     policed = Policed(log=log)
-    policed.planner.set_pods({f"a/p{number}": port_of(pod(number)) for number in (WEB, CLIENT)})
+    policed.plug({f"a/p{number}": port_of(pod(number)) for number in (WEB, CLIENT)})
     policed.take(NAMESPACE, *objects)
     policed.commit()
     return policed
@@ -163,8 +163,8 @@ def test_what_is_dropped_is_told_of_if_that_is_wanted() -> None:
             found = send(policed, "egress", "10.244.0.5", target, in_port=port_of(pod(WEB)))
             assert isinstance(found, Dropped)
             assert found.told == log
-        told = [flow for flow in policed.flows() if "CONTROLLER" in flow]
-        assert all("actions=meter:28162,CONTROLLER:128" in flow for flow in told)
+        told = [flow for flow in policed.flows() if "controller(" in flow]
+        assert all("controller(max_len=128,id=28417" in flow for flow in told)
         assert bool(told) == log
 
 
@@ -300,7 +300,7 @@ def crowd(size: int) -> Policed:
         policed.take({"kind": "NetworkPolicy", "metadata": meta, "spec": spec})
     allow = {"from": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": [{"port": 80}]}
     policed.take(NAMESPACE, pod(WEB, "web"), pod(CLIENT), policy(ingress=[allow]))
-    policed.planner.set_pods(ports)
+    policed.plug(ports)
     policed.commit()
     return policed
 
