@@ -27,7 +27,7 @@ say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kernel-test cluster-test lint lab build docs bench sanitize coverage fuzz
-.PHONY: cni-cycles faults dist clean
+.PHONY: cni-cycles policy-sets faults dist clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ fuzz: build  ## Fuzz the C core, or one target: TARGET=flow_text SECONDS=3600
 cni-cycles: build  ## Add and delete a thousand pods, and see that nothing is left (as root)
 	$(say) "a thousand pods come and go"
 	@NSXDP_CNI_CYCLES=1000 $(PYTEST) -o timeout=600 tests/node_agent/test_many.py $(T)
+
+policy-sets: build  ## Compare ten thousand random sets of policies with what their APIs say
+	$(say) "ten thousand sets of policies"
+	@NSXDP_POLICY_SETS=10000 $(PYTEST) -o timeout=3600 tests/policy/test_semantics.py $(T)
 
 faults: build  ## Break everything at random, under traffic: F="--minutes 10 --seed 7" (as root)
 	$(say) "faults"

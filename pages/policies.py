@@ -52,6 +52,8 @@ translated to an endpoint; later ones, and answers, are known to connection trac
   on its way (a node port with `externalTrafficPolicy: Cluster`) is the masquerade's address.
 - **A named port** is looked up at each pod: of ingress, at those that the policy is for; of egress,
   at the peers. If several of a pod's containers have one of that name, the first one's counts.
+  An `ipBlock` that is sent to has no named ports, even where pods have its addresses. The API of
+  ClusterNetworkPolicies rules out named ports of `networks`: such a rule isn't understood.
 - **Rules with ports** are about TCP, UDP and SCTP; ICMP passes where a rule has no ports. ICMP
   errors that belong to a connection always pass.
 - **ClusterNetworkPolicies of the same priority** that contradict each other: either may win.

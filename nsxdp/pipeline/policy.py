@@ -19,12 +19,8 @@ common: the namespace is part of the match, so that no list grows with the clust
     table=IngressRules, priority=200,tcp,reg9=NAMESPACE,tp_dst=8080 actions=conjunction(RULE,3/3)
     table=IngressRules, priority=200,conj_id=RULE actions=goto_table:ConntrackCommit
 
-The last flow counts what the rule allowed. What a rule refuses is told to the agent, if that is
-wanted, as fast as a meter lets it::
-
-    table=EgressAdmin, priority=59500,conj_id=RULE
-        actions=meter:28162,set_field:RULE->reg10,controller(max_len=128,id=28417)
-
+The last flow counts what the rule allowed. Where a refusal is to be told to the agent, it is told
+as fast as a meter lets it, with the rule's number in reg10, and to the agent's own connection.
 A pod that a NetworkPolicy selects is isolated::
 
     table=IngressRules, priority=1,reg5=TARGET actions=drop

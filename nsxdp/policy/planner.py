@@ -231,9 +231,9 @@ class PolicyPlanner:
             name = self.rule(rule) if isinstance(rule, int) else rule
             found[owner] = Verdict(name or "", action)
         for direction, kind in self._isolated:
-            owner = self._flows.owner(_Key("isolated", (direction, kind)))
-            if owner is not None:
-                found[owner] = Verdict(isolation(kind.namespace, direction), "deny")
+            of_all = self._flows.owner(_Key("isolated", (direction, kind)))
+            if of_all is not None:
+                found[of_all] = Verdict(isolation(kind.namespace, direction), "deny")
         return found
 
     # Pods.

@@ -265,6 +265,8 @@ class _Reader:
                 raise _NotUnderstood(f"the action {rule.action!r} is none of Accept, Deny, Pass")
             peers = _cluster_peers(rule.from_ if direction == "ingress" else rule.to)
             ports = _cluster_ports(rule.protocols) if rule.protocols else None
+            if peers.networks and ports is not None and ports.names:
+                raise _NotUnderstood("networks have no named ports: give numbers, or other peers")
         except (_NotUnderstood, ValueError) as error:
             self._problems.append(f"{path}: {error}")
             if action != "accept":

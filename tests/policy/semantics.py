@@ -74,11 +74,37 @@ class World:
             return None
         end = "from" if direction == "ingress" else "to"
         return any(
-            self._peer_allowed(policy["metadata"]["namespace"], rule.get(end), direction, packet)
-            and self._port_allowed(rule.get("ports"), packet)
+            self._rule_allows(
+                policy["metadata"]["namespace"],
+                rule.get(end) or [None],
+                rule.get("ports"),
+                direction,
+                packet,
+            )
             for policy in selecting
             for rule in policy["spec"].get(direction, [])
         )
+
+    def _rule_allows(
+        self,
+        namespace: str,
+        peers: list[Object | None],
+        ports: list[Object] | None,
+        direction: Direction,
+        packet: Packet,
+    ) -> bool:
+        """Peer by peer: an ipBlock that is sent to has no ports that a name stands for."""
+        for peer in peers:
+            known = ports
+            if ports and peer and "ipBlock" in peer and direction == "egress":
+                known = [port for port in ports if not isinstance(port.get("port"), str)]
+                if not known:
+                    continue
+            if self._peer_allowed(
+                namespace, [peer] if peer is not None else None, direction, packet
+            ) and self._port_allowed(known, packet):
+                return True
+        return False
 
     def _peer_allowed(
         self, namespace: str, peers: list[Object] | None, direction: Direction, packet: Packet
@@ -149,6 +175,13 @@ class World:
         end = "from" if direction == "ingress" else "to"
         other = packet.source if direction == "ingress" else packet.target
         for _, _, rule in sorted(found, key=lambda one: one[:2]):
+            if any("networks" in peer for peer in rule[end]) and any(
+                "destinationNamedPort" in one for one in rule.get("protocols", [])
+            ):
+                # The API rules that out, so nobody knows what it means.
+                if rule["action"] == "Accept":
+                    continue
+                return False
             if any(self._matches(peer, other) for peer in rule[end]) and (
                 "protocols" not in rule
                 or any(self._protocol(one, packet) for one in rule["protocols"])

@@ -210,6 +210,19 @@ def test_a_cluster_rule_with_a_peer_of_a_later_version_fails_closed(
     assert problem == "spec.egress[0]: peers of the field nodes are not supported"
 
 
+@pytest.mark.parametrize(("action", "passes"), [("Accept", True), ("Deny", False), ("Pass", False)])
+def test_a_named_port_of_networks_is_not_understood(action: str, passes: bool) -> None:
+    rule = {
+        "action": action,
+        "to": [{"networks": ["192.0.2.0/24"]}],
+        "protocols": [{"destinationNamedPort": "http"}],
+    }
+    policed = node(pod(WEB, "web"), cluster_policy(egress=[rule]))
+    assert sends(policed, "198.51.100.1") == passes
+    (problem,) = policed.planner.problems["ClusterNetworkPolicy c"]
+    assert problem.startswith("spec.egress[0]: networks have no named ports")
+
+
 def test_a_policy_that_says_not_for_whom_leaves_the_one_of_before() -> None:
     deny = {"action": "Deny", "to": [{"networks": ["0.0.0.0/0"]}]}
     policed = node(pod(WEB, "web"), cluster_policy(egress=[deny]))
