@@ -22,7 +22,8 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from ipaddress import ip_address, ip_interface
+from functools import lru_cache
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ from nsxdp_agents.node_agent.cni.request import Attachment, Pod
 from nsxdp_agents.node_agent.cni.runtime_config import HostPort, Rate
 from nsxdp_agents.node_agent.ipam import Address
 
-__all__ = ["Lease", "Leases", "LeasesError"]
+__all__ = ["Lease", "Leases", "LeasesError", "interface_of"]
 
 log = get_logger(__name__)
 
@@ -44,6 +45,12 @@ _HISTORY: Final = 4096
 
 _FREE: Final = 1 << 16
 """Addresses of which it is kept in which order they were returned."""
+
+
+@lru_cache(maxsize=4096)
+def interface_of(text: str) -> IPv4Interface | IPv6Interface:
+    """An address with its prefix length, read once: while a pod comes, it is asked for often."""
+    return ip_interface(text)
 
 
 class LeasesError(Exception):
@@ -101,7 +108,7 @@ class Lease(Struct, frozen=True, omit_defaults=True):
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Its addresses alone."""
-        return tuple(ip_interface(ip).ip for ip in self.ips)
+        return tuple(interface_of(ip).ip for ip in self.ips)
 
     @property
     def owner(self) -> Pod:

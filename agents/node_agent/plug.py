@@ -15,15 +15,15 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import IPv4Address
 from typing import Final
 
 from nsxdp.netns import entered
-from nsxdp.rtnetlink import Address, Connection, Link, RefusedError, Request, Route, Tbf
+from nsxdp.rtnetlink import Address, Connection, Link, Request, Route, Tbf
 from nsxdp.rtnetlink.objects import IFA_F_NODAD, IFF_NOARP, IFF_UP
 from nsxdp.rtnetlink.veth import create, no_ipv6_address
 from nsxdp_agents.node_agent.cni.runtime_config import Rate
-from nsxdp_agents.node_agent.leases import Lease
+from nsxdp_agents.node_agent.leases import Lease, interface_of
 
 __all__ = ["PlugError", "differences", "mac_of", "plug", "port_name", "ports_here", "unplug"]
 
@@ -86,37 +86,57 @@ def plug(lease: Lease, netns: int, node: Connection, *, checksums: bool) -> None
     PlugError
         The kernel refuses; what was made is gone.
     """
+    try:
+        _plug(lease, netns, node, checksums)
+    except PlugError as error:
+        unplug(lease.port, node)
+        if error.code != errno.EEXIST:
+            raise
+        # What was there may have been one of the same name. To look first would cost all others.
+        try:
+            _plug(lease, netns, node, checksums)
+        except PlugError:
+            unplug(lease.port, node)
+            raise
+
+
+def _plug(lease: Lease, netns: int, node: Connection, checksums: bool) -> None:
     near = Link(0, lease.port, mtu=lease.mtu)
     far = Link(0, lease.ifname, 0, bytes.fromhex(lease.mac.replace(":", "")), lease.mtu)
-    unplug(lease.port, node)
-    _apply(node, f"{lease.ifname} and {lease.port}", create(near, far, netns))
+    # What the bridge's end hears is for the bridge: if the node's kernel answered ARP there, with
+    # a userspace datapath, pods would send past the bridge.
+    up = Link(0, lease.port, IFF_UP | IFF_NOARP).change()
+    _apply(
+        node,
+        (f"{lease.ifname} and {lease.port}", create(near, far, netns)),
+        (lease.port, no_ipv6_address(lease.port)),
+        (lease.port, up),
+    )
+    if lease.ingress is not None:
+        found = node.link(lease.port)
+        queue = _queue(found.index if found else 0, lease.ingress)
+        _apply(node, (f"rate of {lease.port}", queue.replace()))
     try:
-        # What the bridge's end hears is for the bridge: if the node's kernel answered ARP there,
-        # with a userspace datapath, pods would send past the bridge.
-        up = Link(0, lease.port, IFF_UP | IFF_NOARP).change()
-        _apply(node, lease.port, no_ipv6_address(lease.port), up)
-        if lease.ingress is not None:
-            found = node.link(lease.port)
-            index = found.index if found else 0
-            _apply(node, f"rate of {lease.port}", _queue(index, lease.ingress).replace())
         with entered(netns), Connection() as pod:
-            index = socket.if_nametoindex(lease.ifname)
-            if lease.egress is not None:
-                rate = _queue(index, lease.egress)
-                _apply(pod, f"rate of {lease.ifname}", rate.replace())
             if not checksums:
                 _checksums_in_full(lease.ifname)
-            _apply(pod, lease.ifname, Link(index, "", IFF_UP).change(), *_addresses(lease, index))
-            # A pod's default route is by its first interface: that of another one isn't replaced.
-            routes = [route.add() for route in _wanted_routes(lease, index)]
-            _apply(pod, f"default route by {lease.ifname}", *routes)
+            index = socket.if_nametoindex(lease.ifname)
+            _apply(pod, *_in_pod(lease, index))
     except OSError as error:
-        unplug(lease.port, node)
         text = f"{lease.ifname}: {error.strerror or error}"
         raise PlugError(text, error.errno or 0) from None
-    except PlugError:
-        unplug(lease.port, node)
-        raise
+
+
+def _in_pod(lease: Lease, index: int) -> Iterator[tuple[str, Request]]:
+    """What is to be done with the pod's end, and what each is about."""
+    if lease.egress is not None:
+        yield f"rate of {lease.ifname}", _queue(index, lease.egress).replace()
+    yield lease.ifname, Link(index, "", IFF_UP).change()
+    for address in _addresses(lease, index):
+        yield lease.ifname, address
+    # A pod's default route is by its first interface: that of another one isn't replaced.
+    for route in _wanted_routes(lease, index):
+        yield f"default route by {lease.ifname}", route.add()
 
 
 def unplug(port: str, node: Connection) -> None:
@@ -169,7 +189,7 @@ def _differences(lease: Lease, pod: Connection, checksums: bool) -> Iterator[str
     if not checksums and _leaves_checksums_out(lease.ifname):
         yield f"{lease.ifname} leaves checksums out (ethtool -K {lease.ifname} tx off)"
     has = {(a.own, a.prefixlen) for a in pod.addresses() if a.index == link.index}
-    for ip in map(ip_interface, lease.ips):
+    for ip in map(interface_of, lease.ips):
         if (ip.packed, ip.network.prefixlen) not in has:
             yield f"{lease.ifname} has no address {ip}"
     for route in _wanted_routes(lease, link.index):
@@ -196,7 +216,7 @@ def _other_rate(kernel: Connection, ifname: str, rate: Rate | None) -> Iterator[
 
 
 def _addresses(lease: Lease, index: int) -> Iterator[Request]:
-    for ip in map(ip_interface, lease.ips):
+    for ip in map(interface_of, lease.ips):
         family = _FAMILIES[ip.version]
         # Addresses are ours to give: nobody else has it, and no time is spent to find that out.
         flags = IFA_F_NODAD if ip.version == 6 else 0
@@ -207,15 +227,22 @@ def _addresses(lease: Lease, index: int) -> Iterator[Request]:
 
 def _wanted_routes(lease: Lease, index: int) -> Iterator[Route]:
     for text in lease.gateways:
-        gateway = ip_interface(text).ip
+        gateway = interface_of(text).ip
         family = _FAMILIES[gateway.version]
         anywhere = bytes(len(gateway.packed))
         yield Route(family, anywhere, 0, index, gateway.packed, protocol=_RTPROT_STATIC)
 
 
-def _apply(kernel: Connection, what: str, *requests: Request) -> None:
-    refused: list[RefusedError] = kernel.apply(requests)
-    for error in refused:
+def _apply(kernel: Connection, *wanted: tuple[str, Request]) -> None:
+    """Have all that done, in this order, at once; each with what it is about.
+
+    Raises
+    ------
+    PlugError
+        Something is refused: the first is told.
+    """
+    for error in kernel.apply([request for _, request in wanted]):
+        what = next(what for what, request in wanted if request is error.request)
         raise PlugError(f"{what}: {error.reason}", error.code)
 
 

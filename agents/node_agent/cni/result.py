@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
 from typing import Any, Final
 
 import msgspec
 
 from nsxdp_agents.node_agent.cni.request import VERSIONS, Dns
-from nsxdp_agents.node_agent.leases import Lease
+from nsxdp_agents.node_agent.leases import Lease, interface_of
 
 __all__ = ["result"]
 
@@ -28,7 +27,7 @@ def result(lease: Lease, version: str, dns: Dns | None) -> bytes:
     ips: list[dict[str, Any]] = []
     routes = []
     for address, gateway in zip(lease.ips, lease.gateways, strict=True):
-        family = ip_interface(address).version
+        family = interface_of(address).version
         ip = {"address": address, "gateway": gateway, "interface": _IN_POD}
         ips.append(ip if level >= _WITHOUT_IP_VERSION else {"version": str(family), **ip})
         routes.append({"dst": _ANYWHERE[family], "gw": gateway})
