@@ -78,6 +78,14 @@ TOPICS: Final = {
         "switches by MAC addresses. Megaflows are what the datapath has cached after 10,000 "
         "connections; a packet is looked up there once, and again after each recirculation.",
     ),
+    "pods": (
+        "Pods that start",
+        "From the start of the CNI plugin to its end, as a container runtime has it: addresses, a "
+        "pair of devices and routes of both families, and a port that ovs-vswitchd has at work, on "
+        "its userspace datapath. The peer are the CNI project's plugins bridge and host-local, on "
+        "a bridge of the kernel. A runtime starts containers too, and so calls for a few pods at "
+        "a time.",
+    ),
     "ovsdb": (
         "OVSDB",
         "The first replica of a large database, in a process of its own: until all rows are there, "
