@@ -184,6 +184,11 @@ class Writer:
         """What the bridge shall have: to look at."""
         return self._desired
 
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether the switch has all that `settled` has waited for, as far as one can know."""
+        return self._in_sync and self._session is not None and self._session.lost is None
+
     def replace(self, owned: Owned) -> None:
         """Let owners need something else from now on."""
         delta = self._desired.replace(owned.owners, owned.messages, owned.ends)

@@ -94,7 +94,15 @@ def _plugin() -> Iterator[str]:
         - The node's ports that it asks for (`hostPort`), by TCP, UDP and SCTP: see below.
         - No more than the bandwidth that its annotations say, either way: see below.
 
-        A pod is answered for when ovs-vswitchd has its port at work.
+        A pod is answered for when ovs-vswitchd has its port at work, and has confirmed the flows
+        that forward for it.
+
+        ## Forwarding
+
+        The bridge is the pods' switch and router: who may send what, who answers ARP and neighbor
+        discovery, and which pod is where, is told by flows (forwarding.md). A pod is what a port's
+        `external_ids` say. Every half minute, and after each restart of ovs-vswitchd, what the
+        bridge has is compared with what it should have, and what differs is repaired.
 
         ## Host ports
 

@@ -19,6 +19,7 @@ __all__ = [
     "CertificateOption",
     "LogFormatOption",
     "LogLevelOption",
+    "OpenflowOption",
     "OvsdbOption",
     "PrivateKeyOption",
     "die",
@@ -36,6 +37,15 @@ OvsdbOption = Annotated[
         help="Open vSwitch's database: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT; all "
         "servers of a cluster, with commas between them.",
         show_default=OVSDB,
+        rich_help_panel=SWITCH,
+    ),
+]
+OpenflowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REMOTE",
+        help="Where the bridge listens for OpenFlow.",
+        show_default="BRIDGE.mgmt beside the database's socket",
         rich_help_panel=SWITCH,
     ),
 ]

@@ -17,6 +17,7 @@ from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp.switch import DATABASE, BridgeView
+from nsxdp.transport import parse_remote
 from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import Command
@@ -25,6 +26,7 @@ from nsxdp_agents.node_agent.bridge import GatewayKeeper, ensure_bridge
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
+from nsxdp_agents.node_agent.dataplane import Dataplane, open_dataplane
 from nsxdp_agents.node_agent.hostports import HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
 from nsxdp_agents.node_agent.leases import Leases, LeasesError
@@ -36,6 +38,7 @@ from nsxdp_agents.node_agent.pods import Pods
 from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
+from nsxdp_agents.node_agent.wiring import Wiring
 
 __all__ = ["serve"]
 
@@ -75,6 +78,16 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     pools = Pools()
     opened = HostPorts(options.bridge)
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
+    metrics = Metrics(lambda: pools.pools, lambda: len(leases))
+    dataplane = await stack.enter_async_context(
+        open_dataplane(
+            parse_remote(options.openflow, 6653),
+            tls_files(options),
+            on_commit=lambda commit: metrics.committed(commit, dataplane.size.flows),
+            on_refusal=metrics.refused,
+        )
+    )
+    wiring = Wiring(view, dataplane, "noEncap")
     with Connection() as node:
         await restore(leases, ports, node)
     await opened.restore(leases)
@@ -83,6 +96,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         taken = [address for lease in leases for address in lease.addresses]
         pools.use(networks, taken, leases.free)
         gateway.use(pools.pools)
+        wiring.use(pools.networks)
         log.info("pods get addresses of", networks=", ".join(map(str, networks)))
 
     def readiness() -> CniError | None:
@@ -96,12 +110,16 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         if not pools.pools:
             text = f"node {options.node_name} has no podCIDR yet, and so no addresses for pods"
             return CniError(Code.NOT_AVAILABLE, text)
+        if problem := wiring.problem:
+            text = f"bridge {options.bridge} does not forward for pods"
+            return CniError(Code.LIMITED_CONNECTIVITY, text, problem)
         return None
 
     def checksums() -> bool:
         return view.bridge is None or view.bridge.datapath_type != "netdev"
 
-    use([ip_network(cidr) for cidr in options.pod_cidrs])
+    if options.pod_cidrs:
+        use([ip_network(cidr) for cidr in options.pod_cidrs])
     pods = stack.enter_context(
         closing(
             Pods(
@@ -109,13 +127,13 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
                 pools,
                 ports,
                 opened,
+                wiring,
                 mtu=options.mtu,
                 checksums=checksums,
                 readiness=readiness,
             )
         )
     )
-    metrics = Metrics(lambda: pools.pools, lambda: len(leases))
     await stack.enter_async_context(serve_http(options, metrics, readiness))
     server = Server(Path(options.cni_socket), pods.handle, metrics.request)
     await stack.enter_async_context(server.serving())
@@ -133,6 +151,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(gateway.keep())
         tasks.create_task(opened.keep())
         tasks.create_task(_keep_ports(options, client, view, pods))
+        tasks.create_task(_forward(wiring, dataplane))
         if source is not None:
             tasks.create_task(follow(source, use))
 
@@ -147,6 +166,14 @@ async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: 
         except (PortError, OvsdbError) as error:
             log.warning("the bridge lacks ports of pods", reason=str(error))
         await asyncio.sleep(_REPAIR_SECONDS)
+
+
+async def _forward(wiring: Wiring, dataplane: Dataplane) -> None:
+    """Keep the bridge's flows, once all is known that they are made of."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(wiring.follow())
+        await wiring.configured.wait()
+        tasks.create_task(dataplane.run())
 
 
 def _commands(leases: Leases, pools: Pools) -> dict[str, Command]:

@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
+from nsxdp.writer import Commit
 from nsxdp_agents.node_agent.ipam import Pool
 
 __all__ = ["Metrics"]
@@ -45,6 +46,30 @@ class Metrics:
         Gauge(
             "nsx_node_agent_pods", "Interfaces that pods have", registry=self.registry
         ).set_function(pods)
+        self._flows = Gauge(
+            "nsx_node_agent_openflow_flows", "Flows that are wanted", registry=self.registry
+        )
+        self._messages = Counter(
+            "nsx_node_agent_openflow_messages_total",
+            "Flow and group messages sent",
+            registry=self.registry,
+        )
+        self._commits = Histogram(
+            "nsx_node_agent_openflow_bundle_seconds",
+            "Latency of one commit: sent to confirmed",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._drift = Counter(
+            "nsx_node_agent_openflow_drift_total",
+            "Flows and groups that somebody else had changed, repaired",
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "nsx_node_agent_openflow_refused_total",
+            "Messages that the switch refused",
+            registry=self.registry,
+        )
 
         def of_family(version: int, of: Callable[[Pool], int]) -> Callable[[], float]:
             return lambda: sum(of(pool) for pool in pools() if pool.network.version == version)
@@ -67,3 +92,16 @@ class Metrics:
         self._requests.labels(command).observe(seconds)
         if code:
             self._errors.labels(command, str(code)).inc()
+
+    def committed(self, commit: Commit, flows: int) -> None:
+        """The switch confirmed 'commit'; it has 'flows' of ours now."""
+        self._flows.set(flows)
+        self._messages.inc(commit.messages)
+        if commit.messages:
+            self._commits.observe(commit.seconds)
+        if commit.drift:
+            self._drift.inc(commit.messages)
+
+    def refused(self) -> None:
+        """The switch refused a message."""
+        self._refused.inc()

@@ -21,6 +21,7 @@ from nsxdp_agents.common.options import (
     check_sources,
     check_tls,
     checked_bind_address,
+    management_socket,
 )
 
 __all__ = ["API_VERSION", "KIND", "Datapath", "Options", "read_options", "written"]
@@ -54,6 +55,8 @@ class Options(
     ca_cert: str = ""
     """Files of an ``ssl:`` connection to Open vSwitch; all three or none."""
     bridge: str = "br-int"
+    openflow: str = ""
+    """Where the bridge listens; empty: the socket ``BRIDGE.mgmt`` beside the database's."""
     datapath: Datapath = "system"
     """Of the bridge, where there is none yet."""
     mtu: int = 1500
@@ -95,8 +98,11 @@ class Options(
         self._check_pod_cidrs()
         check_log(self.log_format, self.log_level)
         check_remotes("--ovsdb", self.ovsdb.split(","))
+        openflow = self.openflow or management_socket(self.ovsdb, self.bridge)
+        check_remotes("--openflow", [openflow])
         return msgspec.structs.replace(
             self,
+            openflow=openflow,
             node_name=self.node_name.strip().lower() or socket.gethostname().lower(),
             healthz_bind_address=checked_bind_address(
                 "--healthz-bind-address", self.healthz_bind_address, HEALTHZ

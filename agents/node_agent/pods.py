@@ -1,4 +1,4 @@
-"""Pods come and go: addresses, devices and ports together, as a whole or not at all."""
+"""Pods come and go: addresses, devices, ports and flows together, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.request import Attachment, Command, Request
 from nsxdp_agents.node_agent.cni.result import result
 from nsxdp_agents.node_agent.cni.runtime_config import host_ports
+from nsxdp_agents.node_agent.dataplane import DataplaneError
 from nsxdp_agents.node_agent.hostports import HostPortError, HostPorts
 from nsxdp_agents.node_agent.ipam import ExhaustedError, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
@@ -21,6 +22,7 @@ from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.ports import PortError, Ports, external_ids
 from nsxdp_agents.node_agent.restore import missing_ports
 from nsxdp_agents.node_agent.turns import Turns
+from nsxdp_agents.node_agent.wiring import Wiring
 
 __all__ = ["Pods", "Readiness"]
 
@@ -45,6 +47,8 @@ class Pods:
     ----------
     leases, pools, ports, opened
         What pods have; nobody else changes them.
+    wiring
+        Has the switch forward for pods.
     mtu
         Of pods' interfaces.
     checksums
@@ -59,6 +63,7 @@ class Pods:
         pools: Pools,
         ports: Ports,
         opened: HostPorts,
+        wiring: Wiring,
         *,
         mtu: int,
         checksums: Callable[[], bool],
@@ -68,6 +73,7 @@ class Pods:
         self._pools = pools
         self._ports = ports
         self._opened = opened
+        self._wiring = wiring
         self._mtu = mtu
         self._checksums = checksums
         self._readiness = readiness
@@ -107,7 +113,7 @@ class Pods:
                 return await self._check(request, netns)
         except (PlugError, RtnetlinkError, LeasesError) as error:
             raise CniError(Code.IO_FAILURE, str(error)) from None
-        except (PortError, HostPortError) as error:
+        except (PortError, HostPortError, DataplaneError) as error:
             raise CniError(Code.TRY_AGAIN, str(error)) from None
 
     async def _add(self, request: Request, netns: int) -> bytes:
@@ -125,6 +131,8 @@ class Pods:
             lease = None
         if lease is None:
             lease = await self._new(request, netns)
+        else:
+            await self._wiring.plugged(lease.port)
         return result(lease, config.cni_version, config.dns)
 
     async def _new(self, request: Request, netns: int) -> Lease:
@@ -166,6 +174,7 @@ class Pods:
                 )
             await self._ports.add(lease)
             await self._opened.add(lease)
+            await self._wiring.plugged(lease.port)
         except BaseException as error:
             await self._undo(lease)
             if isinstance(error, ExceptionGroup):
@@ -179,6 +188,7 @@ class Pods:
         try:
             await self._opened.remove(lease.attachment)
             await self._ports.remove(lease.port)
+            await self._wiring.unplugged(lease.port)
             await self._kernel(lambda node: plug.unplug(lease.port, node))
             await self._leases.give_back(lease.attachment)
         except _FAILURES as error:
@@ -197,6 +207,7 @@ class Pods:
         port = lease.port if lease else plug.port_name(*attachment)
         await self._opened.remove(attachment)
         await self._ports.remove(port)
+        await self._wiring.unplugged(port)
         await self._kernel(lambda node: plug.unplug(port, node))
         if lease is not None:
             await self._leases.give_back(attachment)
@@ -209,6 +220,8 @@ class Pods:
         if lease is None:
             raise CniError(Code.NO_CONTAINER, f"{attachment} is not known here")
         problems = await self._problems(lease, netns)
+        if not problems and (lacking := self._wiring.lacks(lease.port) or self._wiring.problem):
+            problems.append(lacking)
         before = request.config.prev_result
         if before is not None:
             had = {ip.address for ip in before.ips}

@@ -49,7 +49,7 @@ class PodPort:
     Attributes
     ----------
     name
-        ``NAMESPACE/POD``; each pod's is another one.
+        Who it is, such as ``NAMESPACE/POD``; each port's is another one.
     ofport
         OpenFlow's number of the port.
     mac

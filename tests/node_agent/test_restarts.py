@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,14 +131,14 @@ def test_what_a_killed_agent_had_begun_goes_at_the_next_start(
     node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
 ) -> None:
     pod = sandbox("pod")
-    node.ovs.kill_vswitchd()  # a port gets no number now: the request isn't done
+    os.kill(node.ovs.pid(), signal.SIGSTOP)  # a port gets no number now: the request isn't done
     process = runtime.start_add("4ac7", pod)
     until("it is under way", lambda: agent.ports)
     agent.kill()
     with pytest.raises(PluginError) as failed:
         runtime.result_of(process)
     assert failed.value.code == 11
-    node.ovs.start_vswitchd()
+    os.kill(node.ovs.pid(), signal.SIGCONT)
     agent.start()
     runtime.delete("4ac7", pod)
     assert agent.ports == agent.devices == agent.leases == []

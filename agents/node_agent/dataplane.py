@@ -1,0 +1,143 @@
+"""The agent's flows on its bridge: one connection, one set of what is wanted, one writer.
+
+Several parts of the agent need flows, each under owners of its own: forwarding
+(`nsxdp_agents.node_agent.wiring`) has the numbers below `nsxdp.forwarding.compiler.OWNERS_END`,
+policies those from there on. What is told without an ``await`` between goes in one bundle, and so
+all of it is there for a packet, or nothing.
+
+The Service proxy writes to the same bridge, by a connection of its own. Cookies and the ids of
+groups tell whose a flow or a group is; packets that the switch sends to a controller come to the
+proxy alone, for this connection asks for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from nsxdp.openflow import CommitError, Connection, DesiredSet
+from nsxdp.openflow.desired import Size
+from nsxdp.pipeline.registers import (
+    NODE_COOKIE_PREFIX,
+    NODE_GROUP_FIRST,
+    NODE_GROUP_LAST,
+    OTHER_NODE_PREFIXES,
+)
+from nsxdp.pipeline.tables import TABLES
+from nsxdp.transport import Remote, Tls
+from nsxdp.writer import Commit, Owned, Writer
+
+__all__ = ["Dataplane", "DataplaneError", "open_dataplane"]
+
+_CONFIRM_SECONDS: Final = 20.0
+
+
+class DataplaneError(Exception):
+    """The switch hasn't what it was told; one line with the way out."""
+
+
+class Dataplane:
+    """Who needs which flows, and the switch that gets them.
+
+    Parameters
+    ----------
+    connection
+        To the bridge.
+    sync_period
+        Seconds between two comparisons with the switch.
+    seconds
+        How long the switch may need to confirm something.
+    on_commit
+        Told of each commit.
+    on_refusal
+        Told of each message that the switch refused.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        sync_period: float = 30.0,
+        seconds: float = _CONFIRM_SECONDS,
+        on_commit: Callable[[Commit], None] | None = None,
+        on_refusal: Callable[[], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._seconds = seconds
+        self._on_refusal = on_refusal
+        self._refusals = 0
+        self._writer = Writer(
+            connection,
+            DesiredSet(NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST),
+            sync_period=sync_period,
+            other_prefixes=OTHER_NODE_PREFIXES,
+            on_commit=on_commit,
+            on_refusal=self._refused,
+        )
+
+    @property
+    def size(self) -> Size:
+        """How much is wanted."""
+        return self._writer.desired.size
+
+    @property
+    def problem(self) -> str:
+        """Why the switch may lack something; empty: it has all that it has confirmed."""
+        if self._writer.is_in_sync:
+            return ""
+        return str(self._connection.state.error or "the switch isn't compared yet")
+
+    def replace(self, *owned: Owned) -> None:
+        """Let owners need something else from now on; `confirmed` waits for the switch."""
+        for each in owned:
+            if len(each.owners):
+                self._writer.replace(each)
+
+    async def confirmed(self) -> None:
+        """Wait until the switch has confirmed all that `replace` was told before.
+
+        Raises
+        ------
+        DataplaneError
+            It doesn't, or it refused something meanwhile.
+        """
+        refusals = self._refusals
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._writer.settled()
+        except TimeoutError:
+            raise DataplaneError(
+                f"{self._connection.remote}: flows were not confirmed within {self._seconds:g} s: "
+                f"{self.problem or 'see whether ovs-vswitchd is busy'}"
+            ) from None
+        if self._refusals != refusals:
+            raise DataplaneError(
+                f"{self._connection.remote}: the switch refused flows: see the agent's log"
+            )
+
+    async def run(self) -> None:
+        """Write until cancelled. All that is wanted must have been told once before.
+
+        For what is on the switch and isn't wanted goes.
+        """
+        await self._writer.run()
+
+    def _refused(self, _: CommitError) -> None:
+        self._refusals += 1
+        if self._on_refusal is not None:
+            self._on_refusal()
+
+
+@asynccontextmanager
+async def open_dataplane(
+    remote: Remote,
+    tls: Tls | None,
+    *,
+    on_commit: Callable[[Commit], None],
+    on_refusal: Callable[[], None],
+) -> AsyncIterator[Dataplane]:
+    """A dataplane whose connection is made, again and again, as long as it is entered."""
+    async with Connection(remote, tls=tls, tables=TABLES) as connection:
+        yield Dataplane(connection, on_commit=on_commit, on_refusal=on_refusal)
