@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ import nsxdp
 from nsxdp.bridge import BridgeError
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
+from nsxdp.pipeline.compiled import Compiled
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp.switch import DATABASE, BridgeView
 from nsxdp.transport import parse_remote
@@ -35,6 +37,7 @@ from nsxdp_agents.node_agent.node import follow, open_source
 from nsxdp_agents.node_agent.options import Options
 from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.pods import Pods
+from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
@@ -99,6 +102,12 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         wiring.use(pools.networks)
         log.info("pods get addresses of", networks=", ".join(map(str, networks)))
 
+    source = await open_source(options, stack)
+    policies = None
+    if source is not None:
+        policies = Policies(options.node_name, every_pod=not options.manifests)
+        wiring.followers.append(partial(_policed, policies, wiring))
+
     def readiness() -> CniError | None:
         if not client.connected:
             text = f"{client.remote}: no connection to Open vSwitch's database"
@@ -109,6 +118,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             return CniError(Code.LIMITED_CONNECTIVITY, text)
         if not pools.pools:
             text = f"node {options.node_name} has no podCIDR yet, and so no addresses for pods"
+            return CniError(Code.NOT_AVAILABLE, text)
+        if policies is not None and not policies.loaded.is_set():
+            text = "not all policies are known yet: see whether the API server can be reached"
             return CniError(Code.NOT_AVAILABLE, text)
         if problem := wiring.problem:
             text = f"bridge {options.bridge} does not forward for pods"
@@ -128,6 +140,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
                 ports,
                 opened,
                 wiring,
+                policies,
                 mtu=options.mtu,
                 checksums=checksums,
                 readiness=readiness,
@@ -139,10 +152,11 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(server.serving())
     await stack.enter_async_context(
         answering(
-            run_directory(options.ovsdb) or _OVS_RUN, "nsx-node-agent", _commands(leases, pools)
+            run_directory(options.ovsdb) or _OVS_RUN,
+            "nsx-node-agent",
+            _commands(leases, pools, policies),
         )
     )
-    source = await open_source(options, stack)
     if options.install_cni:
         directories = Path(options.install_cni), Path(options.cni_conf_dir)
         await asyncio.to_thread(install, *directories, options.cni_socket)
@@ -151,9 +165,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(gateway.keep())
         tasks.create_task(opened.keep())
         tasks.create_task(_keep_ports(options, client, view, pods))
-        tasks.create_task(_forward(wiring, dataplane))
-        if source is not None:
-            tasks.create_task(follow(source, use))
+        tasks.create_task(_forward(wiring, dataplane, policies))
+        if source is not None and policies is not None:
+            tasks.create_task(follow(source, use, policies.take))
 
 
 async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
@@ -168,15 +182,23 @@ async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: 
         await asyncio.sleep(_REPAIR_SECONDS)
 
 
-async def _forward(wiring: Wiring, dataplane: Dataplane) -> None:
+async def _forward(wiring: Wiring, dataplane: Dataplane, policies: Policies | None) -> None:
     """Keep the bridge's flows, once all is known that they are made of."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wiring.follow())
         await wiring.configured.wait()
+        if policies is not None:
+            await policies.loaded.wait()
+            tasks.create_task(policies.keep(dataplane.replace, dataplane.confirmed))
         tasks.create_task(dataplane.run())
 
 
-def _commands(leases: Leases, pools: Pools) -> dict[str, Command]:
+def _policed(policies: Policies, wiring: Wiring) -> Compiled:
+    """What policies need, with who is on the bridge now."""
+    return policies.follow(wiring.pods, wiring.config)
+
+
+def _commands(leases: Leases, pools: Pools, policies: Policies | None) -> dict[str, Command]:
     """What ``ovs-appctl -t nsx-node-agent`` can ask."""
 
     async def version(_: tuple[str, ...]) -> str:
@@ -196,4 +218,11 @@ def _commands(leases: Leases, pools: Pools) -> dict[str, Command]:
             f"{pool.network}: {pool.size} addresses, {pool.free} free" for pool in pools.pools
         )
 
-    return {"version": version, "exit": stop, "pods": pods, "ipam/show": ipam}
+    async def show(arguments: tuple[str, ...]) -> str:
+        if len(arguments) > 1:
+            raise ValueError("policy/show takes one pod at most: NAMESPACE/NAME")
+        if policies is None:
+            return "there is no source of policies: pods may do anything"
+        return "\n".join(policies.show(*arguments))
+
+    return {"policy/show": show, "version": version, "exit": stop, "pods": pods, "ipam/show": ipam}

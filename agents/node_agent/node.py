@@ -10,11 +10,12 @@ from nsxdp.k8s.manifests import ManifestDirectory
 from nsxdp.k8s.objects import Node
 from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import NODES, Want
-from nsxdp.k8s.source import Op, Source
+from nsxdp.k8s.source import Batch, Op, Source
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.start import open_client
 from nsxdp_agents.node_agent.ipam import Network
 from nsxdp_agents.node_agent.options import Options
+from nsxdp_agents.node_agent.policies import WANTS
 
 __all__ = ["follow", "open_source", "wants"]
 
@@ -23,7 +24,7 @@ log = get_logger(__name__)
 
 def wants(node_name: str) -> tuple[Want, ...]:
     """What the agent follows."""
-    return (Want(NODES, fields=f"metadata.name={node_name}"),)
+    return (Want(NODES, fields=f"metadata.name={node_name}"), *WANTS)
 
 
 async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
@@ -48,8 +49,12 @@ async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
     return await stack.enter_async_context(Reflector(client, wanted))
 
 
-async def follow(source: Source, use: Callable[[list[Network]], None]) -> None:
+async def follow(
+    source: Source, use: Callable[[list[Network]], None], take: Callable[[Batch], None]
+) -> None:
     """Tell 'use' the networks of the node's pods whenever they are others, until cancelled.
+
+    And 'take' all that comes.
 
     A node that has none keeps those it had: its pods do.
     """
@@ -57,6 +62,7 @@ async def follow(source: Source, use: Callable[[list[Network]], None]) -> None:
     async for batch in source:
         for error in batch.errors:
             log.warning("an object cannot be used", reason=str(error))
+        take(batch)
         for op, obj in batch.events:
             if op is not Op.UPSERT or not isinstance(obj, Node):
                 continue

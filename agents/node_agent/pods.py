@@ -19,6 +19,7 @@ from nsxdp_agents.node_agent.hostports import HostPortError, HostPorts
 from nsxdp_agents.node_agent.ipam import ExhaustedError, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.plug import PlugError
+from nsxdp_agents.node_agent.policies import Policies, UnknownPodError
 from nsxdp_agents.node_agent.ports import PortError, Ports, external_ids
 from nsxdp_agents.node_agent.restore import missing_ports
 from nsxdp_agents.node_agent.turns import Turns
@@ -49,6 +50,8 @@ class Pods:
         What pods have; nobody else changes them.
     wiring
         Has the switch forward for pods.
+    policies
+        Know what pods may do; None: they may do anything.
     mtu
         Of pods' interfaces.
     checksums
@@ -64,6 +67,7 @@ class Pods:
         ports: Ports,
         opened: HostPorts,
         wiring: Wiring,
+        policies: Policies | None,
         *,
         mtu: int,
         checksums: Callable[[], bool],
@@ -74,6 +78,7 @@ class Pods:
         self._ports = ports
         self._opened = opened
         self._wiring = wiring
+        self._policies = policies
         self._mtu = mtu
         self._checksums = checksums
         self._readiness = readiness
@@ -113,7 +118,7 @@ class Pods:
                 return await self._check(request, netns)
         except (PlugError, RtnetlinkError, LeasesError) as error:
             raise CniError(Code.IO_FAILURE, str(error)) from None
-        except (PortError, HostPortError, DataplaneError) as error:
+        except (PortError, HostPortError, DataplaneError, UnknownPodError) as error:
             raise CniError(Code.TRY_AGAIN, str(error)) from None
 
     async def _add(self, request: Request, netns: int) -> bytes:
@@ -166,9 +171,11 @@ class Pods:
         checksums = self._checksums()
         given = self._leases.give(lease)
         try:
-            # Both at once: a device that nobody has written down is removed at the next start.
+            # All at once: a device that nobody has written down is removed at the next start.
             async with asyncio.TaskGroup() as both:
                 both.create_task(_done(given))
+                if self._policies is not None:
+                    both.create_task(self._policies.known(request.pod))
                 both.create_task(
                     self._kernel(lambda node: plug.plug(lease, netns, node, checksums=checksums))
                 )

@@ -1,0 +1,153 @@
+"""Network policies at pods that a runtime adds, with a real API server and a real switch."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from runtime import Agent, Object, PluginError, until
+
+from nsxdp.lab import Netns, Node
+from nsxdp.lab.apiserver import ApiServer
+from tests.definitions import cluster_network_policies
+
+Sandbox = Callable[[str], Netns]
+NODE = "node-1"
+
+
+def pod(name: str, **labels: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [
+                {
+                    "name": "c",
+                    "image": "c",
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                }
+            ],
+        },
+    }
+
+
+def only(*, port: Any = 8080, app: str = "client") -> Object:
+    """To the web pods, these may connect, at one port."""
+    peer = {"podSelector": {"matchLabels": {"app": app}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "only", "namespace": "default"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "web"}},
+            "ingress": [{"from": [peer], "ports": [{"port": port}]}],
+        },
+    }
+
+
+class Place:
+    """A server and a client on one node, and whoever says what they may."""
+
+    def __init__(self, node: Node, server: ApiServer, agent: Agent, sandbox: Sandbox) -> None:
+        self.node = node
+        self.server = server
+        self.agent = agent
+        self.sandbox = sandbox
+        self.netns: dict[str, Netns] = {}
+        self.address: dict[str, str] = {}
+
+    def add(self, name: str, **labels: str) -> Netns:
+        """A pod that the API server knows, and the runtime."""
+        self.server.apply([pod(name, **labels)])
+        self.netns[name] = self.sandbox(name)
+        result = self.agent.runtime.add(name, self.netns[name])
+        self.address[name] = result["ips"][0]["address"].partition("/")[0]
+        return self.netns[name]
+
+    def reaches(self, client: str, target: str, port: int = 8080) -> bool:
+        """Whether a new connection comes about."""
+        url = f"http://{self.address[target]}:{port}/"
+        try:
+            answer = self.netns[client].run(["curl", "-s", "-m", "1", url], check=False)
+        except subprocess.SubprocessError:
+            return False
+        return answer.returncode == 0
+
+
+@pytest.fixture
+def place(node: Node, start: Callable[..., Agent], sandbox: Sandbox) -> Iterator[Place]:
+    with closing(ApiServer(node.netns)) as server:
+        server.apply(
+            [
+                {
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "metadata": {"name": NODE},
+                    "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
+                }
+            ]
+        )
+        agent = start(f"--kubeconfig={server.kubeconfig}", f"--node-name={NODE}")
+        yield Place(node, server, agent, sandbox)
+
+
+def test_a_policy_comes_changes_and_goes(place: Place) -> None:
+    place.add("web", app="web").serve_http(8080)
+    place.add("client", app="client")
+    place.add("stranger", app="stranger")
+    assert place.reaches("client", "web")
+    assert place.reaches("stranger", "web")
+    place.server.apply([only(port="http")])
+    until("the stranger is refused", lambda: not place.reaches("stranger", "web"))
+    assert place.reaches("client", "web")
+    assert "isolated by NetworkPolicy default/only" in place.agent.appctl(
+        "policy/show", "default/web"
+    )
+    place.server.apply([only(app="stranger")])
+    until("the stranger may", lambda: place.reaches("stranger", "web"))
+    assert not place.reaches("client", "web")
+    place.server.apply([pod("client", app="stranger")])
+    until("the client's labels are others", lambda: place.reaches("client", "web"))
+    place.server.delete([only()])
+    place.server.apply([pod("client", app="client")])
+    until("there is no policy any more", lambda: place.reaches("client", "web"))
+
+
+def test_a_pod_is_isolated_when_it_is_added(place: Place) -> None:
+    place.server.apply([only(app="nobody")])
+    place.add("client", app="client")
+    place.add("web", app="web").serve_http(8080)
+    assert not place.reaches("client", "web")
+
+
+def test_a_pod_that_the_api_server_does_not_know_is_to_be_tried_again(place: Place) -> None:
+    with pytest.raises(PluginError, match="hasn't told of it within") as unknown:
+        place.agent.runtime.add("ghost", place.sandbox("ghost"))
+    assert unknown.value.code == 11
+    assert place.agent.leases == []
+
+
+def test_cluster_network_policies_may_come_later(place: Place) -> None:
+    place.add("web", app="web").serve_http(8080)
+    place.add("client", app="client")
+    assert place.reaches("client", "web")
+    deny = {
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "deny"},
+        "spec": {
+            "tier": "Admin",
+            "priority": 1,
+            "subject": {"namespaces": {}},
+            "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}],
+        },
+    }
+    with cluster_network_policies(place.server):
+        place.server.apply([deny])
+        until("they are refused", lambda: not place.reaches("client", "web"))
+    until("they are not", lambda: place.reaches("client", "web"))
