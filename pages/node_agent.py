@@ -99,6 +99,11 @@ def _plugin() -> Iterator[str]:
 
         ## Forwarding
 
+        A bridge that the agent makes has `fail_mode=secure`: it drops until it has flows. One that
+        is there keeps its mode, for Open vSwitch deletes all flows when that changes; who wants it
+        runs `ovs-vsctl set-fail-mode BRIDGE secure` before there are pods. The bridge's MAC address
+        is written into its `other_config:hwaddr`: pods know their router by it.
+
         The bridge is the pods' switch and router: who may send what, who answers ARP and neighbor
         discovery, and which pod is where, is told by flows (forwarding.md). A pod is what a port's
         `external_ids` say. Every half minute, and after each restart of ovs-vswitchd, what the

@@ -7,6 +7,7 @@ address of each of their networks.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -42,6 +43,11 @@ _FORWARDING: Final = {
 async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
     """Have a bridge of that name, with its own port; one that is there stays as it is.
 
+    Its MAC address is the pods' router's: written down, it is no longer the lowest of all ports',
+    which would be another one as pods come and go. A bridge that is made is none by itself
+    (fail_mode=secure): it drops until it has flows. One that is there keeps its mode, as Open
+    vSwitch deletes all flows, the Service proxy's too, when that changes.
+
     Raises
     ------
     OvsdbError
@@ -50,6 +56,14 @@ async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
 
     def build(transaction: Transaction) -> None:
         if client.replica["Bridge"].one("name", name) is not None:
+            own = client.replica["Interface"].one("name", name)
+            mac = (own.mac_in_use if own is not None else None) or _some_mac()
+            # Who has said one keeps it: what is inserted into a map replaces nothing.
+            transaction.mutate(
+                "Bridge",
+                [("name", "==", name)],
+                [("other_config", "insert", {"hwaddr": mac})],
+            )
             return
         interface = transaction.insert("Interface", {"name": name, "type": "internal"})
         port = transaction.insert("Port", {"name": name, "interfaces": [interface]})
@@ -58,6 +72,8 @@ async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
             {
                 "name": name,
                 "datapath_type": datapath,
+                "fail_mode": "secure",
+                "other_config": {"hwaddr": _some_mac()},
                 "ports": [port],
             },
         )
@@ -65,6 +81,11 @@ async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
         log.info("there is no such bridge: it is made", bridge=name, datapath=datapath)
 
     await client.transact(build)
+
+
+def _some_mac() -> str:
+    """One that is no pod's (see `nsxdp_agents.node_agent.plug.mac_of`)."""
+    return (bytes([0x0A, 0x5A]) + secrets.token_bytes(4)).hex(":")
 
 
 class GatewayKeeper:

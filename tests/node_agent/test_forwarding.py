@@ -82,3 +82,39 @@ def test_neither_an_end_nor_a_start_of_the_agent_changes_a_flow(
     # One that was deleted or written anew would be younger.
     ages = [float(line.partition("duration=")[2].partition("s,")[0]) for line in after]
     assert min(ages) >= lasted
+
+
+def test_a_bridge_that_is_made_drops_what_no_flow_lets_pass_and_keeps_its_address(
+    node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
+) -> None:
+    def said(column: str) -> str:
+        return node.ovs.vsctl("get", "bridge", node.bridge, column).strip().strip('"')
+
+    assert said("fail_mode") == "standalone"
+    assert said("other_config:hwaddr") == node.mac  # which was said before
+    node.ovs.del_bridge(node.bridge)
+    until("the bridge is at work", agent.answers)
+    assert said("fail_mode") == "secure"
+    mac = said("other_config:hwaddr")
+    assert mac.startswith("0a:5a:")
+    runtime.add("4ac7", sandbox("pod"))
+    link = node.netns.run(["ip", "-brief", "link", "show", node.bridge]).stdout
+    assert mac in link
+
+
+def test_a_bridge_that_was_a_switch_is_taken_over_under_traffic(
+    node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
+) -> None:
+    web, client = sandbox("web"), sandbox("client")
+    runtime.add("web", web)
+    runtime.add("client", client)
+    agent.kill()
+    node.ovs.ofctl("del-flows", node.bridge)
+    node.ovs.ofctl("add-flow", node.bridge, "priority=0,actions=NORMAL")
+    node.ovs.vsctl("remove", "bridge", node.bridge, "other_config", "hwaddr")
+    web.serve_tcp(80)
+    traffic = client.traffic("tcp", "10.244.0.3", 80, seconds=None)
+    agent.start()
+    report = traffic.stop()
+    assert report["answered"] > 0
+    assert report["failed"] == 0
