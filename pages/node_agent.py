@@ -158,6 +158,7 @@ def _rest() -> Iterator[str]:
         `ovs-appctl -t nsx-node-agent COMMAND`, on the node:
 
         - `pods`: what each pod has, a JSON object a line
+        - `policy/show [NAMESPACE/POD]`: what policies let a pod do, in words
         - `ipam/show`: the networks, and how many addresses are free
         - `version`, `exit`, `list-commands`
 

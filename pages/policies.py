@@ -39,7 +39,9 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 ## What the APIs leave open
 
 - **A pod is isolated before its first packet.** As long as nothing is known of a pod that is plugged
-  into the bridge, it can neither send nor receive. Then policies and pod come in one transaction.
+  into the bridge, it can neither send nor receive. Then policies and pod come in one transaction, and
+  only then is the runtime answered. If the API server hasn't told of the Pod within ten seconds,
+  adding it fails, and kubelet tries again.
 - **Established connections go on** when a policy that would forbid them comes. They end as
   connections do; their next ones are judged.
 - **The pod's own node** reaches it always, whatever policies say: kubelet's probes do. A pod that
