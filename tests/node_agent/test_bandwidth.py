@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from runtime import SECONDS, Agent, Object, PluginError, Runtime
+from runtime import SECONDS, Agent, Object, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node
 from nsxdp_agents.node_agent.cni.runtime_config import Bandwidth, Rate
@@ -76,6 +76,7 @@ def test_a_pod_is_no_faster_than_it_may_be(
     # Open vSwitch looks at all ports' queues whenever one comes, and when it starts.
     runtime.add("next", sandbox("next"))
     agent.node.ovs.restart_vswitchd()
+    until("the switch has its flows again", agent.answers)
     runtime.check("slow", slow, results["slow"])
 
 
