@@ -335,8 +335,12 @@ pair_next(struct pair *pair)
         }
         pair->is_removed = has_old && (!has_new || old->id <= new->id);
         pair->is_inserted = has_new && (!has_old || new->id <= old->id);
-        pair->old += pair->is_removed ? old->len : 0;
-        pair->new += pair->is_inserted ? new->len : 0;
+        if (pair->is_removed) {
+            pair->old += old->len;
+        }
+        if (pair->is_inserted) {
+            pair->new += new->len;
+        }
         if (!pair->is_removed || !pair->is_inserted || old->len != new->len
             || memcmp(old->bucket, new->bucket, old->len)) {
             return true;
