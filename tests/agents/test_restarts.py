@@ -88,7 +88,7 @@ def test_kill_9_of_the_agent_under_traffic_fails_no_connection(
     web, api, echo = (load.stop() for load in loads)
     for told in (web, api, echo):
         assert told["failed"] == 0, told
-        assert told["answered"] == told["sent"] > 500
+        assert told["answered"] == told["sent"] > 200
     assert set(web["backends"]) == {"web-1", "web-2"}
     assert set(api["backends"]) == {"api-3", "api-4"}
     assert set(echo["backends"]) == {"web-1", "api-3"}
