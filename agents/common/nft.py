@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["NftError", "interface", "nft"]
+__all__ = ["NftError", "Table", "interface", "nft"]
 
 _SECONDS: Final = 30.0
 
@@ -42,6 +42,57 @@ async def nft(*arguments: str, text: str = "") -> str:
     """
     # In a thread, as it ends before an event loop has met it.
     return await asyncio.to_thread(_run, arguments, text)
+
+
+class Table:
+    """A table that is ours, written as a whole; nobody tells who else changes it.
+
+    Parameters
+    ----------
+    name
+        With its family: ``inet nsxdp``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._text: str | None = None
+        self._left: str | None = None
+        """What nft said of the table when it was written, empty where there is none; None: it has
+        to be written."""
+
+    async def write(self, text: str, *, deletes: bool = False) -> None:
+        """Have 'text' be all of the table, in nft's syntax.
+
+        Parameters
+        ----------
+        deletes
+            Whether that leaves no table.
+
+        Raises
+        ------
+        NftError
+            It fails.
+        """
+        self._left = None
+        self._text = text
+        await nft("-f", "-", text=text)
+        self._left = "" if deletes else await self._list()
+
+    def was_written(self, text: str) -> bool:
+        """Whether 'text' is what was written last, without a failure."""
+        return self._left is not None and text == self._text
+
+    async def is_as_left(self) -> bool:
+        """Whether the table is as it was left; one that isn't there is nobody else's."""
+        if self._left == "":
+            return True
+        try:
+            return await self._list() == self._left
+        except NftError:
+            return False
+
+    async def _list(self) -> str:
+        return await nft("--numeric", "list", "table", *self.name.split())
 
 
 def _run(arguments: tuple[str, ...], text: str) -> str:

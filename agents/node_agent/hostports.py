@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.conntrack import forget
-from nsxdp_agents.common.nft import NftError, interface, nft
+from nsxdp_agents.common.nft import NftError, Table, interface
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.request import Attachment
 from nsxdp_agents.node_agent.ipam import Address
@@ -175,8 +175,7 @@ class HostPorts:
         self._batches = Batches(self._write_together)
         self._from_loopback = False
         """Whether who is on the node asks a pod by 127.0.0.1."""
-        self._left: str | None = None
-        """What nft said of the table when it was written; None: it has to be."""
+        self._table = Table(TABLE)
 
     async def restore(self, leases: Iterable[Lease]) -> None:
         """Have the ports of 'leases', and none else. What the kernel refuses is logged."""
@@ -234,21 +233,13 @@ class HostPorts:
         """Make good again what somebody changed, until cancelled."""
         while True:
             await asyncio.sleep(self._look_seconds)
-            if await self._is_as_left():
+            if await self._table.is_as_left():
                 continue
             log.warning("somebody changed the nftables table: it is made anew", table=TABLE)
             try:
                 await self._batches.do(None)
             except HostPortError as error:
                 log.warning("host ports can't be reached", reason=str(error))
-
-    async def _is_as_left(self) -> bool:
-        if self._left == "":
-            return True
-        try:
-            return await _list() == self._left
-        except NftError:
-            return False
 
     def gateway_is_there(self) -> None:
         """Let what the node sends from 127.0.0.1 go to the bridge, where a host port needs it.
@@ -270,10 +261,8 @@ class HostPorts:
         try:
             wanted = [port for ports in self._ports.values() for port in ports]
             self._from_loopback = any(port.pod.version == 4 for port in wanted)
-            self._left = None
-            await nft("-f", "-", text=ruleset(self._gateway, wanted))
+            await self._table.write(ruleset(self._gateway, wanted), deletes=not wanted)
             await asyncio.to_thread(self.gateway_is_there)
-            self._left = await _list() if wanted else ""
         except NftError as refused:
             error = HostPortError(str(refused))
         except OSError as refused:
@@ -284,7 +273,3 @@ class HostPorts:
 def _opened(lease: Lease) -> tuple[Opened, ...]:
     """Each once."""
     return tuple(dict.fromkeys(opened(lease)))
-
-
-async def _list() -> str:
-    return await nft("--numeric", "list", "table", *TABLE.split())
