@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
+
+from nsxdp.forwarding.model import Network, reserved
+from nsxdp.pipeline.columns import Address
 
 __all__ = ["Address", "ExhaustedError", "Network", "Pool", "Pools"]
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
 _MOST: Final = 1 << 16
 """Addresses of a network that are ever given: of an IPv6 network nobody needs all."""
-
-_RESERVED: Final = 3
-"""Addresses at a network's beginning that no pod gets: the network's own, the gateway's, and the
-one that others see where a Service masquerades its client."""
 
 
 class ExhaustedError(Exception):
@@ -41,6 +36,13 @@ class Pool:
     ValueError
         It is too small for any pod.
 
+    Attributes
+    ----------
+    network
+        As it was given.
+    gateway
+        The node's address in it.
+
     Examples
     --------
     >>> from ipaddress import ip_network
@@ -53,24 +55,20 @@ class Pool:
     """
 
     def __init__(self, network: Network) -> None:
+        own = reserved(network)
+        self.network = network
+        self.gateway = own.gateway
+        self._first = int(own.masquerade) - int(network.network_address) + 1
         # IPv4 has a broadcast address, the network's last one.
         self._end = min(network.num_addresses - (network.version == 4), _MOST)
-        if self._end <= _RESERVED:
-            raise ValueError(f"{network} has no address for a pod: give the node a larger podCIDR")
-        self.network = network
-        self._next = _RESERVED
+        self._next = self._first
         self._released: OrderedDict[Address, None] = OrderedDict()
         self._taken: set[Address] = set()
 
     @property
-    def gateway(self) -> Address:
-        """The node's address in this network."""
-        return self.network[1]
-
-    @property
     def size(self) -> int:
         """How many addresses are for pods."""
-        return self._end - _RESERVED
+        return self._end - self._first
 
     @property
     def free(self) -> int:
@@ -115,7 +113,7 @@ class Pool:
     def _holds(self, address: Address) -> bool:
         if address not in self.network:
             return False
-        return _RESERVED <= int(address) - int(self.network.network_address) < self._end
+        return self._first <= int(address) - int(self.network.network_address) < self._end
 
 
 class Pools:

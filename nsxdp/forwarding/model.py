@@ -170,7 +170,10 @@ def reserved(pod_cidr: Network) -> Reserved:
     10.244.3.1
     """
     if pod_cidr.num_addresses < _SMALLEST:
-        raise ValueError(f"{pod_cidr} is too small a network for a node's pods")
+        raise ValueError(
+            f"{pod_cidr} is too small a network for a node's pods: give the node one of "
+            f"{_SMALLEST} addresses at least"
+        )
     return Reserved(pod_cidr[1], pod_cidr[2])
 
 
