@@ -12,7 +12,7 @@ from nsxdp_agents.node_agent.cli import run
 from nsxdp_agents.node_agent.cni.install import CONFLIST, conflist
 from nsxdp_agents.node_agent.cni.request import VERSIONS
 from nsxdp_agents.node_agent.metrics import Metrics
-from nsxdp_agents.node_agent.node import wants
+from nsxdp_agents.node_agent.node import WANTS
 from nsxdp_agents.node_agent.options import API_VERSION, KIND, Options
 from pages import commands
 from pages.markdown import WRITTEN, code, item
@@ -109,6 +109,30 @@ def _plugin() -> Iterator[str]:
         `external_ids` say. Every half minute, and after each restart of ovs-vswitchd, what the
         bridge has is compared with what it should have, and what differs is repaired.
 
+        ## Other nodes, and the outside
+
+        Every other Node that has podCIDRs is a peer: its pods are reached as `--encapsulation`
+        says, which is the same on all nodes.
+
+        - `none`: by routes to the nodes' addresses (`InternalIP`), of which one of each family is
+          needed that pods have. Nodes are in one network, without a router between them, and that
+          network lets pods' addresses pass.
+        - `geneve`, `vxlan`: in tunnels, by UDP, to the node's address of that family which is the
+          first one of this node. The bridge's port `nsx-tunnel` leads to all of them. With a
+          userspace datapath the node's address is at a bridge of that datapath, too.
+
+        The node's kernel has the routes, marked by protocol 111 (`ip route show proto 111`), and
+        the nftables table `inet nsxdp_pods`: what leaves the cluster gets the node's address, and
+        between pods everybody has its own. The agent looks at both when a node comes or goes, when
+        the kernel tells of links, addresses or these routes, and every 30 s, and touches only what
+        differs. Both stay when the agent ends. When it starts, nothing is deleted before it knows
+        all nodes.
+
+        Pods and the bridge's own port have the MTU of the interface with the node's first
+        `InternalIP`, less 50 bytes in tunnels between IPv4 addresses, and 70 between IPv6 ones.
+        Where no interface of the node has it, that is 1500. A pod keeps the MTU that it was added
+        with.
+
         ## Host ports
 
         Who reaches the node at a container's `hostPort` reaches the pod: from outside, from pods,
@@ -159,6 +183,7 @@ def _rest() -> Iterator[str]:
 
         - `pods`: what each pod has, a JSON object a line
         - `policy/show [NAMESPACE/POD]`: what policies let a pod do, in words
+        - `peers`: the other nodes, their addresses, and the networks of their pods
         - `ipam/show`: the networks, and how many addresses are free
         - `version`, `exit`, `list-commands`
 
@@ -166,7 +191,7 @@ def _rest() -> Iterator[str]:
 
         On the API server, to list and watch:
         """)
-    for want in wants("NODE"):
+    for want in WANTS:
         resource = want.resource
         yield f"- `{resource.plural}` of {resource.group or 'the core group'}"
     yield textwrap.dedent("""
@@ -182,7 +207,7 @@ def _rest() -> Iterator[str]:
 
         `/metrics`, for Prometheus.
         """)
-    for family in Metrics(lambda: (), lambda: 0).registry.collect():
+    for family in Metrics(lambda: (), lambda: 0, lambda: 0).registry.collect():
         if family.name.startswith("nsx_"):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield item(f"`{name}` ({family.type})", f"{family.documentation}.")

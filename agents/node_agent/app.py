@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from ipaddress import ip_network
@@ -14,6 +15,7 @@ import msgspec
 
 import nsxdp
 from nsxdp.bridge import BridgeError
+from nsxdp.forwarding.model import pod_mtu
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.pipeline.compiled import Compiled
@@ -24,16 +26,22 @@ from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import Command
 from nsxdp_agents.common.unixctl import serving as answering
-from nsxdp_agents.node_agent.bridge import GatewayKeeper, ensure_bridge
+from nsxdp_agents.node_agent.bridge import (
+    GatewayKeeper,
+    ensure_bridge,
+    ensure_mtu,
+    ensure_tunnel,
+)
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
 from nsxdp_agents.node_agent.dataplane import Dataplane, open_dataplane
+from nsxdp_agents.node_agent.host import HostKeeper
 from nsxdp_agents.node_agent.hostports import HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
 from nsxdp_agents.node_agent.leases import Leases, LeasesError
 from nsxdp_agents.node_agent.metrics import Metrics
-from nsxdp_agents.node_agent.node import follow, open_source
+from nsxdp_agents.node_agent.node import Nodes, follow, open_source
 from nsxdp_agents.node_agent.options import Options
 from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.pods import Pods
@@ -50,6 +58,9 @@ log = get_logger(__name__)
 _OVS_RUN: Final = Path("/var/run/openvswitch")
 _REPAIR_SECONDS: Final = 1.0
 """The least time between two looks for ports that were lost."""
+
+_MTU: Final = 1500
+"""Of a nodes' network that isn't known."""
 
 
 async def serve(options: Options) -> None:
@@ -76,12 +87,13 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         Client(options.ovsdb, DATABASE, WATCHES, tls=tls_files(options))
     )
     await ensure_bridge(client, options.bridge, options.datapath)
+    await ensure_tunnel(client, options.bridge, options.mode)
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
     ports = stack.enter_context(closing(Ports(client, options.bridge)))
     pools = Pools()
     opened = HostPorts(options.bridge)
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
-    metrics = Metrics(lambda: pools.pools, lambda: len(leases))
+    metrics = Metrics(lambda: pools.pools, lambda: len(leases), lambda: len(wiring.peers))
     dataplane = await stack.enter_async_context(
         open_dataplane(
             parse_remote(options.openflow, 6653),
@@ -90,7 +102,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             on_refusal=metrics.refused,
         )
     )
-    wiring = Wiring(view, dataplane, "noEncap")
+    wiring = Wiring(view, dataplane, options.mode)
     with Connection() as node:
         await restore(leases, ports, node)
     await opened.restore(leases)
@@ -102,6 +114,26 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         wiring.use(pools.networks)
         log.info("pods get addresses of", networks=", ".join(map(str, networks)))
 
+    def mtu() -> int:
+        return options.mtu or pod_mtu(
+            options.mode, host.underlay_mtu or _MTU, ipv6_underlay=nodes.by_ipv6
+        )
+
+    async def set_mtu() -> None:
+        try:
+            await ensure_mtu(client, options.bridge, mtu())
+        except OvsdbError as error:
+            log.warning("the gateway has another MTU than pods", reason=str(error))
+
+    nodes = Nodes(options.node_name, use, wiring.set_peers)
+    host = HostKeeper(
+        options.bridge,
+        wiring,
+        lambda: nodes.addresses,
+        also=set_mtu,
+        on_repair=metrics.host_repaired,
+    )
+    wiring.listeners.append(host.look_again)
     source = await open_source(options, stack)
     policies = None
     if source is not None:
@@ -119,6 +151,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         if not pools.pools:
             text = f"node {options.node_name} has no podCIDR yet, and so no addresses for pods"
             return CniError(Code.NOT_AVAILABLE, text)
+        if not nodes.loaded.is_set():
+            text = "not all nodes are known yet: see whether the API server can be reached"
+            return CniError(Code.NOT_AVAILABLE, text)
         if policies is not None and not policies.loaded.is_set():
             text = "not all policies are known yet: see whether the API server can be reached"
             return CniError(Code.NOT_AVAILABLE, text)
@@ -132,6 +167,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
 
     if options.pod_cidrs:
         use([ip_network(cidr) for cidr in options.pod_cidrs])
+    if source is None:
+        nodes.loaded.set()
     pods = stack.enter_context(
         closing(
             Pods(
@@ -141,7 +178,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
                 opened,
                 wiring,
                 policies,
-                mtu=options.mtu,
+                mtu=mtu,
                 checksums=checksums,
                 readiness=readiness,
             )
@@ -154,7 +191,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         answering(
             run_directory(options.ovsdb) or _OVS_RUN,
             "nsx-node-agent",
-            _commands(leases, pools, policies),
+            _commands(leases, pools, wiring, policies),
         )
     )
     if options.install_cni:
@@ -165,9 +202,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(gateway.keep())
         tasks.create_task(opened.keep())
         tasks.create_task(_keep_ports(options, client, view, pods))
-        tasks.create_task(_forward(wiring, dataplane, policies))
+        tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
         if source is not None and policies is not None:
-            tasks.create_task(follow(source, use, policies.take))
+            tasks.create_task(follow(source, nodes.take, policies.take))
 
 
 async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
@@ -176,17 +213,30 @@ async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: 
         try:
             if view.bridge is None:
                 await ensure_bridge(client, options.bridge, options.datapath)
+            await ensure_tunnel(client, options.bridge, options.mode)
             await pods.repair()
         except (PortError, OvsdbError) as error:
             log.warning("the bridge lacks ports of pods", reason=str(error))
         await asyncio.sleep(_REPAIR_SECONDS)
 
 
-async def _forward(wiring: Wiring, dataplane: Dataplane, policies: Policies | None) -> None:
-    """Keep the bridge's flows, once all is known that they are made of."""
+async def _forward(
+    wiring: Wiring,
+    dataplane: Dataplane,
+    nodes: Nodes,
+    host: HostKeeper,
+    policies: Policies | None,
+) -> None:
+    """Keep the bridge's flows, and the kernel's routes, once all is known that they are made of.
+
+    What there is and isn't wanted goes at once.
+    """
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(wiring.follow())
         await wiring.configured.wait()
+        await nodes.loaded.wait()
+        tasks.create_task(host.keep())
+        await host.looked.wait()
         if policies is not None:
             await policies.loaded.wait()
             tasks.create_task(policies.keep(dataplane.replace, dataplane.confirmed))
@@ -198,7 +248,9 @@ def _policed(policies: Policies, wiring: Wiring) -> Compiled:
     return policies.follow(wiring.pods, wiring.config)
 
 
-def _commands(leases: Leases, pools: Pools, policies: Policies | None) -> dict[str, Command]:
+def _commands(
+    leases: Leases, pools: Pools, wiring: Wiring, policies: Policies | None
+) -> dict[str, Command]:
     """What ``ovs-appctl -t nsx-node-agent`` can ask."""
 
     async def version(_: tuple[str, ...]) -> str:
@@ -218,6 +270,12 @@ def _commands(leases: Leases, pools: Pools, policies: Policies | None) -> dict[s
             f"{pool.network}: {pool.size} addresses, {pool.free} free" for pool in pools.pools
         )
 
+    async def peers(_: tuple[str, ...]) -> str:
+        return "\n".join(
+            f"{peer.name} at {_listed(peer.addresses)}: {_listed(peer.pod_cidrs)}"
+            for peer in sorted(wiring.peers, key=lambda peer: peer.name)
+        )
+
     async def show(arguments: tuple[str, ...]) -> str:
         if len(arguments) > 1:
             raise ValueError("policy/show takes one pod at most: NAMESPACE/NAME")
@@ -225,4 +283,15 @@ def _commands(leases: Leases, pools: Pools, policies: Policies | None) -> dict[s
             return "there is no source of policies: pods may do anything"
         return "\n".join(policies.show(*arguments))
 
-    return {"policy/show": show, "version": version, "exit": stop, "pods": pods, "ipam/show": ipam}
+    return {
+        "policy/show": show,
+        "version": version,
+        "exit": stop,
+        "pods": pods,
+        "peers": peers,
+        "ipam/show": ipam,
+    }
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(map(str, items)) or "none"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from nsxdp.forwarding.model import TUNNELS, Mode
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, Transaction
 from nsxdp.rtnetlink import (
@@ -28,9 +29,15 @@ from nsxdp.rtnetlink import (
 from nsxdp.rtnetlink.objects import IFA_F_NODAD, IFF_UP
 from nsxdp_agents.node_agent.ipam import Pool
 
-__all__ = ["GatewayKeeper", "ensure_bridge"]
+__all__ = ["TUNNEL", "GatewayKeeper", "ensure_bridge", "ensure_mtu", "ensure_tunnel"]
 
 log = get_logger(__name__)
+
+TUNNEL: Final = "nsx-tunnel"
+"""The bridge's port to other nodes."""
+
+_BY_FLOWS: Final = {"remote_ip": "flow", "key": "flow"}
+"""Options of a tunnel whose other end, and number, each flow says."""
 
 _FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
@@ -81,6 +88,50 @@ async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
         log.info("there is no such bridge: it is made", bridge=name, datapath=datapath)
 
     await client.transact(build)
+
+
+async def ensure_tunnel(client: Client, bridge: str, mode: Mode) -> None:
+    """Have the one port for tunnels to all nodes, or none where 'mode' has no tunnels.
+
+    Raises
+    ------
+    OvsdbError
+        The database doesn't take it.
+    """
+    wanted = mode if mode in TUNNELS else None
+    there = client.replica["Interface"].one("name", TUNNEL)
+    has = there.type if there is not None and there.options == _BY_FLOWS else None
+    if has == wanted and (wanted is None) == (there is None):
+        return
+
+    def build(transaction: Transaction) -> None:
+        for row in client.replica["Port"].by("name", TUNNEL):
+            transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
+        if wanted is None:
+            return
+        columns = {"name": TUNNEL, "type": wanted, "options": _BY_FLOWS}
+        interface = transaction.insert("Interface", columns)
+        port = transaction.insert("Port", {"name": TUNNEL, "interfaces": [interface]})
+        transaction.mutate("Bridge", [("name", "==", bridge)], [("ports", "insert", [port])])
+
+    await client.transact(build)
+
+
+async def ensure_mtu(client: Client, bridge: str, mtu: int) -> None:
+    """Have the bridge's own port have that MTU; Open vSwitch gives it to the device.
+
+    Raises
+    ------
+    OvsdbError
+        The database doesn't take it.
+    """
+
+    def build(transaction: Transaction) -> None:
+        transaction.update("Interface", [("name", "==", bridge)], {"mtu_request": mtu})
+
+    own = client.replica["Interface"].one("name", bridge)
+    if own is not None and own.mtu_request != mtu:
+        await client.transact(build)
 
 
 def _some_mac() -> str:

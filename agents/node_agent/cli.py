@@ -24,7 +24,7 @@ from nsxdp_agents.common.cli import (
     version_option,
 )
 from nsxdp_agents.common.options import OptionsError
-from nsxdp_agents.node_agent.options import Datapath, Options, read_options
+from nsxdp_agents.node_agent.options import Datapath, Encapsulation, Options, read_options
 
 __all__ = ["main"]
 
@@ -112,12 +112,21 @@ def run(
             rich_help_panel=SWITCH,
         ),
     ] = None,
+    encapsulation: Annotated[
+        Encapsulation | None,
+        typer.Option(
+            help="How pods of other nodes are reached: by routes to their nodes, which are in one "
+            "network then, or in tunnels. All nodes have the same.",
+            show_default=_DEFAULTS.encapsulation,
+            rich_help_panel=SWITCH,
+        ),
+    ] = None,
     mtu: Annotated[
         int | None,
         typer.Option(
             metavar="BYTES",
-            help="MTU of pods' interfaces.",
-            show_default=str(_DEFAULTS.mtu),
+            help="MTU of pods' interfaces, and of the bridge's own.",
+            show_default="that of the node's interface with its InternalIP, less what tunnels need",
             rich_help_panel=SWITCH,
         ),
     ] = None,

@@ -23,11 +23,16 @@ class Metrics:
     ----------
     pools
         The addresses for pods, asked whenever somebody looks.
-    pods
-        How many there are, likewise.
+    pods, peers
+        How many pods and other nodes there are, likewise.
     """
 
-    def __init__(self, pools: Callable[[], Iterable[Pool]], pods: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        pools: Callable[[], Iterable[Pool]],
+        pods: Callable[[], int],
+        peers: Callable[[], int],
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = Histogram(
@@ -46,6 +51,16 @@ class Metrics:
         Gauge(
             "nsx_node_agent_pods", "Interfaces that pods have", registry=self.registry
         ).set_function(pods)
+        Gauge(
+            "nsx_node_agent_peers",
+            "Other nodes, whose pods are to be reached",
+            registry=self.registry,
+        ).set_function(peers)
+        self._host_repairs = Counter(
+            "nsx_node_agent_host_repairs_total",
+            "Routes and tables of the node's kernel that somebody else had changed, made anew",
+            registry=self.registry,
+        )
         self._flows = Gauge(
             "nsx_node_agent_openflow_flows", "Flows that are wanted", registry=self.registry
         )
@@ -101,6 +116,10 @@ class Metrics:
             self._commits.observe(commit.seconds)
         if commit.drift:
             self._drift.inc(commit.messages)
+
+    def host_repaired(self, count: int) -> None:
+        """So many of the node's routes and tables were made anew."""
+        self._host_repairs.inc(count)
 
     def refused(self) -> None:
         """The switch refused a message."""

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -24,13 +24,29 @@ from nsxdp_agents.common.options import (
     management_socket,
 )
 
-__all__ = ["API_VERSION", "KIND", "Datapath", "Options", "read_options", "written"]
+if TYPE_CHECKING:
+    from nsxdp.forwarding.model import Mode
+
+__all__ = [
+    "API_VERSION",
+    "KIND",
+    "Datapath",
+    "Encapsulation",
+    "Options",
+    "read_options",
+    "written",
+]
 
 API_VERSION: Final = "nsxdp.io/v1alpha1"
 KIND: Final = "NodeAgentConfiguration"
 
 Datapath = Literal["system", "netdev"]
 """Open vSwitch's datapaths: the kernel's, and its own in userspace."""
+
+Encapsulation = Literal["none", "geneve", "vxlan"]
+"""How pods of other nodes are reached: by the nodes' own network, or in tunnels."""
+
+_MODES: Final[dict[str, Mode]] = {"none": "noEncap", "geneve": "geneve", "vxlan": "vxlan"}
 
 HEALTHZ: Final = "127.0.0.1:10260"
 METRICS: Final = "127.0.0.1:10261"
@@ -59,8 +75,9 @@ class Options(
     """Where the bridge listens; empty: the socket ``BRIDGE.mgmt`` beside the database's."""
     datapath: Datapath = "system"
     """Of the bridge, where there is none yet."""
-    mtu: int = 1500
-    """Of pods' interfaces."""
+    encapsulation: Encapsulation = "none"
+    mtu: int = 0
+    """Of pods' interfaces; 0: what the nodes' network has room for."""
     cni_socket: str = "/var/run/nsx-ujo/cni.sock"
     state_dir: str = "/var/lib/nsx-node-agent"
     """Where it is kept which pod has which address."""
@@ -72,6 +89,11 @@ class Options(
     metrics_bind_address: str = METRICS
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+
+    @property
+    def mode(self) -> Mode:
+        """The encapsulation, as forwarding knows it."""
+        return _MODES[self.encapsulation]
 
     def check(self) -> Options:
         """Return the options with the defaults that depend on the machine and on each other.
@@ -87,11 +109,14 @@ class Options(
             )
         check_sources(self.kubeconfig, self.manifests)
         check_tls(self.private_key, self.certificate, self.ca_cert)
-        if self.mtu not in _MTUS:
+        if self.mtu and self.mtu not in _MTUS:
             raise OptionsError(f"--mtu {self.mtu}: must be {_MTUS.start} to {_MTUS.stop - 1}")
-        if self.datapath not in get_args(Datapath):
-            words = ", ".join(get_args(Datapath))
-            raise OptionsError(f"--datapath {self.datapath}: must be one of {words}")
+        for flag, word, words in (
+            ("--datapath", self.datapath, get_args(Datapath)),
+            ("--encapsulation", self.encapsulation, get_args(Encapsulation)),
+        ):
+            if word not in words:
+                raise OptionsError(f"{flag} {word}: must be one of {', '.join(words)}")
         for flag, path in (("--cni-socket", self.cni_socket), ("--state-dir", self.state_dir)):
             if not path.startswith("/"):
                 raise OptionsError(f"{flag} {path}: must be a path that begins with /")

@@ -25,7 +25,16 @@ from nsxdp.rtnetlink.veth import create, no_ipv6_address
 from nsxdp_agents.node_agent.cni.runtime_config import Rate
 from nsxdp_agents.node_agent.leases import Lease, interface_of
 
-__all__ = ["PlugError", "differences", "mac_of", "plug", "port_name", "ports_here", "unplug"]
+__all__ = [
+    "PlugError",
+    "differences",
+    "is_port",
+    "mac_of",
+    "plug",
+    "port_name",
+    "ports_here",
+    "unplug",
+]
 
 _PREFIX: Final = "nsx"
 _PORT: Final = re.compile(rf"{_PREFIX}[0-9a-f]{{12}}")
@@ -170,9 +179,14 @@ def differences(lease: Lease, netns: int, node: Connection, *, checksums: bool) 
     return found + list(_other_rate(node, lease.port, lease.ingress))
 
 
+def is_port(ifname: str) -> bool:
+    """Whether a device of that name is a pod's end on the bridge."""
+    return _PORT.fullmatch(ifname) is not None
+
+
 def ports_here(node: Connection) -> set[str]:
     """The names of all ports of pods that there are on the node, whoever made them."""
-    return {link.ifname for link in node.links() if _PORT.fullmatch(link.ifname)}
+    return {link.ifname for link in node.links() if is_port(link.ifname)}
 
 
 def _differences(lease: Lease, pod: Connection, checksums: bool) -> Iterator[str]:

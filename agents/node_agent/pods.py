@@ -53,7 +53,7 @@ class Pods:
     policies
         Know what pods may do; None: they may do anything.
     mtu
-        Of pods' interfaces.
+        Asked for that of a new pod's interface.
     checksums
         Whether the bridge's datapath fills in checksums (see `nsxdp_agents.node_agent.plug`).
     readiness
@@ -69,7 +69,7 @@ class Pods:
         wiring: Wiring,
         policies: Policies | None,
         *,
-        mtu: int,
+        mtu: Callable[[], int],
         checksums: Callable[[], bool],
         readiness: Readiness,
     ) -> None:
@@ -158,7 +158,7 @@ class Pods:
             ),
             gateways=tuple(str(pool.gateway) for pool in self._pools.pools),
             mac=plug.mac_of(addresses[0], str(attachment)),
-            mtu=self._mtu,
+            mtu=self._mtu(),
             port=plug.port_name(*attachment),
             sandbox=request.sandbox,
             namespace=request.pod.namespace,

@@ -38,7 +38,10 @@ agent that has lost its leases finds them there. It also says that the port is o
 _MORE: Final = {
     "Interface": Watch(
         "Interface",
-        ("name", "ofport", "mac_in_use", "external_ids", "type", "error"),
+        (
+            *("name", "ofport", "mac_in_use", "external_ids", "type", "error"),
+            *("options", "mtu_request"),
+        ),
         indexes=("name",),
     ),
     "Port": Watch("Port", ("name", "interfaces", "tag"), indexes=("interfaces", "name")),

@@ -26,14 +26,12 @@ from nsxdp.pipeline.compiled import Compiled
 from nsxdp.pipeline.node import Gateway
 from nsxdp.switch import BridgeView
 from nsxdp.writer import Owned
+from nsxdp_agents.node_agent.bridge import TUNNEL
 from nsxdp_agents.node_agent.dataplane import Dataplane, DataplaneError
 
-__all__ = ["TUNNEL", "Follower", "Wiring"]
+__all__ = ["Follower", "Wiring"]
 
 log = get_logger(__name__)
-
-TUNNEL = "nsx-tunnel"
-"""The bridge's port to other nodes."""
 
 Follower = Callable[[], Owned]
 """What somebody else needs from now on, because of who is on the bridge now."""
@@ -55,12 +53,15 @@ class Wiring:
     ----------
     followers
         Are asked whenever a port or the node changed; what they need goes in the same bundle.
+    listeners
+        Are told when the node or the others changed.
     configured
         Set when all is known that the first flow needs.
     """
 
     def __init__(self, view: BridgeView, dataplane: Dataplane, mode: Mode) -> None:
         self.followers: list[Follower] = []
+        self.listeners: list[Callable[[], None]] = []
         self.configured = asyncio.Event()
         self._view = view
         self._dataplane = dataplane
@@ -109,6 +110,7 @@ class Wiring:
         self._peers |= {peer.name: peer for peer in peers}
         if self._config is not None:
             self._dataplane.replace(self._compiler.set_peers(peers, gone))
+            self._tell()
 
     def sync(self) -> None:
         """Compile all that differs from what was compiled last."""
@@ -121,13 +123,15 @@ class Wiring:
         except ValueError as error:
             self._complain(bridge.name, str(error))
             return
-        self._config = config
+        before, self._config = self._config, config
         self._write(
             of_node,
             self._compiler.set_peers(self._peers.values()),
             *self._take(bridge, self._pods.keys() | bridge.ports.keys()),
         )
         self.configured.set()
+        if config != before:
+            self._tell()
 
     def look(self, ports: Iterable[str]) -> None:
         """Compile what the ports of these names are now."""
@@ -243,6 +247,10 @@ class Wiring:
 
     def _write(self, *compiled: Compiled) -> None:
         self._dataplane.replace(*compiled, *(follower() for follower in self.followers))
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def _complain(self, of: str, problem: str) -> None:
         """Tell what is wrong with a port, or with the bridge: once each."""

@@ -167,8 +167,10 @@ class Connection:
         found = self._dump(asked, RTM.NEWADDR, Address.decode)
         return [address for address in found if address.family in WIDTHS]
 
-    def routes(self, family: int, *, oif: int, protocol: int) -> list[Route]:
+    def routes(self, family: int, *, protocol: int, oif: int = 0) -> list[Route]:
         """The routes of 'family', in all tables, that lead to 'oif' and that 'protocol' made.
+
+        0 is any interface.
 
         The kernel picks them, if it can: a router may have a million others.
 
@@ -182,7 +184,7 @@ class Connection:
         return [
             route
             for route in found
-            if (route.family, route.oif, route.protocol) == (family, oif, protocol)
+            if (route.family, route.protocol) == (family, protocol) and oif in (0, route.oif)
         ]
 
     def apply(self, requests: Sequence[Request]) -> list[RefusedError]:

@@ -198,7 +198,8 @@ def test_addresses_come_with_the_node_object(
             }
         )
     )
-    until("the node is known", lambda: "10.245.7.0/24" in agent.appctl("ipam/show"))
+    until("the node is known", agent.answers)
+    assert "10.245.7.0/24" in agent.appctl("ipam/show")
     assert address_of(runtime.add("4ac7", sandbox("pod"))) == "10.245.7.3"
     text = node.netns.run(["ip", "address", "show", node.bridge]).stdout
     assert "10.245.7.1/24" in text

@@ -1,0 +1,218 @@
+"""What the node's kernel does for pods: routes to those of other nodes, and who gets its address.
+
+It is looked at when the node or the others change, when the kernel tells of links, addresses or our
+routes, and now and then, for nobody tells who changes an nftables table. Only what differs is
+touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Final, NamedTuple
+
+from nsxdp import rtnetlink
+from nsxdp.forwarding.host import TABLE, Route, routes, ruleset
+from nsxdp.logs import get_logger
+from nsxdp.pipeline.columns import Address
+from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Request, RtnetlinkError
+from nsxdp.rtnetlink.objects import RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTNH_F_ONLINK
+from nsxdp_agents.common.nft import NftError, Table
+from nsxdp_agents.node_agent.plug import is_port
+from nsxdp_agents.node_agent.wiring import Wiring
+
+__all__ = ["PROTOCOL", "HostKeeper"]
+
+log = get_logger(__name__)
+
+PROTOCOL: Final = 0x6F
+"""Marks our routes (rtm_protocol). The Service proxy's have another number."""
+
+_FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+_NEWS: Final = (RTM.NEWLINK, RTM.NEWADDR, RTM.DELADDR, RTM.DELROUTE)
+
+
+class HostKeeper:
+    """Keeps routes and rules in this process's network namespace as the node and others need them.
+
+    Parameters
+    ----------
+    interface
+        The gateway's name.
+    wiring
+        Knows the node and the others.
+    addresses
+        Asked for the node's own, by which others know it.
+    also
+        Done after each look.
+    on_repair
+        Told how many of what was left as it should be was not any more.
+    look_seconds
+        The longest time between two looks.
+
+    Attributes
+    ----------
+    looked
+        Set when all was looked at once.
+    underlay_mtu
+        Of the link that has the first of the node's addresses; 0: there is none.
+    """
+
+    def __init__(
+        self,
+        interface: str,
+        wiring: Wiring,
+        addresses: Callable[[], Sequence[Address]],
+        *,
+        also: Callable[[], Awaitable[None]],
+        on_repair: Callable[[int], None],
+        look_seconds: float = 30.0,
+    ) -> None:
+        self.looked = asyncio.Event()
+        self.underlay_mtu = 0
+        self._interface = interface
+        self._wiring = wiring
+        self._addresses = addresses
+        self._also = also
+        self._on_repair = on_repair
+        self._look_seconds = look_seconds
+        self._table = Table(TABLE)
+        self._made: frozenset[Route] = frozenset()
+        self._said: list[str] = []
+        self._due = asyncio.Event()
+
+    def look_again(self) -> None:
+        """The node or others may have changed."""
+        self._due.set()
+
+    async def keep(self) -> None:
+        """Do so, until cancelled."""
+        with News(_NEWS, self._hear, self.look_again, protocol=PROTOCOL):
+            while True:
+                self._due.clear()
+                await self._look()
+                await self._also()
+                self.looked.set()
+                try:
+                    async with asyncio.timeout(self._look_seconds):
+                        await self._due.wait()
+                except TimeoutError:
+                    pass
+
+    def _hear(self, news: Link | rtnetlink.Address | rtnetlink.Route | Neighbor) -> None:
+        if not (isinstance(news, Link) and is_port(news.ifname)):
+            self.look_again()
+
+    async def _look(self) -> None:
+        config = self._wiring.config
+        if config is None:
+            return
+        peers = list(self._wiring.peers)
+        # Rules come first: who is reached by a new route is masqueraded by none of the old ones.
+        problems, repaired = await self._apply_rules(ruleset(self._interface, config, peers))
+        # Of two nodes that have one network, the first one has the flows, too.
+        first = {route.network: route for route in reversed(routes(config, peers))}
+        wanted = frozenset(first.values())
+        found = await asyncio.to_thread(_route, self._interface, wanted, self._addresses())
+        self.underlay_mtu = found.underlay_mtu
+        problems += found.problems
+        repaired += len(found.made & self._made)
+        self._made = wanted
+        if repaired:
+            log.warning("routes or rules for pods were lost: they are made anew", number=repaired)
+            self._on_repair(repaired)
+        for problem in problems:
+            if problem not in self._said:
+                log.warning("pods can't reach all that they should", reason=problem)
+        self._said = problems
+
+    async def _apply_rules(self, text: str) -> tuple[list[str], int]:
+        """What is wrong, and how many tables were lost."""
+        lost = 0
+        try:
+            if self._table.was_written(text):
+                if await self._table.is_as_left():
+                    return [], 0
+                lost = 1
+            await self._table.write(text)
+        except NftError as error:
+            return [str(error)], lost
+        return [], lost
+
+
+class _Routed(NamedTuple):
+    """What came of a look at routes."""
+
+    made: frozenset[Route]
+    problems: Sequence[str]
+    underlay_mtu: int
+
+
+def _route(interface: str, wanted: frozenset[Route], addresses: Sequence[Address]) -> _Routed:
+    """Have exactly those routes; for a thread."""
+    try:
+        with Connection() as node:
+            links = {link.index: link for link in node.links()}
+            mtu = _underlay_mtu(node, links, interface, addresses)
+            index = next((at for at, link in links.items() if link.ifname == interface), 0)
+            made: set[Route] = set()
+            problems: list[str] = []
+            for version in _FAMILIES:
+                of_family = {route for route in wanted if route.network.version == version}
+                new, refused = _route_family(node, index, version, of_family)
+                made |= new
+                problems += refused
+    except RtnetlinkError as error:
+        return _Routed(frozenset(), [str(error)], 0)
+    return _Routed(frozenset(made), problems, mtu)
+
+
+def _route_family(
+    node: Connection, index: int, version: int, wanted: Iterable[Route]
+) -> tuple[set[Route], list[str]]:
+    """The routes that had to be made, and what the kernel refuses, in words."""
+    family = _FAMILIES[version]
+    there = {
+        ip_network((found.dst, found.dst_len)): found
+        for found in node.routes(family, protocol=PROTOCOL)
+        if found.table == RT_TABLE_MAIN
+    }
+    requests: dict[Request, str] = {}
+    made = set()
+    for route in wanted:
+        found = there.pop(route.network, None)
+        oif = index if route.by_gateway else 0
+        if found is not None and found.gateway == route.via.packed and oif in (0, found.oif):
+            continue
+        made.add(route)
+        requests[
+            rtnetlink.Route(
+                *(family, route.network.network_address.packed, route.network.prefixlen),
+                *(oif, route.via.packed, PROTOCOL),
+                flags=RTNH_F_ONLINK if route.by_gateway else 0,
+            ).replace()
+        ] = f"route to {route.network} via {route.via}"
+    for network, found in there.items():
+        requests[
+            rtnetlink.Route(
+                *(family, found.dst, found.dst_len, found.oif, found.gateway, PROTOCOL),
+                scope=RT_SCOPE_NOWHERE,
+                priority=found.priority,
+            ).delete()
+        ] = f"route to {network} of a node that is gone"
+    refused = node.apply(list(requests)) if requests else []
+    return made, [f"{requests[error.request]}: {error.reason}" for error in refused]
+
+
+def _underlay_mtu(
+    node: Connection, links: dict[int, Link], interface: str, addresses: Iterable[Address]
+) -> int:
+    """That of the link with the first of 'addresses' that the node has; 0: it has none."""
+    has = {ip_address(one.own): links.get(one.index) for one in node.addresses()}
+    for address in addresses:
+        link = has.get(address)
+        if link is not None and link.ifname != interface:
+            return link.mtu
+    return 0

@@ -1,0 +1,329 @@
+"""Pods of two nodes, each with a switch and an agent of its own; and what is outside of both."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+
+import pytest
+import yaml
+from runtime import Agent, Object, until
+
+from nsxdp.forwarding.model import Peer
+from nsxdp.k8s.objects import Node as NodeObject
+from nsxdp.k8s.objects import NodeAddress, NodeSpec, NodeStatus, ObjectMeta
+from nsxdp.k8s.source import Batch, Op
+from nsxdp.lab import Host, Netns, Node
+from nsxdp_agents.node_agent.ipam import Network
+from nsxdp_agents.node_agent.node import Nodes
+
+UNDERLAY = "br-wire"
+"""The bridge with the node's address: what is in tunnels leaves by a bridge on the userspace
+datapath."""
+
+MTU = 1400
+"""Of the wire between the nodes."""
+
+OUTSIDE = ("198.51.100.0/24", "2001:db8:99::/64")
+
+
+class Place:
+    """A node, its agent, and its pods."""
+
+    def __init__(self, node: Node, number: int, manifests: Path, directory: Path) -> None:
+        self.node = node
+        self.name = f"node-{number}"
+        self.cidrs = [f"10.244.{number}.0/24", f"fd00:244:{number}::/64"]
+        self.ips = [f"192.0.2.{number + 1}", f"2001:db8::{number + 1}"]
+        self.manifest = manifests / f"{self.name}.yaml"
+        self.directory = directory
+        self.directory.mkdir()
+        node.ovs.add_bridge(UNDERLAY)
+        node.ovs.vsctl("add-port", UNDERLAY, "wire")
+        node.netns.run(["ethtool", "-K", "wire", "tx", "off"])
+        self.set_address()
+        node.ovs.after_start.append(self.set_address)
+
+    def set_address(self) -> None:
+        self.node.netns.iproute(
+            f"link set wire mtu {MTU} up",
+            f"link set {UNDERLAY} up",
+            f"addr replace {self.ips[0]}/24 dev {UNDERLAY}",
+            f"addr replace {self.ips[1]}/64 dev {UNDERLAY} nodad",
+        )
+
+    def register(self) -> None:
+        """Let Kubernetes know of the node."""
+        made = self.manifest.with_suffix(".new")
+        made.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "metadata": {"name": self.name},
+                    "spec": {"podCIDR": self.cidrs[0], "podCIDRs": self.cidrs},
+                    "status": {
+                        "addresses": [{"type": "InternalIP", "address": ip} for ip in self.ips]
+                    },
+                }
+            )
+        )
+        made.rename(self.manifest)
+
+    def start(self, stack: ExitStack, *flags: str) -> None:
+        own = [f"--manifests={self.manifest.parent}", f"--node-name={self.name}"]
+        self.agent = stack.enter_context(Agent(self.node, self.directory, *own, *flags))
+
+    def add(self, stack: ExitStack, name: str) -> tuple[Netns, list[str]]:
+        """A pod that serves, and its addresses."""
+        pod = stack.enter_context(Netns(name))
+        result: Object = self.agent.runtime.add(name, pod)
+        pod.serve_http(80)
+        return pod, [str(ip_interface(ip["address"]).ip) for ip in result["ips"]]
+
+    @property
+    def routes(self) -> dict[str, str]:
+        """To other nodes' pods."""
+        found = {}
+        for family in ("-4", "-6"):
+            argv = ["ip", family, "-json", "route", "show", "proto", "111"]
+            for route in json.loads(self.node.netns.run(argv).stdout or "[]"):
+                found[route["dst"]] = route["gateway"]
+        return found
+
+    @property
+    def table(self) -> str:
+        argv = ["nft", "list", "table", "inet", "nsxdp_pods"]
+        return self.node.netns.run(argv, check=False).stdout
+
+
+class Two:
+    """Two nodes, the second of which Kubernetes may not know yet, with a pod each."""
+
+    def __init__(self, stack: ExitStack, directory: Path, mode: str) -> None:
+        manifests = directory / "manifests"
+        manifests.mkdir()
+        self.stack = stack
+        nodes = [
+            stack.enter_context(
+                Node(
+                    name,
+                    gateway=f"10.244.{number}.1/24",
+                    gateway6=f"fd00:244:{number}::1/64",
+                    mac=f"0a:58:0a:f4:0{number}:01",
+                )
+            )
+            for number, name in enumerate(("here", "there"))
+        ]
+        other = nodes[1].netns.name
+        nodes[0].netns.iproute(f"link add wire type veth peer name wire netns {other}")
+        self.here, self.there = (
+            Place(node, number, manifests, directory / node.name)
+            for number, node in enumerate(nodes)
+        )
+        for place in (self.here, self.there):
+            place.register()
+        for place in (self.here, self.there):
+            place.start(stack, f"--encapsulation={mode}")
+        self.web, self.web_ips = self.here.add(stack, "web")
+        self.far, self.far_ips = self.there.add(stack, "far")
+
+
+@pytest.fixture(scope="module", params=["none", "geneve"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """How nodes reach each other's pods."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def two(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    with ExitStack() as stack:
+        yield Two(stack, tmp_path_factory.mktemp("two"), mode)
+
+
+@pytest.fixture(params=[0, 1], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> int:
+    """Which of a pod's addresses."""
+    at: int = request.param
+    return at
+
+
+def host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def seen_as(client: Netns, ip: str) -> str:
+    """The address that a server takes the client's for."""
+    return client.http_get(f"http://{host(ip)}/client").rpartition(":")[0].strip("[]")
+
+
+def reaches(client: Netns, ip: str) -> bool:
+    argv = ["curl", "--silent", "--max-time", "1", f"http://{host(ip)}/"]
+    return client.run(argv, check=False).returncode == 0
+
+
+def metric(place: Place, name: str) -> float:
+    url = "http://127.0.0.1:10261/metrics"
+    said = place.node.netns.run(["curl", "--silent", url]).stdout.splitlines()
+    (value,) = (line.split()[1] for line in said if line.startswith(f"{name} "))
+    return float(value)
+
+
+def ages(node: Node, *texts: str) -> list[float]:
+    """Of the agent's flows in which all of 'texts' are, in seconds."""
+    dumped = node.ovs.ofctl("dump-flows", node.bridge, f"cookie={0x6F << 56:#x}/{0xFF << 56:#x}")
+    flows = [line for line in dumped.splitlines() if "duration=" in line]
+    return [
+        float(flow.partition("duration=")[2].partition("s,")[0])
+        for flow in flows
+        if all(text in flow for text in texts)
+    ]
+
+
+def test_pods_reach_pods_of_another_node_with_their_own_addresses(two: Two, family: int) -> None:
+    assert seen_as(two.web, two.far_ips[family]) == two.web_ips[family]
+    assert seen_as(two.far, two.web_ips[family]) == two.far_ips[family]
+
+
+def test_the_outside_sees_the_node(two: Two, family: int) -> None:
+    with Host(two.here.node, subnets=OUTSIDE) as outside:
+        outside.serve_http(80)
+        version = (4, 6)[family]
+        assert seen_as(two.web, outside.addresses[version]) == outside.gateways[version]
+
+
+def test_pods_and_the_gateway_have_the_mtu_that_there_is_room_for(two: Two, mode: str) -> None:
+    room = MTU - (50 if mode == "geneve" else 0)
+    for netns, link in ((two.web, "eth0"), (two.here.node.netns, two.here.node.bridge)):
+        (said,) = json.loads(netns.run(["ip", "-json", "link", "show", link]).stdout)
+        assert said["mtu"] == room
+
+
+def test_metrics_tell_of_other_nodes(two: Two) -> None:
+    assert metric(two.here, "nsx_node_agent_peers") == 1
+
+
+def test_a_restart_of_the_agent_deletes_nothing(two: Two) -> None:
+    agent, node = two.here.agent, two.here.node
+    before = len(ages(node))
+    assert ages(node, "10.244.1.0/24")
+    monitor = node.netns.popen(["ip", "monitor", "route"], stdout=subprocess.PIPE)
+    traffic = two.web.traffic("http", two.far_ips[0], 80, seconds=None)
+    began = time.monotonic()
+    agent.kill()
+    agent.start()
+    lasted = time.monotonic() - began
+    report = traffic.stop()
+    monitor.terminate()
+    assert report["answered"] > 0
+    assert report["failed"] == 0
+    assert "10.244.1.0/24" not in monitor.communicate()[0].decode()
+    assert len(ages(node)) == before
+    # One that was deleted or written anew would be younger.
+    assert min(ages(node)) >= lasted
+
+
+def test_another_node_comes_and_goes(two: Two, family: int) -> None:
+    here, there = two.here, two.there
+    at = ", ".join(there.ips)
+    assert here.agent.appctl("peers") == f"{there.name} at {at}: {', '.join(there.cidrs)}\n"
+    there.manifest.unlink()
+    until("it is gone", lambda: not here.agent.appctl("peers").strip())
+    until("there are no routes", lambda: here.routes == {})
+    until("there are no flows", lambda: not ages(here.node, there.cidrs[family]))
+    until("its pods are the outside", lambda: "elements" not in _others(here.table))
+    assert not reaches(two.web, two.far_ips[family])
+    there.register()
+    until("it is reached again", lambda: reaches(two.web, two.far_ips[family]))
+    assert seen_as(two.web, two.far_ips[family]) == two.web_ips[family]
+
+
+def _others(table: str) -> str:
+    """The sets of other nodes' networks."""
+    return table.partition("set others4")[2].partition("chain")[0]
+
+
+def test_what_somebody_deleted_comes_again(two: Two) -> None:
+    here = two.here
+    routes, table = here.routes, here.table
+    assert set(routes) == set(two.there.cidrs)
+    here.node.netns.run(["ip", "-4", "route", "flush", "proto", "111"])
+    until("the routes are there", lambda: here.routes == routes)
+    here.node.netns.run(["nft", "flush", "table", "inet", "nsxdp_pods"])
+    here.node.netns.run(["ip", "-6", "route", "flush", "proto", "111"])
+    until("all is there", lambda: (here.routes, here.table) == (routes, table))
+    assert metric(here, "nsx_node_agent_host_repairs_total") >= 3
+
+
+def test_all_is_there_after_a_restart_of_the_switch(two: Two) -> None:
+    here = two.here
+    routes = here.routes
+    here.node.ovs.restart_vswitchd()
+    for ip in two.far_ips:
+        until("pods are reached again", partial(reaches, two.web, ip))
+        until("by the node, too", partial(reaches, here.node.netns, ip))
+    assert here.routes == routes
+
+
+# What Kubernetes says.
+
+
+def a_node(name: str, cidrs: Sequence[str], *addresses: str) -> NodeObject:
+    return NodeObject(
+        metadata=ObjectMeta(name=name),
+        spec=NodeSpec(pod_cidrs=tuple(cidrs)),
+        status=NodeStatus(
+            addresses=(
+                NodeAddress("Hostname", name),
+                *(NodeAddress("InternalIP", address) for address in addresses),
+            )
+        ),
+    )
+
+
+class Told:
+    """What a `Nodes` tells."""
+
+    def __init__(self) -> None:
+        self.networks: list[Network] = []
+        self.peers: dict[str, Peer] = {}
+        self.nodes = Nodes("own", self._use, self._set_peers)
+
+    def _use(self, networks: list[Network]) -> None:
+        self.networks = networks
+
+    def _set_peers(self, peers: Iterable[Peer], gone: Iterable[str] = ()) -> None:
+        for name in gone:
+            self.peers.pop(name, None)
+        self.peers |= {peer.name: peer for peer in peers}
+
+    def take(self, *nodes: NodeObject, op: Op = Op.UPSERT, synced: bool = False) -> None:
+        self.nodes.take(Batch("Node", [(op, node) for node in nodes], synced, 0.0))
+
+
+def test_addresses_of_this_node_s_first_family_come_first() -> None:
+    told = Told()
+    told.take(a_node("other", ["10.0.1.0/24"], "192.0.2.2", "2001:db8::2"))
+    assert not told.nodes.loaded.is_set()
+    assert told.peers["other"].addresses[0] == ip_address("192.0.2.2")
+    told.take(a_node("own", ["10.0.0.0/24"], "2001:db8::1", "192.0.2.1"), synced=True)
+    assert told.nodes.loaded.is_set()
+    assert told.peers["other"].addresses == (ip_address("2001:db8::2"), ip_address("192.0.2.2"))
+    told.take(a_node("other", []), op=Op.DELETE)
+    assert told.peers == {}
+
+
+@pytest.mark.parametrize("bad", ["10.0.0.0/16", "10.0.1.0/30", "10.0.1.1/24", "x", ""])
+def test_networks_of_others_that_cannot_be_are_left_out(bad: str) -> None:
+    told = Told()
+    told.take(a_node("other", [bad, "10.0.2.0/24"], "192.0.2.2"))
+    told.take(a_node("own", ["10.0.0.0/24"], "192.0.2.1"))
+    assert list(map(str, told.networks)) == ["10.0.0.0/24"]
+    assert list(map(str, told.peers["other"].pod_cidrs)) == ["10.0.2.0/24"]
