@@ -252,8 +252,8 @@ def _others(table: str) -> str:
 
 def test_what_somebody_deleted_comes_again(two: Two) -> None:
     here = two.here
+    until("its routes are there", lambda: set(here.routes) == set(two.there.cidrs))
     routes, table = here.routes, here.table
-    assert set(routes) == set(two.there.cidrs)
     here.node.netns.run(["ip", "-4", "route", "flush", "proto", "111"])
     until("the routes are there", lambda: here.routes == routes)
     here.node.netns.run(["nft", "flush", "table", "inet", "nsxdp_pods"])
