@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["NftError", "Table", "interface", "nft"]
+from nsxdp_agents.common.tools import ToolError, run
 
-_SECONDS: Final = 30.0
+__all__ = ["NftError", "Table", "interface", "nft"]
 
 _INTERFACE: Final = re.compile(r"[\w.@:-]{1,15}", re.ASCII)
 
@@ -41,7 +39,10 @@ async def nft(*arguments: str, text: str = "") -> str:
         It fails.
     """
     # In a thread, as it ends before an event loop has met it.
-    return await asyncio.to_thread(_run, arguments, text)
+    try:
+        return await asyncio.to_thread(run, "nft", *arguments, package="nftables", text=text)
+    except ToolError as error:
+        raise NftError(str(error)) from None
 
 
 class Table:
@@ -93,27 +94,3 @@ class Table:
 
     async def _list(self) -> str:
         return await nft("--numeric", "list", "table", *self.name.split())
-
-
-def _run(arguments: tuple[str, ...], text: str) -> str:
-    try:
-        done = subprocess.run(
-            ["nft", *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except OSError as error:
-        raise NftError(f"nft: {error.strerror}: install nftables") from None
-    except subprocess.TimeoutExpired:
-        raise NftError(f"nft: no end within {_SECONDS:g} s") from None
-    if done.returncode:
-        raise NftError(_first_line(done.stderr.splitlines()))
-    return done.stdout
-
-
-def _first_line(lines: Iterable[str]) -> str:
-    return next((line.strip() for line in lines if line.strip()), "nft failed without a word")
