@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,7 @@ from nsxdp.rtnetlink import (
     Route,
     RtnetlinkError,
 )
-from nsxdp.rtnetlink.objects import IFA_F_NODAD, IFF_UP
+from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_UP
 from nsxdp_agents.node_agent.ipam import Pool
 
 __all__ = ["TUNNEL", "GatewayKeeper", "ensure_bridge", "ensure_mtu", "ensure_tunnel"]
@@ -39,7 +38,6 @@ TUNNEL: Final = "nsx-tunnel"
 _BY_FLOWS: Final = {"remote_ip": "flow", "key": "flow"}
 """Options of a tunnel whose other end, and number, each flow says."""
 
-_FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
 _FORWARDING: Final = {
     4: Path("/proc/sys/net/ipv4/ip_forward"),
@@ -204,7 +202,7 @@ class GatewayKeeper:
                 flags = IFA_F_NODAD if version == 6 else 0
                 requests.append(
                     Address(
-                        *(_FAMILIES[version], link.index, local, pool.network.prefixlen),
+                        *(FAMILIES[version], link.index, local, pool.network.prefixlen),
                         local if version == 4 else b"",
                         flags=flags,
                     ).replace()

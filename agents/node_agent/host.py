@@ -8,7 +8,6 @@ touched.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
@@ -18,7 +17,7 @@ from nsxdp.forwarding.host import TABLE, Route, routes, ruleset
 from nsxdp.logs import get_logger
 from nsxdp.pipeline.columns import Address
 from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Request, RtnetlinkError
-from nsxdp.rtnetlink.objects import RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTNH_F_ONLINK
+from nsxdp.rtnetlink.objects import FAMILIES, RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTNH_F_ONLINK
 from nsxdp_agents.common.nft import NftError, Table
 from nsxdp_agents.node_agent.plug import is_port
 from nsxdp_agents.node_agent.wiring import Wiring
@@ -30,7 +29,6 @@ log = get_logger(__name__)
 PROTOCOL: Final = 0x6F
 """Marks our routes (rtm_protocol). The Service proxy's have another number."""
 
-_FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _NEWS: Final = (RTM.NEWLINK, RTM.NEWADDR, RTM.DELADDR, RTM.DELROUTE)
 
 
@@ -159,7 +157,7 @@ def _route(interface: str, wanted: frozenset[Route], addresses: Sequence[Address
             index = next((at for at, link in links.items() if link.ifname == interface), 0)
             made: set[Route] = set()
             problems: list[str] = []
-            for version in _FAMILIES:
+            for version in FAMILIES:
                 of_family = {route for route in wanted if route.network.version == version}
                 new, refused = _route_family(node, index, version, of_family)
                 made |= new
@@ -173,7 +171,7 @@ def _route_family(
     node: Connection, index: int, version: int, wanted: Iterable[Route]
 ) -> tuple[set[Route], list[str]]:
     """The routes that had to be made, and what the kernel refuses, in words."""
-    family = _FAMILIES[version]
+    family = FAMILIES[version]
     there = {
         ip_network((found.dst, found.dst_len)): found
         for found in node.routes(family, protocol=PROTOCOL)

@@ -20,7 +20,7 @@ from typing import Final
 
 from nsxdp.netns import entered
 from nsxdp.rtnetlink import Address, Connection, Link, Request, Route, Tbf
-from nsxdp.rtnetlink.objects import IFA_F_NODAD, IFF_NOARP, IFF_UP
+from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_NOARP, IFF_UP
 from nsxdp.rtnetlink.veth import create, no_ipv6_address
 from nsxdp_agents.node_agent.cni.runtime_config import Rate
 from nsxdp_agents.node_agent.leases import Lease, interface_of
@@ -47,8 +47,6 @@ _ETHTOOL_GTXCSUM, _ETHTOOL_STXCSUM = 0x16, 0x17
 
 _QUEUES_A_SECOND: Final = 40
 """What waits because of a rate, beside a burst, waits for a 40th of a second, or is dropped."""
-
-_FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
 
 class PlugError(Exception):
@@ -231,7 +229,7 @@ def _other_rate(kernel: Connection, ifname: str, rate: Rate | None) -> Iterator[
 
 def _addresses(lease: Lease, index: int) -> Iterator[Request]:
     for ip in map(interface_of, lease.ips):
-        family = _FAMILIES[ip.version]
+        family = FAMILIES[ip.version]
         # Addresses are ours to give: nobody else has it, and no time is spent to find that out.
         flags = IFA_F_NODAD if ip.version == 6 else 0
         local = ip.packed if ip.version == 4 else b""
@@ -242,7 +240,7 @@ def _addresses(lease: Lease, index: int) -> Iterator[Request]:
 def _wanted_routes(lease: Lease, index: int) -> Iterator[Route]:
     for text in lease.gateways:
         gateway = interface_of(text).ip
-        family = _FAMILIES[gateway.version]
+        family = FAMILIES[gateway.version]
         anywhere = bytes(len(gateway.packed))
         yield Route(family, anywhere, 0, index, gateway.packed, protocol=_RTPROT_STATIC)
 

@@ -43,6 +43,9 @@ __all__ = [
     "decode",
 ]
 
+FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+"""The kernel's number of each version of IP."""
+
 IFF_UP, IFF_NOARP = 0x1, 0x80
 IFA_F_NODAD: Final = 0x2
 RT_TABLE_MAIN: Final = 254
