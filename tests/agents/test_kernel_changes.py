@@ -12,7 +12,7 @@ from nsxdp.lab import Netns
 from nsxdp.rtnetlink import Connection, RefusedError, Request, Route
 from nsxdp.rtnetlink.objects import decode
 from nsxdp.services.addresses import Family
-from nsxdp_agents.common import nft
+from nsxdp_agents.common import nft, tools
 from nsxdp_agents.kube_proxy import routes
 from nsxdp_agents.kube_proxy.host import HostRoutes
 from nsxdp_agents.kube_proxy.nat import Element, HostNat
@@ -45,13 +45,15 @@ class Counted(Connection):
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What netlink and nft were asked since this was last emptied."""
     asked: Asked = []
-    run = nft._run
+    run = tools.run
 
-    def counted(arguments: tuple[str, ...], text: str) -> str:
-        asked.append(("nft", *(text.splitlines() or arguments)))
-        return run(arguments, text)
+    def counted(
+        tool: str, *arguments: str, package: str, text: str = "", harmless: str = ""
+    ) -> str:
+        asked.append((tool, *(text.splitlines() or arguments)))
+        return run(tool, *arguments, package=package, text=text, harmless=harmless)
 
-    monkeypatch.setattr(nft, "_run", counted)
+    monkeypatch.setattr(nft, "run", counted)
     monkeypatch.setattr(Counted, "asked", asked, raising=False)
     monkeypatch.setattr(routes, "Connection", Counted)
     return asked
