@@ -184,6 +184,8 @@ def _rest() -> Iterator[str]:
         - `pods`: what each pod has, a JSON object a line
         - `policy/show [NAMESPACE/POD]`: what policies let a pod do, in words
         - `peers`: the other nodes, their addresses, and the networks of their pods
+        - `policy/counters`: what each rule of policies has decided, a line each: first packets of
+          connections, and their bytes
         - `ipam/show`: the networks, and how many addresses are free
         - `version`, `exit`, `list-commands`
 
@@ -212,6 +214,10 @@ def _rest() -> Iterator[str]:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield item(f"`{name}` ({family.type})", f"{family.documentation}.")
     yield textwrap.dedent("""
+        The switch is asked for what rules have done when somebody asks, at most every two seconds.
+        The first thousand rules by name have samples of their own, the rest are `rule="others"`. A
+        count begins again at 0 when the rule's flow is made anew.
+
         ## Completion
 
         Of options, with the Tab key; in one shell as long as it lasts:

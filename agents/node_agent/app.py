@@ -35,6 +35,7 @@ from nsxdp_agents.node_agent.bridge import (
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
+from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.dataplane import Dataplane, open_dataplane
 from nsxdp_agents.node_agent.host import HostKeeper
 from nsxdp_agents.node_agent.hostports import HostPorts
@@ -58,6 +59,7 @@ log = get_logger(__name__)
 _OVS_RUN: Final = Path("/var/run/openvswitch")
 _REPAIR_SECONDS: Final = 1.0
 """The least time between two looks for ports that were lost."""
+_NO_POLICIES: Final = "there is no source of policies: pods may do anything"
 
 _MTU: Final = 1500
 """Of a nodes' network that isn't known."""
@@ -139,6 +141,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     if source is not None:
         policies = Policies(options.node_name, every_pod=not options.manifests)
         wiring.followers.append(partial(_policed, policies, wiring))
+        metrics.rules.counters = Counters(policies.planner, dataplane)
 
     def readiness() -> CniError | None:
         if not client.connected:
@@ -191,7 +194,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         answering(
             run_directory(options.ovsdb) or _OVS_RUN,
             "nsx-node-agent",
-            _commands(leases, pools, wiring, policies),
+            _commands(leases, pools, wiring, policies, metrics.rules.counters),
         )
     )
     if options.install_cni:
@@ -249,7 +252,11 @@ def _policed(policies: Policies, wiring: Wiring) -> Compiled:
 
 
 def _commands(
-    leases: Leases, pools: Pools, wiring: Wiring, policies: Policies | None
+    leases: Leases,
+    pools: Pools,
+    wiring: Wiring,
+    policies: Policies | None,
+    counters: Counters | None,
 ) -> dict[str, Command]:
     """What ``ovs-appctl -t nsx-node-agent`` can ask."""
 
@@ -280,11 +287,17 @@ def _commands(
         if len(arguments) > 1:
             raise ValueError("policy/show takes one pod at most: NAMESPACE/NAME")
         if policies is None:
-            return "there is no source of policies: pods may do anything"
+            return _NO_POLICIES
         return "\n".join(policies.show(*arguments))
+
+    async def count(arguments: tuple[str, ...]) -> str:
+        if arguments:
+            raise ValueError("policy/counters takes no arguments")
+        return _NO_POLICIES if counters is None else await counters.show()
 
     return {
         "policy/show": show,
+        "policy/counters": count,
         "version": version,
         "exit": stop,
         "pods": pods,

@@ -17,7 +17,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from nsxdp.openflow import CommitError, Connection, DesiredSet
+import numpy as np
+from numpy.typing import NDArray
+
+from nsxdp.openflow import CommitError, Connection, DesiredSet, FlowTable
 from nsxdp.openflow.desired import Size
 from nsxdp.pipeline.registers import (
     NODE_COOKIE_PREFIX,
@@ -32,6 +35,10 @@ from nsxdp.writer import Commit, Owned, Writer
 __all__ = ["Dataplane", "DataplaneError", "open_dataplane"]
 
 _CONFIRM_SECONDS: Final = 20.0
+
+_COOKIE: Final = NODE_COOKIE_PREFIX << 48
+_COOKIE_MASK: Final = 0xFFFF << 48
+"""Of the flows that are ours."""
 
 
 class DataplaneError(Exception):
@@ -116,6 +123,19 @@ class Dataplane:
             raise DataplaneError(
                 f"{self._connection.remote}: the switch refused flows: see the agent's log"
             )
+
+    async def flows(self, table: str) -> tuple[NDArray[np.uint64], FlowTable]:
+        """What the switch has in a table, with its counts; and who needs each of these flows.
+
+        Raises
+        ------
+        OpenFlowError
+            It can't be asked.
+        """
+        number = TABLES.by_number.index(table.encode())
+        replies = self._connection.dump_flows(_COOKIE, _COOKIE_MASK, number)
+        flows = FlowTable.read([reply async for reply in replies], TABLES)
+        return self._writer.desired.owners(flows.rows, flows.data), flows
 
     async def run(self) -> None:
         """Write until cancelled. All that is wanted must have been told once before.

@@ -8,10 +8,15 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
+from nsxdp.logs import get_logger
+from nsxdp.openflow import OpenFlowError
 from nsxdp.writer import Commit
+from nsxdp_agents.node_agent.counters import RuleCollector
 from nsxdp_agents.node_agent.ipam import Pool
 
 __all__ = ["Metrics"]
+
+log = get_logger(__name__)
 
 _BUCKETS: Final = tuple(0.001 * 2**i for i in range(16))
 
@@ -25,6 +30,13 @@ class Metrics:
         The addresses for pods, asked whenever somebody looks.
     pods, peers
         How many pods and other nodes there are, likewise.
+
+    Attributes
+    ----------
+    registry
+        Where they are.
+    rules
+        Shows what rules of policies have done.
     """
 
     def __init__(
@@ -86,6 +98,8 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.rules = RuleCollector(self.registry)
+
         def of_family(version: int, of: Callable[[Pool], int]) -> Callable[[], float]:
             return lambda: sum(of(pool) for pool in pools() if pool.network.version == version)
 
@@ -101,6 +115,14 @@ class Metrics:
             )
             for version in (4, 6):
                 gauge.labels(f"IPv{version}").set_function(of_family(version, of))
+
+    async def refresh(self) -> None:
+        """Ask for what isn't at hand; what can't be had is as it was."""
+        if self.rules.counters is not None:
+            try:
+                await self.rules.counters.refresh()
+            except (OpenFlowError, TimeoutError) as error:
+                log.warning("rules are not counted", reason=str(error) or "no answer in time")
 
     def request(self, command: str, code: int, seconds: float) -> None:
         """A runtime's request was answered with the error 'code', 0 if there was none."""

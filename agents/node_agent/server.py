@@ -36,6 +36,7 @@ async def serve(
         return web.Response(text="ok\n")
 
     async def exposition(_: web.Request) -> web.Response:
+        await metrics.refresh()
         body = generate_latest(metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

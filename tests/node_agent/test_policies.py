@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -116,6 +117,34 @@ def test_a_policy_comes_changes_and_goes(place: Place) -> None:
     place.server.delete([only()])
     place.server.apply([pod("client", app="client")])
     until("there is no policy any more", lambda: place.reaches("client", "web"))
+
+
+def test_rules_are_counted(place: Place) -> None:
+    place.server.apply([only()])
+    place.add("web", app="web").serve_http(8080)
+    place.add("client", app="client")
+    place.add("stranger", app="stranger")
+    until("the server serves", lambda: place.reaches("client", "web"))
+    assert not place.reaches("stranger", "web")
+    allowed, refused = "NetworkPolicy default/only ingress[0]", "NetworkPolicy default/* ingress"
+    until(
+        "the switch has counted both",
+        lambda: {(allowed, "accept"), (refused, "deny")} <= decided(place.agent),
+    )
+    samples = place.agent.node.netns.http_get("http://127.0.0.1:10261/metrics")
+    name = "nsx_node_agent_policy_rule_packets_total"
+    for rule, verdict in ((allowed, "accept"), (refused, "deny")):
+        [line] = re.findall(
+            re.escape(f'{name}{{rule="{rule}",verdict="{verdict}"}}') + " (.*)", samples
+        )
+        assert float(line) > 0
+
+
+def decided(agent: Agent) -> set[tuple[str, str]]:
+    """The rules that have decided about packets, and how, as the agent says."""
+    lines = agent.appctl("policy/counters").splitlines()
+    found = [re.fullmatch(r"(.*): (\w+): ([0-9]+) packets, [0-9]+ bytes", line) for line in lines]
+    return {(one[1], one[2]) for one in found if one is not None and int(one[3]) > 0}
 
 
 def test_a_pod_is_isolated_when_it_is_added(place: Place) -> None:
