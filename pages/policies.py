@@ -70,6 +70,27 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 - A port range is as few prefixes as it can be made of, at most 30; an `except` is cut out of its
   block, one flow a bit that it is longer.
 
+## What policies do
+
+`ovs-appctl -t nsx-node-agent policy/counters`, and the agent's metrics, have what each rule has
+decided. With `--log-dropped-traffic` the agent's log has a record of each connection that is
+denied; with `--log-format json`, as an object (here in several lines):
+
+```json
+{"event": "a connection is denied", "level": "info", "timestamp": "2026-01-31T12:00:00.000000Z",
+ "direction": "ingress", "policy": "NetworkPolicy shop/web", "rule": "", "verdict": "deny",
+ "source": "10.244.1.9", "source_pod": "shop/stranger", "source_port": 40312,
+ "destination": "10.244.0.5", "destination_pod": "shop/web", "destination_port": 8080,
+ "protocol": "TCP"}
+```
+
+`rule` is empty where NetworkPolicies isolate the pod and none allows the connection; otherwise
+`policy` has a rule, `ingress[0]` say, that denies it. A client that gets no answer tries again, and
+each try is a record. There are at most ten a second on a node, after 50 at once: a meter in the
+switch lets no more packets through to the agent, so that a flood costs no more than its being
+dropped. The counters count all. Where a switch has no meters, what is denied is dropped, and not
+told.
+
 ## What it costs
 
 A rule is a conjunctive match: its flows are as many as its pods, peers and ports together, not

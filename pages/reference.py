@@ -66,7 +66,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "policy": (
         "nsxdp.policy",
-        *("planner", "rules", "selectors", "kinds", "groups", "live", "flows"),
+        *("planner", "rules", "selectors", "kinds", "groups", "live", "flows", "denied"),
     ),
     "pipeline": ("nsxdp.pipeline", "tables", "registers", "ids", "policy"),
     "lab": ("nsxdp.lab", "node", "ovs", "netns", "programs", "apiserver", "fixtures", "errors"),

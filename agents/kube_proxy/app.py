@@ -36,6 +36,7 @@ from nsxdp.switch import BridgeView, open_bridge
 from nsxdp.transport import RemoteError, parse_remote
 from nsxdp.writer import Commit, Writer
 from nsxdp_agents.common import memory
+from nsxdp_agents.common.meters import make_meter
 from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.options import tls_files
 from nsxdp_agents.common.start import StartError
@@ -44,7 +45,7 @@ from nsxdp_agents.kube_proxy.conntrack import of_kernel, of_open_vswitch, set_sy
 from nsxdp_agents.kube_proxy.events import CONTROLLER, Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.host import HostRoutes
-from nsxdp_agents.kube_proxy.meter import make_meter
+from nsxdp_agents.kube_proxy.meter import METER
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.nat import HostNat
 from nsxdp_agents.kube_proxy.node import NodeSide, Takes
@@ -101,7 +102,7 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
         desired = DesiredSet(COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST)
 
         async def prepare(session: Session) -> None:
-            await make_meter(session)
+            await make_meter(session, METER)
             if _is_userspace(view):
                 await set_limits(options.run_directory, of_open_vswitch(options))
                 if view.client.connected:  # or else the switch would wait until it is

@@ -37,6 +37,7 @@ from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
 from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.dataplane import Dataplane, open_dataplane
+from nsxdp_agents.node_agent.denials import Denials
 from nsxdp_agents.node_agent.host import HostKeeper
 from nsxdp_agents.node_agent.hostports import HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
@@ -96,10 +97,17 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     opened = HostPorts(options.bridge)
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
     metrics = Metrics(lambda: pools.pools, lambda: len(leases), lambda: len(wiring.peers))
+    source = await open_source(options, stack)
+    policies = denials = None
+    if source is not None:
+        logged = options.log_dropped_traffic
+        policies = Policies(options.node_name, every_pod=not options.manifests, log=logged)
+        denials = Denials(policies.planner) if logged else None
     dataplane = await stack.enter_async_context(
         open_dataplane(
             parse_remote(options.openflow, 6653),
             tls_files(options),
+            prepare=None if denials is None else denials.prepare,
             on_commit=lambda commit: metrics.committed(commit, dataplane.size.flows),
             on_refusal=metrics.refused,
         )
@@ -136,10 +144,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         on_repair=metrics.host_repaired,
     )
     wiring.listeners.append(host.look_again)
-    source = await open_source(options, stack)
-    policies = None
-    if source is not None:
-        policies = Policies(options.node_name, every_pod=not options.manifests)
+    if policies is not None:
         wiring.followers.append(partial(_policed, policies, wiring))
         metrics.rules.counters = Counters(policies.planner, dataplane)
 
@@ -206,6 +211,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(opened.keep())
         tasks.create_task(_keep_ports(options, client, view, pods))
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
+        if denials is not None:
+            tasks.create_task(denials.keep(dataplane))
         if source is not None and policies is not None:
             tasks.create_task(follow(source, nodes.take, policies.take))
 

@@ -188,6 +188,15 @@ def run(
             rich_help_panel=PROCESS,
         ),
     ] = None,
+    log_dropped_traffic: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-dropped-traffic/--no-log-dropped-traffic",
+            help="Have the log tell of connections that policies deny, at most ten a second.",
+            show_default="no",
+            rich_help_panel=PROCESS,
+        ),
+    ] = None,
     log_format: LogFormatOption = None,
     log_level: LogLevelOption = None,
     version: Annotated[bool, version_option(_NAME)] = False,

@@ -6,23 +6,33 @@ policies those from there on. What is told without an ``await`` between goes in 
 all of it is there for a packet, or nothing.
 
 The Service proxy writes to the same bridge, by a connection of its own. Cookies and the ids of
-groups tell whose a flow or a group is; packets that the switch sends to a controller come to the
-proxy alone, for this connection asks for none.
+groups tell whose a flow or a group is; of packets that the switch sends to controllers, those that
+policies dropped come here, by this connection's number, and all others to the proxy.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsxdp.openflow import CommitError, Connection, DesiredSet, FlowTable
+from nsxdp.openflow import (
+    CommitError,
+    Connection,
+    DesiredSet,
+    FlowTable,
+    PacketIn,
+    PacketIn2,
+    Session,
+    SessionOptions,
+)
 from nsxdp.openflow.desired import Size
 from nsxdp.pipeline.registers import (
+    NODE_CONTROLLER,
     NODE_COOKIE_PREFIX,
     NODE_GROUP_FIRST,
     NODE_GROUP_LAST,
@@ -40,6 +50,9 @@ _COOKIE: Final = NODE_COOKIE_PREFIX << 48
 _COOKIE_MASK: Final = 0xFFFF << 48
 """Of the flows that are ours."""
 
+Prepare = Callable[[Session], Awaitable[Owned]]
+"""Has a switch have what can't be in a bundle; gives what flows need because of that."""
+
 
 class DataplaneError(Exception):
     """The switch hasn't what it was told; one line with the way out."""
@@ -56,6 +69,9 @@ class Dataplane:
         Seconds between two comparisons with the switch.
     seconds
         How long the switch may need to confirm something.
+    prepare
+        Awaited before each comparison with the switch: has it have what can't be in a bundle, and
+        gives what flows need because of that.
     on_commit
         Told of each commit.
     on_refusal
@@ -68,11 +84,13 @@ class Dataplane:
         *,
         sync_period: float = 30.0,
         seconds: float = _CONFIRM_SECONDS,
+        prepare: Prepare | None = None,
         on_commit: Callable[[Commit], None] | None = None,
         on_refusal: Callable[[], None] | None = None,
     ) -> None:
         self._connection = connection
         self._seconds = seconds
+        self._prepare = prepare
         self._on_refusal = on_refusal
         self._refusals = 0
         self._writer = Writer(
@@ -80,6 +98,7 @@ class Dataplane:
             DesiredSet(NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST),
             sync_period=sync_period,
             other_prefixes=OTHER_NODE_PREFIXES,
+            prepare=self._prepared,
             on_commit=on_commit,
             on_refusal=self._refused,
         )
@@ -137,12 +156,20 @@ class Dataplane:
         flows = FlowTable.read([reply async for reply in replies], TABLES)
         return self._writer.desired.owners(flows.rows, flows.data), flows
 
+    def packets(self) -> AsyncIterator[PacketIn | PacketIn2]:
+        """The packets that policies dropped, as far as flows tell of them."""
+        return self._connection.packet_ins()
+
     async def run(self) -> None:
         """Write until cancelled. All that is wanted must have been told once before.
 
         For what is on the switch and isn't wanted goes.
         """
         await self._writer.run()
+
+    async def _prepared(self, session: Session) -> None:
+        if self._prepare is not None:
+            self.replace(await self._prepare(session))
 
     def _refused(self, _: CommitError) -> None:
         self._refusals += 1
@@ -155,9 +182,11 @@ async def open_dataplane(
     remote: Remote,
     tls: Tls | None,
     *,
+    prepare: Prepare | None = None,
     on_commit: Callable[[Commit], None],
     on_refusal: Callable[[], None],
 ) -> AsyncIterator[Dataplane]:
     """A dataplane whose connection is made, again and again, as long as it is entered."""
-    async with Connection(remote, tls=tls, tables=TABLES) as connection:
-        yield Dataplane(connection, on_commit=on_commit, on_refusal=on_refusal)
+    options = SessionOptions(receive_packets=True, controller_id=NODE_CONTROLLER)
+    async with Connection(remote, tls=tls, tables=TABLES, options=options) as connection:
+        yield Dataplane(connection, prepare=prepare, on_commit=on_commit, on_refusal=on_refusal)

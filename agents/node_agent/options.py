@@ -87,6 +87,8 @@ class Options(
     """Where the configuration of the plugin is put along with it."""
     healthz_bind_address: str = HEALTHZ
     metrics_bind_address: str = METRICS
+    log_dropped_traffic: bool = False
+    """Whether the log tells of connections that policies deny."""
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 

@@ -69,6 +69,8 @@ class Policies:
         Whether the source knows every pod, as an API server does.
     seconds
         How long it may take until it has told of a new one.
+    log
+        Whether what policies drop is told to the agent.
 
     Attributes
     ----------
@@ -78,9 +80,11 @@ class Policies:
         Who plans the flows: to look at.
     """
 
-    def __init__(self, node: str, *, every_pod: bool, seconds: float = 10.0) -> None:
+    def __init__(
+        self, node: str, *, every_pod: bool, seconds: float = 10.0, log: bool = False
+    ) -> None:
         self.loaded = asyncio.Event()
-        self.planner = PolicyPlanner(node)
+        self.planner = PolicyPlanner(node, log=log)
         self._node = node
         self._every_pod = every_pod
         self._seconds = seconds

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from runtime import Agent, Object, PluginError, until
 
+from faults.agent import Agent as Proxy
 from nsxdp.lab import Netns, Node
 from nsxdp.lab.apiserver import ApiServer
 from tests.definitions import cluster_network_policies
@@ -82,6 +86,21 @@ class Place:
 
 @pytest.fixture
 def place(node: Node, start: Callable[..., Agent], sandbox: Sandbox) -> Iterator[Place]:
+    with _place(node, start, sandbox) as place:
+        yield place
+
+
+@pytest.fixture
+def log_place(node: Node, start: Callable[..., Agent], sandbox: Sandbox) -> Iterator[Place]:
+    """One whose agent tells of what is denied."""
+    with _place(node, start, sandbox, "--log-dropped-traffic", "--log-format=json") as place:
+        yield place
+
+
+@contextmanager
+def _place(
+    node: Node, start: Callable[..., Agent], sandbox: Sandbox, *flags: str
+) -> Iterator[Place]:
     with closing(ApiServer(node.netns)) as server:
         server.apply(
             [
@@ -93,7 +112,7 @@ def place(node: Node, start: Callable[..., Agent], sandbox: Sandbox) -> Iterator
                 }
             ]
         )
-        agent = start(f"--kubeconfig={server.kubeconfig}", f"--node-name={NODE}")
+        agent = start(f"--kubeconfig={server.kubeconfig}", f"--node-name={NODE}", *flags)
         yield Place(node, server, agent, sandbox)
 
 
@@ -140,11 +159,102 @@ def test_rules_are_counted(place: Place) -> None:
         assert float(line) > 0
 
 
-def decided(agent: Agent) -> set[tuple[str, str]]:
-    """The rules that have decided about packets, and how, as the agent says."""
+def counted(agent: Agent) -> dict[str, tuple[str, int]]:
+    """What rules did with how many packets, as the agent says."""
     lines = agent.appctl("policy/counters").splitlines()
     found = [re.fullmatch(r"(.*): (\w+): ([0-9]+) packets, [0-9]+ bytes", line) for line in lines]
-    return {(one[1], one[2]) for one in found if one is not None and int(one[3]) > 0}
+    return {one[1]: (one[2], int(one[3])) for one in found if one is not None}
+
+
+def decided(agent: Agent) -> set[tuple[str, str]]:
+    """The rules that have decided about packets, and how."""
+    return {(rule, verdict) for rule, (verdict, packets) in counted(agent).items() if packets}
+
+
+def test_denied_connections_are_told(log_place: Place) -> None:
+    place = log_place
+    place.server.apply([only()])
+    web = place.add("web", app="web")
+    stranger = place.add("stranger", app="stranger")
+    web.serve_http(8080)
+    assert not place.reaches("stranger", "web")
+    first = until("the log tells", lambda: denials(place.agent))[0]
+    assert first["source_port"] > 0
+    assert datetime.fromisoformat(first["timestamp"]).tzinfo is not None
+    assert (
+        first.items()
+        >= {
+            "direction": "ingress",
+            "policy": "NetworkPolicy default/only",
+            "rule": "",
+            "verdict": "deny",
+            "source": place.address["stranger"],
+            "source_pod": "default/stranger",
+            "destination": place.address["web"],
+            "destination_pod": "default/web",
+            "destination_port": 8080,
+            "protocol": "TCP",
+        }.items()
+    )
+    flood = f"for i in $(seq 2000); do echo > /dev/udp/{place.address['web']}/9; done"
+    stranger.run(["bash", "-c", flood])
+    rule = "NetworkPolicy default/* ingress"
+    until("the flood is counted", lambda: counted(place.agent)[rule][1] > 500)
+    told = [one for one in denials(place.agent) if one["protocol"] == "UDP"]
+    assert 0 < len(told) < counted(place.agent)[rule][1] / 2
+
+
+def test_the_service_proxy_goes_on_to_refuse(log_place: Place, tmp_path: Path) -> None:
+    """Packets that policies drop don't come to it, nor its own to the node agent."""
+    place = log_place
+    client = place.add("client", app="client")
+    place.add("web", app="web")
+    place.server.apply([only(app="nobody"), service("empty")])
+    address = place.server.request("GET", "/api/v1/namespaces/default/services/empty")["spec"][
+        "clusterIP"
+    ]
+    with Proxy(
+        place.node,
+        tmp_path / "proxy.log",
+        f"--kubeconfig={place.server.kubeconfig}",
+        f"--node-name={NODE}",
+    ) as proxy:
+        proxy.await_ready()
+        until(
+            "a Service without endpoints refuses",
+            lambda: _curl(client, f"http://{address}/") == _REFUSED,
+        )
+        refused = proxy.metric("rejected_packets_total", "")
+        assert _curl(client, f"http://{place.address['web']}:8080/") == _TIMED_OUT
+        until("the log tells", lambda: denials(place.agent))
+        assert proxy.metric("rejected_packets_total", "") == refused
+        assert all(one["destination"] != address for one in denials(place.agent))
+
+
+_REFUSED = 7
+_TIMED_OUT = 28
+
+
+def _curl(client: Netns, url: str) -> int:
+    """How curl ends: 0, or its number of an error."""
+    return client.run(["curl", "-s", "-m", "1", url], check=False).returncode
+
+
+def service(name: str) -> Object:
+    """A Service with nobody behind it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 80}]},
+    }
+
+
+def denials(agent: Agent) -> list[Object]:
+    """The log's records of denied connections."""
+    lines = agent.log.read_text().splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+    return [one for one in records if one["event"] == "a connection is denied"]
 
 
 def test_a_pod_is_isolated_when_it_is_added(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import ClassVar, Final, Self
 
 from nsxdp.openflow import codec
@@ -51,6 +52,8 @@ ANY_MATCH: Final = Match.of(b"")
 
 _IN_PORT: Final = 0x80000004
 """The OXM header of in_port."""
+_XREG0: Final = 0x80010000
+"""The OXM header of xreg0, without length and mask; the next one's is 0x200 more."""
 
 
 class PacketInReason(Code):
@@ -64,14 +67,22 @@ class PacketInReason(Code):
     PACKET_OUT = 5
 
 
-def _in_port(found: Match) -> int:
-    """The OpenFlow port of a match; 0 where it has none."""
+def _fields(found: Match) -> Iterator[tuple[int, bytes]]:
+    """A match's fields: header, and value with mask. What is cut off is left out."""
     fields, at = found.fields, 0
     while at + 4 <= len(fields):
         (header,) = struct.unpack_from("!I", fields, at)
-        if header == _IN_PORT and at + 8 <= len(fields):
-            return int.from_bytes(fields[at + 4 : at + 8], "big")
-        at += 4 + (header & 0xFF)
+        end = at + 4 + (header & 0xFF)
+        if end <= len(fields):
+            yield header, fields[at + 4 : end]
+        at = end
+
+
+def _in_port(found: Match) -> int:
+    """The OpenFlow port of a match; 0 where it has none."""
+    for header, value in _fields(found):
+        if header == _IN_PORT:
+            return int.from_bytes(value, "big")
     return 0
 
 
@@ -164,6 +175,17 @@ class PacketIn2(_Packet2):
     """A packet for the controller: NXT_PACKET_IN2, for which `SetPacketInFormat` asks."""
 
     subtype = 30
+
+    def register(self, number: int) -> int:
+        """What reg0, reg1, ... had; 0 where the switch didn't say.
+
+        OpenFlow 1.5 has two of them in one field.
+        """
+        for header, value in _fields(self.match):
+            if header & ~0x1FF == _XREG0 + number // 2 * 0x200 and len(value) >= 8:
+                at = number % 2 * 4
+                return int.from_bytes(value[at : at + 4], "big")
+        return 0
 
     def resume(self, data: bytes | None = None, match: Match | None = None) -> Resume:
         """What lets a packet go on that ``controller(pause)`` has stopped.
