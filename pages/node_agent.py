@@ -197,6 +197,9 @@ def _rest() -> Iterator[str]:
         resource = want.resource
         yield f"- `{resource.plural}` of {resource.group or 'the core group'}"
     yield textwrap.dedent("""
+        Where it may not read `clusternetworkpolicies`, its log says so, and pods wait for 15
+        seconds at its start. Then it goes on as if there were none, until it may read them.
+
         On the machine: root, in the node's network namespace, with CAP_NET_ADMIN and, to enter
         pods' namespaces, CAP_SYS_ADMIN. Only processes of root may ask on the socket.
 

@@ -163,8 +163,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             text = "not all nodes are known yet: see whether the API server can be reached"
             return CniError(Code.NOT_AVAILABLE, text)
         if policies is not None and not policies.loaded.is_set():
-            text = "not all policies are known yet: see whether the API server can be reached"
-            return CniError(Code.NOT_AVAILABLE, text)
+            text = f"not all is known yet of: {policies.missing}"
+            advice = "see in the agent's log whether the API server can be reached, and allows it"
+            return CniError(Code.NOT_AVAILABLE, text, advice)
         if problem := wiring.problem:
             text = f"bridge {options.bridge} does not forward for pods"
             return CniError(Code.LIMITED_CONNECTIVITY, text, problem)

@@ -99,6 +99,11 @@ class Policies:
 
     # What Kubernetes says.
 
+    @property
+    def missing(self) -> str:
+        """The kinds of which not all is known that there was at the start."""
+        return ", ".join(sorted(self._unsynced))
+
     def take(self, batch: Batch) -> None:
         """Take note of what a source says; what doesn't matter here is left out."""
         for op, obj in batch.events:

@@ -26,6 +26,7 @@ from nsxdp.k8s.client import Client
 from nsxdp.k8s.decode import BOOKMARK, DELETED, INITIAL_EVENTS_END, Decoder, Page
 from nsxdp.k8s.errors import (
     ApiError,
+    ForbiddenError,
     GoneError,
     KubernetesError,
     NotFoundError,
@@ -84,7 +85,8 @@ class Reflector:
         Seconds after which everything is listed anew, though nothing says that the watch missed
         something; 0: never.
     absent
-        Seconds until an optional kind that the server doesn't have is looked for again.
+        Seconds until an optional kind that the server doesn't have is looked for again; and until
+        one that RBAC doesn't let us see is taken as one without objects, if none were seen.
     backoff
         Makes the delays between attempts of one kind.
     """
@@ -199,6 +201,7 @@ class _Follower:
         self._version = ""  # where the watch goes on; empty: list first
         self._absent_seconds = absent
         self._is_absent = False
+        self._forbidden_at = 0.0
         self._said = ""
         self._said_at = 0.0
         self._log = get_logger(__name__, kind=want.resource.kind)
@@ -238,6 +241,8 @@ class _Follower:
         if self._want.optional and isinstance(error, NotFoundError):
             await self._absent()
             return
+        if self._want.optional and isinstance(error, ForbiddenError):
+            await self._do_without()
         wait = error.retry_after if isinstance(error, ApiError) else 0.0
         delay = self._backoff.delay(at_least=wait)
         if isinstance(error, GoneError):
@@ -268,6 +273,17 @@ class _Follower:
         self._inventory.begin_list()
         await self._put(self._inventory.end_list(), (), time.monotonic(), complete=True)
         await asyncio.sleep(self._absent_seconds)
+
+    async def _do_without(self) -> None:
+        """The server doesn't let us see the kind: whoever waits for it doesn't wait for ever.
+
+        A server that is starting may refuse what it allows later. What is known already stays.
+        """
+        now = time.monotonic()
+        self._forbidden_at = self._forbidden_at or now
+        if not self._synced and now - self._forbidden_at >= self._absent_seconds:
+            self._log.warning("it may not be followed: it is as if there were none")
+            await self._put([], (), now, complete=True)
 
     def _complain(self, error: KubernetesError, delay: float) -> None:
         """Log an error when it is new, and again now and then while it lasts."""

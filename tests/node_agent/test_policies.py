@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime import Agent, Object, PluginError, until
+from runtime import SECONDS, Agent, Object, PluginError, until
 
 from faults.agent import Agent as Proxy
 from nsxdp.lab import Netns, Node
@@ -84,6 +85,15 @@ class Place:
         return answer.returncode == 0
 
 
+def _node() -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": NODE},
+        "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
+    }
+
+
 @pytest.fixture
 def place(node: Node, start: Callable[..., Agent], sandbox: Sandbox) -> Iterator[Place]:
     with _place(node, start, sandbox) as place:
@@ -102,16 +112,7 @@ def _place(
     node: Node, start: Callable[..., Agent], sandbox: Sandbox, *flags: str
 ) -> Iterator[Place]:
     with closing(ApiServer(node.netns)) as server:
-        server.apply(
-            [
-                {
-                    "apiVersion": "v1",
-                    "kind": "Node",
-                    "metadata": {"name": NODE},
-                    "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
-                }
-            ]
-        )
+        server.apply([_node()])
         agent = start(f"--kubeconfig={server.kubeconfig}", f"--node-name={NODE}", *flags)
         yield Place(node, server, agent, sandbox)
 
@@ -275,7 +276,16 @@ def test_cluster_network_policies_may_come_later(place: Place) -> None:
     place.add("web", app="web").serve_http(8080)
     place.add("client", app="client")
     assert place.reaches("client", "web")
-    deny = {
+    deny = _deny_all()
+    with cluster_network_policies(place.server):
+        place.server.apply([deny])
+        until("they are refused", lambda: not place.reaches("client", "web"))
+    until("they are not", lambda: place.reaches("client", "web"))
+
+
+def _deny_all() -> Object:
+    """Nobody may connect to anybody."""
+    return {
         "apiVersion": "policy.networking.k8s.io/v1alpha2",
         "kind": "ClusterNetworkPolicy",
         "metadata": {"name": "deny"},
@@ -286,7 +296,96 @@ def test_cluster_network_policies_may_come_later(place: Place) -> None:
             "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}],
         },
     }
-    with cluster_network_policies(place.server):
-        place.server.apply([deny])
-        until("they are refused", lambda: not place.reaches("client", "web"))
-    until("they are not", lambda: place.reaches("client", "web"))
+
+
+def test_established_connections_go_on(place: Place) -> None:
+    place.add("web", app="web").serve_tcp(8080)
+    client = place.add("client", app="client")
+    with client.enter():
+        connection = socket.create_connection((place.address["web"], 8080), SECONDS)
+    with connection:
+        assert _asks(connection)
+        place.server.apply([only(app="nobody")])
+        until("a new one is refused", lambda: not _connects(client, place.address["web"]))
+        assert _asks(connection)
+
+
+def _asks(connection: socket.socket) -> bool:
+    """Whether a server at the other end answers."""
+    connection.settimeout(SECONDS)
+    connection.sendall(b"hello\n")
+    return bool(connection.recv(100))
+
+
+def _connects(client: Netns, address: str) -> bool:
+    with client.enter():
+        try:
+            socket.create_connection((address, 8080), 1).close()
+        except OSError:
+            return False
+    return True
+
+
+def test_policies_change_while_the_api_server_is_away(place: Place) -> None:
+    place.server.apply([only()])
+    place.add("web", app="web").serve_http(8080)
+    place.add("client", app="client")
+    place.add("stranger", app="stranger")
+    until("the client may", lambda: place.reaches("client", "web"))
+    place.server.kill()
+    assert place.reaches("client", "web")
+    assert not place.reaches("stranger", "web")
+    place.server.load([only(app="stranger")])
+    place.server.start()
+    until("the stranger may", lambda: place.reaches("stranger", "web"))
+    assert not place.reaches("client", "web")
+    # Likewise while the agent is away, too: what the switch has stays.
+    place.agent.kill()
+    place.server.apply([only(app="client")])
+    assert place.reaches("stranger", "web")
+    assert not place.reaches("client", "web")
+    place.agent.start()
+    until("the client may again", lambda: place.reaches("client", "web"))
+    assert not place.reaches("stranger", "web")
+
+
+def test_policies_that_may_not_be_read_keep_no_pod_waiting(
+    node: Node, start: Callable[..., Agent], sandbox: Sandbox
+) -> None:
+    """Whoever forgot to allow ClusterNetworkPolicies has pods all the same, and is told."""
+    with closing(ApiServer(node.netns)) as server, cluster_network_policies(server):
+        server.apply([_node(), *_grants("agent")])
+        kubeconfig = server.kubeconfig_for("agent")
+        agent = start(f"--kubeconfig={kubeconfig}", f"--node-name={NODE}")
+        place = Place(node, server, agent, sandbox)
+        place.add("web", app="web").serve_http(8080)
+        place.add("client", app="client")
+        until("the client may", lambda: place.reaches("client", "web"))
+        said = agent.log.read_text()
+        assert "it is as if there were none" in said
+        assert 'cannot list resource "clusternetworkpolicies"' in said
+        # Once allowed, they hold.
+        deny = _deny_all()
+        server.apply([deny, *_grants("agent", "clusternetworkpolicies")])
+        until("they are refused", lambda: not place.reaches("client", "web"), 120)
+
+
+def _grants(user: str, *more: str) -> list[Object]:
+    """What lets a user see what there must be, and 'more'."""
+    plurals = ["nodes", "pods", "namespaces", "networkpolicies", *more]
+    group = "rbac.authorization.k8s.io"
+    return [
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": user},
+            "rules": [{"apiGroups": ["*"], "resources": plurals, "verbs": ["list", "watch"]}],
+        },
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": user},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        },
+    ]
