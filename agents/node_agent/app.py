@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-import nsxdp
 from nsxdp.bridge import BridgeError
 from nsxdp.forwarding.model import pod_mtu
 from nsxdp.logs import get_logger
@@ -24,7 +19,6 @@ from nsxdp.switch import DATABASE, BridgeView
 from nsxdp.transport import parse_remote
 from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
-from nsxdp_agents.common.unixctl import Command
 from nsxdp_agents.common.unixctl import serving as answering
 from nsxdp_agents.node_agent.bridge import (
     GatewayKeeper,
@@ -32,9 +26,9 @@ from nsxdp_agents.node_agent.bridge import (
     ensure_mtu,
     ensure_tunnel,
 )
-from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
+from nsxdp_agents.node_agent.commands import commands
 from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.dataplane import Dataplane, open_dataplane
 from nsxdp_agents.node_agent.denials import Denials
@@ -49,6 +43,7 @@ from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.pods import Pods
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
+from nsxdp_agents.node_agent.readiness import Readiness
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
 from nsxdp_agents.node_agent.wiring import Wiring
@@ -60,8 +55,6 @@ log = get_logger(__name__)
 _OVS_RUN: Final = Path("/var/run/openvswitch")
 _REPAIR_SECONDS: Final = 1.0
 """The least time between two looks for ports that were lost."""
-_NO_POLICIES: Final = "there is no source of policies: pods may do anything"
-
 _MTU: Final = 1500
 """Of a nodes' network that isn't known."""
 
@@ -148,28 +141,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         wiring.followers.append(partial(_policed, policies, wiring))
         metrics.rules.counters = Counters(policies.planner, dataplane)
 
-    def readiness() -> CniError | None:
-        if not client.connected:
-            text = f"{client.remote}: no connection to Open vSwitch's database"
-            return CniError(Code.NOT_AVAILABLE, text, str(client.error or ""))
-        bridge = view.bridge
-        if bridge is None or bridge.local_port is None:
-            text = f"bridge {options.bridge} is not at work: see whether ovs-vswitchd runs"
-            return CniError(Code.LIMITED_CONNECTIVITY, text)
-        if not pools.pools:
-            text = f"node {options.node_name} has no podCIDR yet, and so no addresses for pods"
-            return CniError(Code.NOT_AVAILABLE, text)
-        if not nodes.loaded.is_set():
-            text = "not all nodes are known yet: see whether the API server can be reached"
-            return CniError(Code.NOT_AVAILABLE, text)
-        if policies is not None and not policies.loaded.is_set():
-            text = f"not all is known yet of: {policies.missing}"
-            advice = "see in the agent's log whether the API server can be reached, and allows it"
-            return CniError(Code.NOT_AVAILABLE, text, advice)
-        if problem := wiring.problem:
-            text = f"bridge {options.bridge} does not forward for pods"
-            return CniError(Code.LIMITED_CONNECTIVITY, text, problem)
-        return None
+    readiness = Readiness(
+        options.node_name, options.bridge, client, view, pools, nodes, wiring, policies
+    )
 
     def checksums() -> bool:
         return view.bridge is None or view.bridge.datapath_type != "netdev"
@@ -200,7 +174,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         answering(
             run_directory(options.ovsdb) or _OVS_RUN,
             "nsx-node-agent",
-            _commands(leases, pools, wiring, policies, metrics.rules.counters),
+            commands(leases, pools, wiring, policies, metrics.rules.counters),
         )
     )
     if options.install_cni:
@@ -257,62 +231,3 @@ async def _forward(
 def _policed(policies: Policies, wiring: Wiring) -> Compiled:
     """What policies need, with who is on the bridge now."""
     return policies.follow(wiring.pods, wiring.config)
-
-
-def _commands(
-    leases: Leases,
-    pools: Pools,
-    wiring: Wiring,
-    policies: Policies | None,
-    counters: Counters | None,
-) -> dict[str, Command]:
-    """What ``ovs-appctl -t nsx-node-agent`` can ask."""
-
-    async def version(_: tuple[str, ...]) -> str:
-        return f"nsx-node-agent (nsxdp) {nsxdp.__version__}"
-
-    async def stop(_: tuple[str, ...]) -> str:
-        os.kill(os.getpid(), 15)
-        return ""
-
-    async def pods(_: tuple[str, ...]) -> str:
-        return "\n".join(
-            msgspec.json.encode(lease).decode() for lease in sorted(leases, key=lambda e: e.port)
-        )
-
-    async def ipam(_: tuple[str, ...]) -> str:
-        return "\n".join(
-            f"{pool.network}: {pool.size} addresses, {pool.free} free" for pool in pools.pools
-        )
-
-    async def peers(_: tuple[str, ...]) -> str:
-        return "\n".join(
-            f"{peer.name} at {_listed(peer.addresses)}: {_listed(peer.pod_cidrs)}"
-            for peer in sorted(wiring.peers, key=lambda peer: peer.name)
-        )
-
-    async def show(arguments: tuple[str, ...]) -> str:
-        if len(arguments) > 1:
-            raise ValueError("policy/show takes one pod at most: NAMESPACE/NAME")
-        if policies is None:
-            return _NO_POLICIES
-        return "\n".join(policies.show(*arguments))
-
-    async def count(arguments: tuple[str, ...]) -> str:
-        if arguments:
-            raise ValueError("policy/counters takes no arguments")
-        return _NO_POLICIES if counters is None else await counters.show()
-
-    return {
-        "policy/show": show,
-        "policy/counters": count,
-        "version": version,
-        "exit": stop,
-        "pods": pods,
-        "peers": peers,
-        "ipam/show": ipam,
-    }
-
-
-def _listed(items: Iterable[object]) -> str:
-    return ", ".join(map(str, items)) or "none"

@@ -25,7 +25,7 @@ from nsxdp_agents.node_agent.restore import missing_ports
 from nsxdp_agents.node_agent.turns import Turns
 from nsxdp_agents.node_agent.wiring import Wiring
 
-__all__ = ["Pods", "Readiness"]
+__all__ = ["Pods"]
 
 log = get_logger(__name__)
 
@@ -33,9 +33,6 @@ _T = TypeVar("_T")
 
 _FAILURES: Final = (HostPortError, PortError, PlugError, RtnetlinkError, LeasesError)
 """Of what a pod has."""
-
-Readiness = Callable[[], "CniError | None"]
-"""Why no pod can be added just now; None: it can."""
 
 _THREADS: Final = 4
 """That wait for the kernel. It changes one thing at a time anyway."""
@@ -57,7 +54,7 @@ class Pods:
     checksums
         Whether the bridge's datapath fills in checksums (see `nsxdp_agents.node_agent.plug`).
     readiness
-        Asked for STATUS, and before a pod is added.
+        Why no pod can be added just now, asked for STATUS, and before one is added.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class Pods:
         *,
         mtu: Callable[[], int],
         checksums: Callable[[], bool],
-        readiness: Readiness,
+        readiness: Callable[[], CniError | None],
     ) -> None:
         self._leases = leases
         self._pools = pools

@@ -1,0 +1,81 @@
+"""What ``ovs-appctl -t nsx-node-agent`` can ask the agent."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+import nsxdp
+from nsxdp_agents.common.unixctl import Command
+from nsxdp_agents.node_agent.counters import Counters
+from nsxdp_agents.node_agent.ipam import Pools
+from nsxdp_agents.node_agent.leases import Leases
+from nsxdp_agents.node_agent.policies import Policies
+from nsxdp_agents.node_agent.wiring import Wiring
+
+__all__ = ["commands"]
+
+_NO_POLICIES: Final = "there is no source of policies: pods may do anything"
+
+
+def commands(
+    leases: Leases,
+    pools: Pools,
+    wiring: Wiring,
+    policies: Policies | None,
+    counters: Counters | None,
+) -> dict[str, Command]:
+    """The commands by their names; `ValueError` from one is told to who asked."""
+
+    async def version(_: tuple[str, ...]) -> str:
+        return f"nsx-node-agent (nsxdp) {nsxdp.__version__}"
+
+    async def stop(_: tuple[str, ...]) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+    async def pods(_: tuple[str, ...]) -> str:
+        return "\n".join(
+            msgspec.json.encode(lease).decode() for lease in sorted(leases, key=lambda e: e.port)
+        )
+
+    async def ipam(_: tuple[str, ...]) -> str:
+        return "\n".join(
+            f"{pool.network}: {pool.size} addresses, {pool.free} free" for pool in pools.pools
+        )
+
+    async def peers(_: tuple[str, ...]) -> str:
+        return "\n".join(
+            f"{peer.name} at {_listed(peer.addresses)}: {_listed(peer.pod_cidrs)}"
+            for peer in sorted(wiring.peers, key=lambda peer: peer.name)
+        )
+
+    async def show(arguments: tuple[str, ...]) -> str:
+        if len(arguments) > 1:
+            raise ValueError("policy/show takes one pod at most: NAMESPACE/NAME")
+        if policies is None:
+            return _NO_POLICIES
+        return "\n".join(policies.show(*arguments))
+
+    async def count(arguments: tuple[str, ...]) -> str:
+        if arguments:
+            raise ValueError("policy/counters takes no arguments")
+        return _NO_POLICIES if counters is None else await counters.show()
+
+    return {
+        "policy/show": show,
+        "policy/counters": count,
+        "version": version,
+        "exit": stop,
+        "pods": pods,
+        "peers": peers,
+        "ipam/show": ipam,
+    }
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(map(str, items)) or "none"

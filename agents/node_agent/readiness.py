@@ -1,0 +1,53 @@
+"""Whether pods can have now what they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nsxdp.ovsdb import Client
+from nsxdp.switch import BridgeView
+from nsxdp_agents.node_agent.cni.errors import CniError, Code
+from nsxdp_agents.node_agent.ipam import Pools
+from nsxdp_agents.node_agent.node import Nodes
+from nsxdp_agents.node_agent.policies import Policies
+from nsxdp_agents.node_agent.wiring import Wiring
+
+__all__ = ["Readiness"]
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Asks each part that a new pod depends on."""
+
+    node_name: str
+    bridge: str
+    client: Client
+    view: BridgeView
+    pools: Pools
+    nodes: Nodes
+    wiring: Wiring
+    policies: Policies | None
+
+    def __call__(self) -> CniError | None:
+        """Why no pod can be added, in the order in which an agent gets ready; none if one can."""
+        if not self.client.connected:
+            text = f"{self.client.remote}: no connection to Open vSwitch's database"
+            return CniError(Code.NOT_AVAILABLE, text, str(self.client.error or ""))
+        bridge = self.view.bridge
+        if bridge is None or bridge.local_port is None:
+            text = f"bridge {self.bridge} is not at work: see whether ovs-vswitchd runs"
+            return CniError(Code.LIMITED_CONNECTIVITY, text)
+        if not self.pools.pools:
+            text = f"node {self.node_name} has no podCIDR yet, and so no addresses for pods"
+            return CniError(Code.NOT_AVAILABLE, text)
+        if not self.nodes.loaded.is_set():
+            text = "not all nodes are known yet: see whether the API server can be reached"
+            return CniError(Code.NOT_AVAILABLE, text)
+        if self.policies is not None and not self.policies.loaded.is_set():
+            text = f"not all is known yet of: {self.policies.missing}"
+            advice = "see in the agent's log whether the API server can be reached, and allows it"
+            return CniError(Code.NOT_AVAILABLE, text, advice)
+        if problem := self.wiring.problem:
+            text = f"bridge {self.bridge} does not forward for pods"
+            return CniError(Code.LIMITED_CONNECTIVITY, text, problem)
+        return None
