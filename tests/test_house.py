@@ -16,7 +16,8 @@ from pages.written import PAGES
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    {"nsxdp.bridge", "nsxdp.logs", "nsxdp.netns", "nsxdp.rtnetlink", "nsxdp.transport"},
+    {"nsxdp.bridge", "nsxdp.logs", "nsxdp.netns", "nsxdp.rtnetlink"},
+    {"nsxdp.received", "nsxdp.transport"},
     {"nsxdp.unixctl"},
     {"nsxdp.openflow", "nsxdp.ovsdb"},
     {"nsxdp.switch", "nsxdp.writer"},

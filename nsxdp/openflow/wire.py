@@ -20,6 +20,7 @@ from nsxdp.openflow.errors import (
     ReplyTimeoutError,
 )
 from nsxdp.openflow.messages import HEADER, VERSION, Error, Hello, MultipartReply
+from nsxdp.received import Received
 
 __all__ = ["Pending", "Replies", "Reply", "Wire", "with_xid"]
 
@@ -43,7 +44,7 @@ class Pending(Protocol):
         """Take an error: there won't be another answer."""
 
 
-class Wire(asyncio.Protocol):
+class Wire(Received):
     """One connection, from when it is made until it is lost.
 
     Parameters
@@ -55,6 +56,7 @@ class Wire(asyncio.Protocol):
     """
 
     def __init__(self, name: str, on_message: Callable[[int, int, bytes], None]) -> None:
+        super().__init__()
         self.name = name
         self.pending: dict[int, Pending] = {}
         self.lost: OpenFlowError | None = None

@@ -13,6 +13,7 @@ import msgspec
 
 from nsxdp.ovsdb.errors import DisconnectedError, ProtocolError, RequestError
 from nsxdp.ovsdb.framing import MAX_MESSAGE, Framer
+from nsxdp.received import Received
 
 __all__ = ["Connection", "Message"]
 
@@ -53,7 +54,7 @@ class _Pending(msgspec.Struct):
     deadline: float
 
 
-class Connection(asyncio.Protocol):
+class Connection(Received):
     """One connection, from its beginning to its end: a protocol for asyncio to connect.
 
     Parameters
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         probe_interval: float = 5.0,
         max_message: int = MAX_MESSAGE,
     ) -> None:
+        super().__init__()
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Exception] = self._loop.create_future()
         self._peer = peer
