@@ -116,7 +116,7 @@ parse_setting(struct nsx_action_list *list, const struct nsx_field *field,
 {
     struct setting s = {
         .field = field,
-        .hole_bits = nsx_field_n_bits(field),
+        .hole_bits = nsx_field_value_bits(field),
     };
     /* As Open vSwitch sends them: also bits that the mask hasn't. */
     int error = nsx_field_parse_value(list->parser, field, text, s.value,

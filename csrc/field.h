@@ -94,6 +94,9 @@ int nsx_field_parse_value(const struct nsx_parser *, const struct nsx_field *,
                           struct nsx_slice text, uint8_t *value,
                           uint8_t *mask, struct nsx_slice *hole);
 
+/* The bits that a value of the field may have. */
+size_t nsx_field_value_bits(const struct nsx_field *);
+
 /* The least significant bits of the field's that a hole with 'mask' fills: all
  * of them under a prefix, as a column has whole addresses. */
 size_t nsx_field_hole_bits(const struct nsx_field *, const uint8_t *mask);

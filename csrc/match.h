@@ -27,9 +27,6 @@ struct nsx_frag {
 
 extern const struct nsx_frag nsx_frags[NSX_N_FRAGS];
 
-/* The bits that a value of the field may have. */
-size_t nsx_field_value_bits(const struct nsx_field *);
-
 /* Parses an integer of at most 'n_bits' bits, decimal or octal (up to 64
  * bits) or hexadecimal, into the 'n' bytes at 'p'. */
 int nsx_parse_integer(const struct nsx_parser *, const char *what,

@@ -148,6 +148,13 @@ def test_some_bits_of_a_field(value: int) -> None:
     assert bytes(stamped) == flow_parse(text.format(v=value))
 
 
+@pytest.mark.parametrize("vid", [0x1000, 0x1005, 0x1FFF])
+def test_a_vlan_id_says_that_there_is_a_tag(vid: int) -> None:
+    text = "table=1,actions=push_vlan:0x8100,set_field:{v}->vlan_vid"
+
+    assert Template(text).make(v=vid) == flow_parse(text.format(v=vid))
+
+
 @given(value=st.integers(0, 2**64 - 1), shift=st.integers(0, 64))
 def test_some_bits_of_a_wide_field(value: int, shift: int) -> None:
     text = f"table=1,actions=load:{{v}}->NXM_NX_XXREG1[{shift}..{shift + 63}],resubmit(,2)"
