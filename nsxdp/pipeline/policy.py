@@ -36,8 +36,14 @@ The first packets of connections come here from L3Forwarding and from Output, an
         actions=set_field:0x20000/0x20000->reg0,resubmit(,L3Forwarding)
     table=Output, priority=401,ct_state=-est-rel+trk,ip,reg0=0/0x40000
         actions=resubmit(,IngressPolicy)
-    table=ConntrackCommit, priority=200,ct_state=+new+trk,ct_zone=65312,ip
-        actions=ct(commit,zone=65312),set_field:0x40000/0x40000->reg0,goto_table:Output
+    table=ConntrackCommit, priority=200,ct_state=+new+trk,ct_zone=65312,ip,ct_mark=0/0x10
+        actions=ct(commit,zone=65312,nat(src=0.0.0.0)),set_field:0x40000/0x40000->reg0,
+            goto_table:Output
+
+A connection through a Service is committed already. Any other is one whose answers conntrack must
+be able to tell from those of a Service: a client that uses the same port for a Service, and for an
+endpoint of it directly, gets another port for the latter, as ``nat`` of no address does (and as
+netfilter does for kube-proxy).
 
 So they see Services translated, whatever was masqueraded, and never an answer. ``-est-rel`` and not
 ``+new``: what conntrack finds invalid is nobody's answer, and is judged. Where in_port is the port
@@ -106,6 +112,7 @@ KIND_LAST: Final = 0x7FFF_FFFF
 DIRECTIONS: Final[tuple[Direction, ...]] = ("ingress", "egress")
 """Both."""
 
+_SERVICE: Final = BITS["ServiceConnection"].mask
 _LET_OUT: Final = BITS["LetOut"].mask
 _LET_IN: Final = BITS["LetIn"].mask
 _FIRST: Final = "ct_state=-est-rel+trk"
@@ -194,14 +201,15 @@ BASE: Final = tuple(
         ),
         *(
             text
-            for ip in ("ip", "ipv6")
+            for ip, any_address in (("ip", "0.0.0.0"), ("ipv6", "::"))
             for text in (
                 f"table=L3Forwarding,priority=401,{ip},{_FIRST},reg0=0/{_LET_OUT:#x},"
                 "actions=resubmit(,EgressPolicy)",
                 f"table=Output,priority=401,{ip},{_FIRST},reg0=0/{_LET_IN:#x},"
                 "actions=resubmit(,IngressPolicy)",
                 f"table=ConntrackCommit,priority=200,{ip},ct_state=+new+trk,ct_zone={ZONE},"
-                f"actions=ct(commit,zone={ZONE}),set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,"
+                f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE},nat(src={any_address})),"
+                f"set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,"
                 "goto_table:Output",
             )
         ),
