@@ -145,6 +145,9 @@ class Decoder:
         self._event = msgspec.json.Decoder(WatchEvent[kind])
         self._raw_event = msgspec.json.Decoder(WatchEvent[Raw])
         self._object = msgspec.json.Decoder(kind)
+        # A bookmark is its metadata: the rest of it may be what no object has, as a Pod's null in
+        # the place of containers.
+        self._bookmark = msgspec.json.Decoder(Object)
         self._message = MESSAGES.get(resource.type)
 
     def page(self, body: bytes) -> Page:
@@ -267,7 +270,7 @@ class Decoder:
                     status = msgspec.json.decode(event.object, type=Status)
                     return Lines(events, tuple(errors), status_error(status))
                 if event.type == BOOKMARK:
-                    events.append((BOOKMARK, self._object.decode(event.object)))
+                    events.append((BOOKMARK, self._bookmark.decode(event.object)))
                     continue
             except (msgspec.DecodeError, RecursionError) as error:
                 raise ProtocolError(f"the watch of {self._resource.plural}: {error}") from None

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from nsxdp.k8s.decode import Decoder, to_object
 from nsxdp.k8s.errors import GoneError, ObjectError, ProtocolError
 from nsxdp.k8s.objects import Object, api_name
-from nsxdp.k8s.resources import ENDPOINT_SLICES, RESOURCES, SERVICES
+from nsxdp.k8s.resources import ENDPOINT_SLICES, PODS, RESOURCES, SERVICES
 
 CORPUS = Path(__file__).parents[1] / "data" / "kube-proxy" / "nftables.json"
+
+
+EMPTY = {
+    SERVICES: {"spec": {}, "status": {"loadBalancer": {}}},
+    ENDPOINT_SLICES: {"addressType": "", "endpoints": None, "ports": None},
+    PODS: {"spec": {"containers": None}, "status": {}},
+}
+"""What an API server writes of an object that has nothing but metadata."""
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,14 @@ def test_an_error_names_the_object_and_the_place():
         str(page.errors[0])
         == "Service default/web: $.spec.ports[0].port: Expected `int`, got `str`"
     )
+
+
+@pytest.mark.parametrize("resource", EMPTY, ids=lambda resource: resource.plural)
+def test_a_bookmark_is_its_metadata(resource):
+    item = {"metadata": {"resourceVersion": "7", "creationTimestamp": None}, **EMPTY[resource]}
+    line = json.dumps({"type": "BOOKMARK", "object": item}).encode()
+    ((kind, obj),) = Decoder(resource).lines(line).events
+    assert (kind, obj.metadata.resource_version) == ("BOOKMARK", "7")
 
 
 def test_an_error_line_ends_the_events():
