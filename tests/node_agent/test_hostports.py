@@ -62,6 +62,16 @@ def test_a_host_port_is_reached_from_everywhere(
     assert client.http_get(url("10.244.0.1", 8080)) == "web"
 
 
+def test_host_ports_are_understood_as_containerd_says_them(
+    runtime: Runtime, sandbox: Sandbox, outside: Host
+) -> None:
+    web = sandbox("web")
+    said = {"Protocol": "tcp", "HostPort": 8080, "ContainerPort": 80, "HostIP": ""}
+    runtime.add("web", web, wants={"portMappings": [said]})
+    web.serve_http(80)
+    assert outside.http_get(url(outside.gateways[4], 8080)) == "web"
+
+
 def test_who_comes_from_outside_is_known_by_its_own_address(
     runtime: Runtime, sandbox: Sandbox, outside: Host
 ) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
-from nsxdp_agents.node_agent.cni.runtime_config import RuntimeConfig
+from nsxdp_agents.node_agent.cni.runtime_config import RuntimeConfig, read_runtime_config
 
 __all__ = [
     "LATEST",
@@ -128,11 +128,16 @@ class Config(Struct):
     cni_version: str = field(name="cniVersion", default="0.3.0")
     name: str = ""
     dns: Dns | None = None
-    runtime: RuntimeConfig = field(name="runtimeConfig", default_factory=RuntimeConfig)
+    runtime_config: dict[str, Any] = field(name="runtimeConfig", default_factory=dict)
     prev_result: Result | None = field(name="prevResult", default=None)
     valid: _Valid | None = field(name="cni.dev/valid-attachments", default=None)
     valid_before: _Valid | None = field(name="cni.dev/attachments", default=None)
     """As runtimes call it that are older than the specification."""
+
+    @property
+    def runtime(self) -> RuntimeConfig:
+        """What the runtime wants for a pod; CniError: it can't be understood."""
+        return read_runtime_config(self.runtime_config)
 
     @property
     def valid_attachments(self) -> frozenset[Attachment] | None:

@@ -1,19 +1,29 @@
 """What a runtime wants for one pod beside addresses: its host ports, and how fast it may be.
 
-A plugin gets that under ``runtimeConfig`` if its configuration declares the capabilities.
+A plugin gets that under ``runtimeConfig`` if its configuration declares the capabilities. Names in
+it are read as plugins in Go do, to which ``HostPort`` is ``hostPort``: containerd says the former,
+and CNI's conventions have the latter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import Annotated, Final, Literal, cast, get_args
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, ValidationError, convert, field
 
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 
-__all__ = ["CAPABILITIES", "HostPort", "PortMapping", "Rate", "RuntimeConfig", "host_ports"]
+__all__ = [
+    "CAPABILITIES",
+    "HostPort",
+    "PortMapping",
+    "Rate",
+    "RuntimeConfig",
+    "host_ports",
+    "read_runtime_config",
+]
 
 CAPABILITIES: Final = ("portMappings", "bandwidth")
 """What our configuration declares."""
@@ -105,6 +115,35 @@ class RuntimeConfig(Struct):
     port_mappings: Annotated[list[PortMapping], Meta(max_length=1024)] = field(
         name="portMappings", default=[]
     )
+
+
+def read_runtime_config(said: Any) -> RuntimeConfig:
+    """What a runtime wants, from what it says.
+
+    Raises
+    ------
+    CniError
+        It can't be understood.
+
+    Examples
+    --------
+    >>> from nsxdp_agents.node_agent.cni.runtime_config import read_runtime_config
+    >>> read_runtime_config({"portMappings": [{"HostPort": 8080}]}).port_mappings[0].host_port
+    8080
+    """
+    try:
+        return convert(_named(said), RuntimeConfig)
+    except ValidationError as error:
+        raise CniError(Code.BAD_CONFIG, f"runtimeConfig: {error}") from None
+
+
+def _named(value: Any) -> Any:
+    """The same, with names as CNI's conventions have them."""
+    if isinstance(value, dict):
+        return {name[:1].lower() + name[1:]: _named(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_named(inner) for inner in value]
+    return value
 
 
 def host_ports(mappings: Iterable[PortMapping]) -> tuple[HostPort, ...]:
