@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from nsxdp.logs import get_logger
+from nsxdp.rtnetlink import Connection, RtnetlinkError
+from nsxdp.rtnetlink.inet import route_localnet
 from nsxdp_agents.common.conntrack import forget
 from nsxdp_agents.common.nft import NftError, Table, interface
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
@@ -248,13 +250,16 @@ class HostPorts:
 
         Raises
         ------
-        OSError
+        OSError, RtnetlinkError
             The kernel refuses.
         """
         if self._from_loopback:
+            # Not set again if it is: whoever listens for news of the interface hears of it.
             setting = Path(_ROUTE_LOCALNET.format(self._gateway))
             if setting.read_text().strip() == "0":
-                setting.write_text("1\n")
+                with Connection() as node:
+                    for refused in node.apply([route_localnet(self._gateway)]):
+                        raise refused
 
     async def _write_together(self, batch: Asked[None]) -> None:
         error = None
@@ -263,7 +268,7 @@ class HostPorts:
             self._from_loopback = any(port.pod.version == 4 for port in wanted)
             await self._table.write(ruleset(self._gateway, wanted), deletes=not wanted)
             await asyncio.to_thread(self.gateway_is_there)
-        except NftError as refused:
+        except (NftError, RtnetlinkError) as refused:
             error = HostPortError(str(refused))
         except OSError as refused:
             error = HostPortError(f"{refused.filename}: {refused.strerror}")

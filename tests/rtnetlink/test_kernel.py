@@ -27,6 +27,7 @@ from nsxdp.rtnetlink import (
     Route,
     RtnetlinkError,
 )
+from nsxdp.rtnetlink.inet import route_localnet
 from nsxdp.rtnetlink.objects import RT_SCOPE_LINK, RTNH_F_ONLINK
 from nsxdp.rtnetlink.wire import NLMSG_ERROR
 
@@ -293,3 +294,13 @@ async def test_news_that_are_lost_are_told(linked: Netns) -> None:
             pass
     finally:
         news.__exit__()
+
+
+def test_packets_of_127_are_let_through_an_interface(linked: Netns) -> None:
+    setting = f"net.ipv4.conf.{DEVICE}.route_localnet"
+    assert linked.run(["sysctl", "-n", setting]).stdout.strip() == "0"
+    with connected(linked) as netlink:
+        assert netlink.apply([route_localnet(DEVICE)]) == []
+        (refused,) = netlink.apply([route_localnet("absent")])
+    assert linked.run(["sysctl", "-n", setting]).stdout.strip() == "1"
+    assert refused.code == errno.ENODEV
