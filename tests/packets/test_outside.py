@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from itertools import cycle
 from typing import NamedTuple
@@ -9,11 +10,12 @@ from typing import NamedTuple
 import pytest
 from cluster import HTTP, MASQUERADE, SCTP, UDP, Cluster, of_family, until
 
-from nsxdp.lab import Host
+from nsxdp.lab import Host, tools
 
 EXTERNAL = {4: "203.0.113.7", 6: "2001:db8:113::7"}
 BALANCER = {4: "203.0.113.9", 6: "2001:db8:113::9"}
 NODE_PORT = 30080
+SILENT = 9999
 
 CLIENT_PORTS = cycle(range(16_000, 64_000, 1_000))
 """Each test has ports of its own: servers remember for a minute whom they closed a connection to,
@@ -193,6 +195,32 @@ def test_kp30_udp(cluster: Cluster, outside: Outside) -> None:
     await_routes(cluster, [*EXTERNAL.values()])
     answers = {outside.host.udp_ask(EXTERNAL[outside.family], 80, b"hello") for _ in range(20)}
     assert answers <= {server.short for server in cluster.servers}
+
+
+@pytest.mark.kernel
+def test_kp30_who_sends_more_before_there_is_an_answer_is_masqueraded_all_the_same(
+    cluster: Cluster, outside: Outside
+) -> None:
+    (server, *_) = cluster.servers
+    external = EXTERNAL[outside.family]
+    spec = f'externalIPs: ["{external}"]'
+    cluster.serve("out", ends(cluster, 1), target=SILENT, protocol="UDP", spec=spec)
+    await_routes(cluster, [external])
+    family = socket.AF_INET if outside.family == 4 else socket.AF_INET6
+    with server.enter():
+        silent = socket.socket(family, socket.SOCK_DGRAM)
+    with outside.host.enter():
+        client = socket.socket(family, socket.SOCK_DGRAM)
+    with silent, client:
+        silent.settimeout(5 * tools.slowness())
+        silent.bind(("", SILENT))
+        client.connect((external, 80))
+        seen = []
+        for number in range(4):
+            client.send(b"%d" % number)
+            payload, source = silent.recvfrom(100)
+            seen.append((int(payload), source[0]))
+    assert seen == [(number, MASQUERADE[outside.family]) for number in range(4)]
 
 
 @pytest.mark.kernel
