@@ -23,6 +23,7 @@ log = get_logger(__name__)
 
 _RETRY_SECONDS: Final = 5.0
 _REQUEST_TIMEOUT: Final = 10.0
+_EVERYWHERE: Final = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
 
 _Key = tuple[str, Family]
 
@@ -36,7 +37,7 @@ class Check(NamedTuple):
 
 class _Server(NamedTuple):
     port: int
-    addresses: frozenset[Address]
+    hosts: frozenset[str | None]
     runner: web.AppRunner
 
 
@@ -105,7 +106,7 @@ class ServiceHealth:
         """Have exactly the servers that are wanted; whether all could be started."""
         for key, server in tuple(self._servers.items()):
             check = self._checks.get(key)
-            if check is None or (server.port, server.addresses) != (check.port, self._of(key)):
+            if check is None or (server.port, server.hosts) != (check.port, self._hosts(key)):
                 del self._servers[key]
                 await server.runner.cleanup()
         complete = True
@@ -114,9 +115,18 @@ class ServiceHealth:
                 complete = await self._start(key, check.port) and complete
         return complete
 
-    def _of(self, key: _Key) -> frozenset[Address]:
-        """The addresses at which it is listened for a Service."""
-        return frozenset(a for a in self._addresses if a.version == key[1].value)
+    def _hosts(self, key: _Key) -> frozenset[str | None]:
+        """At which of its addresses the node is asked for a Service; None: at all of them.
+
+        Those of the other family tell of it, too, unless it is of both and has one more answer.
+        """
+        service, own = key
+        families = [f for f in Family if f is own or (service, f) not in self._checks]
+        hosts = frozenset[str | None](
+            str(address) for address in self._addresses if Family(address.version) in families
+        )
+        everywhere = _EVERYWHERE[own] if families == [own] else None
+        return hosts or frozenset([everywhere])
 
     async def _start(self, key: _Key, port: int) -> bool:
         async def answer(_: web.Request) -> web.Response:
@@ -128,10 +138,9 @@ class ServiceHealth:
             app, access_log=None, handle_signals=False, keepalive_timeout=_REQUEST_TIMEOUT
         )
         await runner.setup()
-        addresses = self._of(key)
-        everywhere = "0.0.0.0" if key[1] is Family.IPV4 else "::"
+        hosts = self._hosts(key)
         try:
-            for host in map(str, addresses) if addresses else (everywhere,):
+            for host in hosts:
                 await web.TCPSite(runner, host, port).start()
         except OSError as error:
             await runner.cleanup()
@@ -146,7 +155,7 @@ class ServiceHealth:
                 self._cannot_serve(key[0], port, str(error.strerror))
             return False
         self._complained.discard((key, port))
-        self._servers[key] = _Server(port, addresses, runner)
+        self._servers[key] = _Server(port, hosts, runner)
         return True
 
     def _answer(self, key: _Key) -> web.Response:

@@ -84,14 +84,14 @@ def balancer(port: int) -> dict[str, Any]:
     )
 
 
-def asked(node: Node, port: int) -> int | None:
+def asked(node: Node, port: int, address: str = "10.244.0.1") -> int | None:
     """The status that a load balancer gets; None: nobody listens."""
     with node.netns.enter():
-        client = socket.socket()
+        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     with client:
         client.settimeout(5)
         try:
-            client.connect(("10.244.0.1", port))
+            client.connect((address, port))
         except OSError:
             return None
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -110,6 +110,15 @@ def test_a_load_balancer_asks(node: Node, manifests: Manifests, start: Start) ->
     manifests.remove(balancer(31001))
     until("nobody listens", lambda: asked(node, 31001) is None)
     assert agent.stop() == 0
+
+
+def test_all_addresses_of_the_node_tell_of_a_service_of_one_family(
+    node: Node, manifests: Manifests, start: Start
+) -> None:
+    manifests.put(balancer(31000), endpoints("web", "10.244.0.11"))
+    start()
+    for address in ("10.244.0.1", "fd00:244::1"):
+        until("ready", lambda address=address: asked(node, 31000, address) == 200)
 
 
 def test_a_port_that_somebody_has_is_tried_again(
