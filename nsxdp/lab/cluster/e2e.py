@@ -76,6 +76,7 @@ def run(
         *(str(suite), "--", "--provider=skeleton", f"--kubectl-path={kubectl}"),
         *(f"--kubeconfig={cluster.environment['KUBECONFIG']}", f"--report-dir={output}"),
         *("--dump-logs-on-failure=false", "--disable-log-dump"),
+        f"--num-nodes={len(cluster.nodes)}",
     ]
     log = output / "log"
     with log.open("wb") as said, progress.shown(log, console):

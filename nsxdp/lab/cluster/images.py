@@ -49,6 +49,9 @@ _TOOL_FILES = {
         "nogroup:x:65534:\n"
     ),
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    # As the wget of the suite's own images, which is busybox's: for a place that doesn't answer
+    # Debian's has twenty tries, four minutes.
+    "etc/wgetrc": "tries = 1\n",
 }
 _NGINX = "user root;\nevents {}\nhttp { server { listen 80; root /usr/share/nginx/html; } }\n"
 

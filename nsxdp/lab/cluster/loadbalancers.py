@@ -3,7 +3,8 @@
 A Service of type LoadBalancer gets addresses, one of each of its families, which stay its own. On
 the control plane's host, where clients from outside are, they are routed to the nodes that the
 Service may be reached by; the node's service proxy does the rest, as it finds the address in the
-Service's status. Once a second all is looked at, and what differs is changed.
+Service's status. Connections are spread over these nodes; those of a Service with session affinity
+go to one of them. Once a second all is looked at, and what differs is changed.
 """
 
 import contextlib
@@ -27,6 +28,12 @@ _SECONDS = 1.0
 _HEALTH_SECONDS = 1.0
 _PATH = "/api/v1/namespaces/{namespace}/services/{name}"
 _MERGE = "application/merge-patch+json"
+
+_HASH_POLICIES = [
+    Path(f"/proc/sys/net/{family}/fib_multipath_hash_policy") for family in ("ipv4", "ipv6")
+]
+_BY_CONNECTION = "1"
+"""A route's next hop is chosen by ports, too; else one client has one node."""
 
 
 class Change(NamedTuple):
@@ -99,6 +106,9 @@ class LoadBalancers:
         self._log = log
         self._said = ""
         self._routes: dict[str, tuple[str, ...]] = {}
+        with control.netns.enter():
+            for policy in _HASH_POLICIES:
+                policy.write_text(_BY_CONNECTION)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="load balancers")
         self._thread.start()
@@ -143,11 +153,16 @@ class LoadBalancers:
         """The nodes that a load balancer of `service` leads to."""
         version = ipaddress.ip_address(address).version
         port = service["spec"].get("healthCheckNodePort")
-        return tuple(
+        hops = tuple(
             next(str(a.ip) for a in node.addresses if a.version == version)
             for node in self._nodes.values()
             if not port or self._healthy(str(node.addresses[0].ip), port)
         )
+        if service["spec"]["sessionAffinity"] == "None":
+            return hops
+        # All clients from outside are one: it stays with its node, as long as that is there.
+        before = self._routes.get(address, ())[:1]
+        return before if before and before[0] in hops else hops[:1]
 
     def _healthy(self, node: str, port: int) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException), self._control.netns.enter():
