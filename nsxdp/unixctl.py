@@ -14,7 +14,7 @@ import msgspec
 
 from nsxdp.transport import Remote, RemoteError, open_stream
 
-__all__ = ["UnixctlError", "call", "control_socket"]
+__all__ = ["RefusedError", "UnixctlError", "call", "control_socket"]
 
 MAX_ANSWER: Final = 1 << 30
 """Bytes: a conntrack table of millions of connections."""
@@ -24,6 +24,20 @@ _CHUNK: Final = 1 << 20
 
 class UnixctlError(Exception):
     """The daemon can't be asked, or refused; one line."""
+
+
+class RefusedError(UnixctlError):
+    """The daemon refused.
+
+    Attributes
+    ----------
+    said
+        Its own words.
+    """
+
+    def __init__(self, where: str, said: str) -> None:
+        super().__init__(f"{where}: {said}")
+        self.said = said
 
 
 def control_socket(directory: Path, daemon: str = "ovs-vswitchd") -> Path:
@@ -92,7 +106,7 @@ async def call(
     except ValueError as error:
         raise UnixctlError(f"{where}: {error}") from None
     if answer.get("error") is not None:
-        raise UnixctlError(f"{where}: {str(answer['error']).strip()}")
+        raise RefusedError(where, str(answer["error"]).strip())
     return str(answer.get("result") or "")
 
 

@@ -32,6 +32,7 @@ from nsxdp.openflow import (
     Delta,
     DesiredSet,
     Diff,
+    FlowTable,
     OpenFlowError,
     Session,
     delete_flows,
@@ -46,6 +47,9 @@ _RETRY_LAST: Final = 30.0
 """Seconds before a comparison is tried again, the first time and at most."""
 
 _READY_SECONDS: Final = 60.0
+
+_NOBODY: Final = 0xFFFF_FFFF_FFFF_FFFF
+"""Whose a flow is that isn't wanted."""
 
 _SHOWN: Final = 16
 """Refusals of one commit that are logged."""
@@ -202,6 +206,19 @@ class Writer:
         wanted = self._wanted
         async with self._progress:
             await self._progress.wait_for(lambda: self._done >= wanted)
+
+    async def owner(self, cookie: int) -> int | None:
+        """Who needs the flow with a cookie; None: nobody, or the switch hasn't it.
+
+        Raises
+        ------
+        OpenFlowError
+            It can't be asked.
+        """
+        replies = self._connection.dump_flows(cookie, 0xFFFF_FFFF_FFFF_FFFF)
+        flows = FlowTable.read([reply async for reply in replies])
+        found = (int(owner) for owner in self._desired.owners(flows.rows, flows.data))
+        return next((owner for owner in found if owner != _NOBODY), None)
 
     def compare(self) -> None:
         """Compare the switch with what is desired, soon."""

@@ -50,6 +50,15 @@ say: `kubectl exec POD -- nsx-kube-proxy --config FILE diff`. They read the same
 them as the proxy does, and ask the switch over a connection of their own; they change nothing, and
 the proxy needn't run. As plain text in a pipe, in colours on a terminal, with `--json` an object a
 line. Where they can't look, the exit status is 2, and standard error says why.
+
+`trace` names policies and other nodes, too, if nsx-node-agent runs beside; `nsxdp trace` follows a
+packet from pod to pod, also to another node, and needs no configuration.
+
+A running proxy answers `ovs-appctl -t nsx-kube-proxy COMMAND`, where Open vSwitch runs beside it:
+
+- `service/find NAMESPACE/NAME[:PORT] [any|tcp|udp|sctp [4|6]]`: where a Service is served, in JSON
+- `service/whose COOKIE`: the Service that a flow is of, in JSON
+- `version`, `list-commands`
 """
 
 

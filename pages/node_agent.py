@@ -187,7 +187,13 @@ def _rest() -> Iterator[str]:
         - `policy/counters`: what each rule of policies has decided, a line each: first packets of
           connections, and their bytes
         - `ipam/show`: the networks, and how many addresses are free
+        - `node`: the node, and the others, in JSON
+        - `pod/find NAMESPACE/NAME|ADDRESS`: a pod of the cluster and its addresses, in JSON
+        - `policy/rule COOKIE`: the rule that a flow is of, and what it does, in JSON
         - `version`, `exit`, `list-commands`
+
+        `nsxdp trace POD DESTINATION` asks this, and tells what becomes of a packet: which Service
+        and endpoint, which rule of policies decides, to which node it goes, and out of which port.
 
         ## Permissions
 

@@ -38,7 +38,8 @@ Of commands, options and files, with the Tab key; in one shell as long as it las
 
 - `/var/run/openvswitch/BRIDGE.mgmt`: Where a bridge listens for OpenFlow.
 - `/var/run/openvswitch/db.sock`: Where ovsdb-server listens.
-- `/var/run/openvswitch/ovs-vswitchd.PID.ctl`: Where `nsxdp trace` asks.
+- `/var/run/openvswitch/ovs-vswitchd.PID.ctl`: Where `nsxdp trace` asks; from pod to pod also
+  `nsx-node-agent.PID.ctl` and `nsx-kube-proxy.PID.ctl`.
 
 ## Exit status
 

@@ -68,6 +68,10 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
         "nsxdp.policy",
         *("planner", "rules", "selectors", "kinds", "groups", "live", "flows", "denied"),
     ),
+    "tracing": (
+        "nsxdp.tracing",
+        *("way", "teller", "story", "names", "packet", "rulings", "tree", "output"),
+    ),
     "pipeline": ("nsxdp.pipeline", "tables", "registers", "ids", "policy"),
     "lab": ("nsxdp.lab", "node", "ovs", "netns", "programs", "apiserver", "fixtures", "errors"),
 }

@@ -22,7 +22,7 @@ LAYERS = (
     {"nsxdp.openflow", "nsxdp.ovsdb"},
     {"nsxdp.switch", "nsxdp.writer"},
     {"nsxdp.k8s", "nsxdp.nsx", "nsxdp.pipeline"},
-    {"nsxdp.forwarding", "nsxdp.policy", "nsxdp.services"},
+    {"nsxdp.forwarding", "nsxdp.policy", "nsxdp.services", "nsxdp.tracing"},
     {"nsxdp_agents"},
 )
 """From the bottom: a module imports its own package, and packages of lower layers, of `nsxdp`."""

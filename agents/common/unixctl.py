@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from nsxdp.logs import get_logger
 
-__all__ = ["Command", "serving"]
+__all__ = ["Command", "read_cookie", "serving"]
 
 log = get_logger(__name__)
 
@@ -92,6 +92,21 @@ async def serving(
             for file in (socket, pidfile):
                 file.unlink(missing_ok=True)
         stack.close()
+
+
+def read_cookie(command: str, arguments: tuple[str, ...]) -> int:
+    """The one argument of a 'command', a flow's cookie.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    try:
+        (text,) = arguments
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"{command} takes a flow's cookie, such as 0x6f01000000000001") from None
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

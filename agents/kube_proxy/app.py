@@ -40,7 +40,9 @@ from nsxdp_agents.common.meters import make_meter
 from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.options import tls_files
 from nsxdp_agents.common.start import StartError
+from nsxdp_agents.common.unixctl import serving as answering
 from nsxdp_agents.kube_proxy.cleanup import clean_up
+from nsxdp_agents.kube_proxy.commands import commands
 from nsxdp_agents.kube_proxy.conntrack import of_kernel, of_open_vswitch, set_sysctls
 from nsxdp_agents.kube_proxy.events import CONTROLLER, Events
 from nsxdp_agents.kube_proxy.health import Health
@@ -143,6 +145,9 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
             await stack.enter_async_context(serve_http(options, health, metrics, events))
         except CannotServeError as error:
             raise StartError(str(error)) from None
+        if options.run_directory is not None:
+            asked = commands(planner, node, writer)
+            await stack.enter_async_context(answering(options.run_directory, CONTROLLER, asked))
         set_oom_score(options.oom_score_adj)
         events.starting()
         log.info("started", node=options.node_name, bridge=options.bridge)

@@ -174,7 +174,15 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         answering(
             run_directory(options.ovsdb) or _OVS_RUN,
             "nsx-node-agent",
-            commands(leases, pools, wiring, policies, metrics.rules.counters),
+            commands(
+                options.node_name,
+                leases,
+                pools,
+                wiring,
+                nodes,
+                policies,
+                metrics.rules.counters,
+            ),
         )
     )
     if options.install_cni:

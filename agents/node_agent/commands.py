@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Final
 
 import msgspec
 
 import nsxdp
-from nsxdp_agents.common.unixctl import Command
+from nsxdp.k8s.defaults import parse_ip
+from nsxdp.tracing.names import NodeFacts, Other, PodAddresses
+from nsxdp_agents.common.unixctl import Command, read_cookie
 from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.ipam import Pools
 from nsxdp_agents.node_agent.leases import Leases
+from nsxdp_agents.node_agent.node import Nodes
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.wiring import Wiring
 
@@ -23,13 +27,18 @@ _NO_POLICIES: Final = "there is no source of policies: pods may do anything"
 
 
 def commands(
+    node: str,
     leases: Leases,
     pools: Pools,
     wiring: Wiring,
+    nodes: Nodes,
     policies: Policies | None,
     counters: Counters | None,
 ) -> dict[str, Command]:
-    """The commands by their names; `ValueError` from one is told to who asked."""
+    """The commands by their names; `ValueError` from one is told to who asked.
+
+    Those for programs answer in JSON, with ``null`` for what isn't known.
+    """
 
     async def version(_: tuple[str, ...]) -> str:
         return f"nsx-node-agent (nsxdp) {nsxdp.__version__}"
@@ -66,7 +75,22 @@ def commands(
             raise ValueError("policy/counters takes no arguments")
         return _NO_POLICIES if counters is None else await counters.show()
 
+    async def whole(_: tuple[str, ...]) -> str:
+        return _json(_facts(node, wiring, nodes))
+
+    async def find(arguments: tuple[str, ...]) -> str:
+        if len(arguments) != 1:
+            raise ValueError("pod/find takes a pod, NAMESPACE/NAME, or an address")
+        return _json(_pod(wiring, policies, arguments[0]))
+
+    async def rule(arguments: tuple[str, ...]) -> str:
+        cookie = read_cookie("policy/rule", arguments)
+        return _json(None if counters is None else await counters.ruling(cookie))
+
     return {
+        "node": whole,
+        "pod/find": find,
+        "policy/rule": rule,
         "policy/show": show,
         "policy/counters": count,
         "version": version,
@@ -79,3 +103,45 @@ def commands(
 
 def _listed(items: Iterable[object]) -> str:
     return ", ".join(map(str, items)) or "none"
+
+
+def _json(answer: object) -> str:
+    return msgspec.json.encode(answer).decode()
+
+
+def _facts(node: str, wiring: Wiring, nodes: Nodes) -> NodeFacts | None:
+    config = wiring.config
+    if config is None:
+        return None
+    return NodeFacts(
+        node,
+        config.mode,
+        tuple(map(str, (*config.gateway.addresses, *nodes.addresses))),
+        tuple(map(str, config.pod_cidrs)),
+        config.tunnel,
+        tuple(
+            Other(
+                peer.name,
+                tuple(map(str, peer.addresses)),
+                tuple(map(str, peer.pod_cidrs)),
+                peer.tunnel_key,
+            )
+            for peer in sorted(wiring.peers, key=lambda peer: peer.name)
+        ),
+    )
+
+
+def _pod(wiring: Wiring, policies: Policies | None, wanted: str) -> PodAddresses | None:
+    """A pod of the cluster by its name, or by one of its addresses."""
+    address = parse_ip(wanted)
+    for pod in wiring.pods.values():
+        if pod.iface_id == wanted or address in pod.ips:
+            return PodAddresses(pod.iface_id, tuple(map(str, pod.ips)))
+    if policies is None:
+        return None
+    planner = policies.planner
+    name = planner.pod_with(address.packed) if address is not None else wanted
+    kind = planner.kind_of(name) if name else None
+    if name is None or kind is None:
+        return None
+    return PodAddresses(name, tuple(str(ip_address(each)) for each in kind.pods[name]))

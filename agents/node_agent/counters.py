@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from nsxdp.openflow import OpenFlowError
 from nsxdp.pipeline.policy import WAYS
 from nsxdp.policy.planner import PolicyPlanner, Verdict
+from nsxdp.tracing.names import Ruling
 from nsxdp_agents.node_agent.dataplane import Dataplane
 
 __all__ = ["Count", "Counters", "RuleCollector"]
@@ -119,6 +120,25 @@ class Counters:
             f"{verdict.rule}: {verdict.action}: {count.packets} packets, {count.bytes} bytes"
             for verdict, count in sorted(self.counts.items())
         )
+
+    async def ruling(self, cookie: int) -> Ruling | None:
+        """The rule that the flow with a cookie is of; None: it is of none.
+
+        Raises
+        ------
+        ValueError
+            The switch can't be asked.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                owner = await self._dataplane.owner(cookie)
+        except (TimeoutError, OpenFlowError) as error:
+            raise ValueError(f"the switch can't be asked: {error}") from None
+        verdict = self._planner.verdicts().get(owner) if owner is not None else None
+        if owner is None or verdict is None:
+            return None
+        policies = self._planner.isolated_by(owner)
+        return Ruling(policies or verdict.rule, verdict.action, isolated=bool(policies))
 
 
 class RuleCollector(Collector):

@@ -156,6 +156,16 @@ class Dataplane:
         flows = FlowTable.read([reply async for reply in replies], TABLES)
         return self._writer.desired.owners(flows.rows, flows.data), flows
 
+    async def owner(self, cookie: int) -> int | None:
+        """Who needs the flow with a cookie; None: nobody, or the switch hasn't it.
+
+        Raises
+        ------
+        OpenFlowError
+            It can't be asked.
+        """
+        return await self._writer.owner(cookie)
+
     def packets(self) -> AsyncIterator[PacketIn | PacketIn2]:
         """The packets that policies dropped, as far as flows tell of them."""
         return self._connection.packet_ins()

@@ -29,7 +29,7 @@ COMMANDS = {
         "Show a bridge's flows, and then each change of them, until Ctrl-C.",
     ),
     "trace": (
-        "_bridge",
+        "_trace",
         "Show what would become of a packet: the tables that it meets, and where it goes.",
     ),
     "top": ("_bridge", "Show the busiest flows, and how busy they are, until Ctrl-C."),

@@ -227,50 +227,6 @@ def monitor(
     at.run(work())
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
-def trace(
-    bridge: at.Bridge,
-    flow: Annotated[
-        str, typer.Argument(help="The packet, as a flow: in_port=1,tcp,nw_dst=10.0.0.1")
-    ],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="ARG", help="More for ofproto/trace: --ct-next trk,est"),
-    ] = None,
-    as_json: at.Json = False,
-) -> None:
-    """Show what would become of a packet: the tables that it meets, and where it goes.
-
-    It is what ovs-appctl ofproto/trace answers, in colours; with --json, an object for each table.
-    No packet is sent. After a recirculation through connection tracking, a packet is taken for the
-    first of its connection, unless ARG says otherwise.
-
-    ```
-    nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80
-    nsxdp trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80 --ct-next trk,est
-    ```
-    """
-
-    async def work() -> Any:
-        return await Switch(bridge).trace(flow, *(arguments or ()))
-
-    traced = at.run(work())
-    if as_json:
-        for step in traced.steps:
-            names = ("depth", "table", "match", "priority", "cookie", "actions")
-            show_json({name: getattr(step, name) for name in names})
-        show_json({"datapath_actions": traced.datapath_actions})
-    elif not at.out.is_terminal:
-        print(str(traced).rstrip())
-    else:
-        for line in str(traced).splitlines():
-            text = Text(line)
-            text.highlight_regex(r"^ *\w[\w-]*\. .*", "bold cyan")
-            text.highlight_regex(r"(?:Datapath actions|Final flow|Megaflow): .*", "bold")
-            text.highlight_regex(r"\bdrop\b|>>>>.*<<<<", "red")
-            at.out.print(text)
-
-
 @app.command()
 def top(
     bridge: at.Bridge,

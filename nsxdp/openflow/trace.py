@@ -37,6 +37,8 @@ class TraceStep:
     actions
         Of that flow, each with what Open vSwitch remarks on it (``drop``, ``resubmit(,3)``,
         ``>>>> ... <<<<``).
+    bridge
+        The bridge's name: a packet in a tunnel, or by a patch port, goes on in another one.
     """
 
     depth: int
@@ -45,6 +47,7 @@ class TraceStep:
     priority: int | None
     cookie: int
     actions: tuple[str, ...]
+    bridge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Pass:
     flow
         The packet as it came in.
     bridge
-        The bridge's name.
+        The name of the bridge where it begins.
     steps
         The tables that it met, in their order.
     final_flow
@@ -139,6 +142,7 @@ def read_trace(text: str) -> Trace:
 
 def _read_pass(lines: list[str]) -> Pass:
     flow = bridge = ""
+    bridges: list[tuple[int, str]] = []  # indentation and name, from the outermost
     found = dict.fromkeys(_LABELS, "")
     steps: list[TraceStep] = []
     actions: list[list[str]] = []
@@ -149,8 +153,9 @@ def _read_pass(lines: list[str]) -> Pass:
         table = _TABLE.match(line)
         if line.startswith("Flow: "):
             flow = line.removeprefix("Flow: ")
-        elif line.startswith('bridge("'):
-            bridge = bridge or line.removeprefix('bridge("').removesuffix('")')
+        elif line.lstrip().startswith('bridge("'):
+            bridges.append((indent, line.strip().removeprefix('bridge("').removesuffix('")')))
+            bridge = bridges[0][1]
         elif label:
             found[label] = line.removeprefix(label)
         elif bridge and (table or indent >= _INDENT):
@@ -158,7 +163,10 @@ def _read_pass(lines: list[str]) -> Pass:
             while open_steps and open_steps[-1][0] >= indent:
                 open_steps.pop()
             if table:
-                steps.append(_step(len(open_steps), table[2], table[3]))
+                while bridges[-1][0] > indent:
+                    bridges.pop()
+                step = _step(len(open_steps), table[2], table[3])
+                steps.append(replace(step, bridge=bridges[-1][1]))
                 actions.append([])
                 open_steps.append((indent, len(steps) - 1))
             elif open_steps:

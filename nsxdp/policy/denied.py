@@ -99,7 +99,8 @@ def denied(planner: PolicyPlanner, packet: PacketIn2) -> Denied | None:
         return None
     direction, tier = place
     if tier == "policy":
-        policy, rule = _isolating(planner, packet.register(5), direction), ""
+        kind = planner.kind(packet.register(5))
+        policy, rule = planner.isolating(kind, direction) if kind is not None else "", ""
     else:
         policy, _, rule = (planner.rule(packet.register(10)) or "").rpartition(" ")
     source, destination = (planner.pod_with(each) for each in headers[:2])
@@ -121,14 +122,6 @@ def denied(planner: PolicyPlanner, packet: PacketIn2) -> Denied | None:
         ports[1],
         headers.protocol,
     )
-
-
-def _isolating(planner: PolicyPlanner, number: int, direction: Direction) -> str:
-    kind = planner.kind(number)
-    if kind is None:
-        return ""
-    of_kind = planner.policies_of(kind)
-    return ", ".join(sorted(name for name, policy in of_kind if direction in policy.isolates))
 
 
 def read_headers(frame: bytes) -> Headers | None:

@@ -224,6 +224,18 @@ class PolicyPlanner:
             if self._targets.selects(live.policy.target, kind):
                 yield name, live.policy
 
+    def isolating(self, kind: Kind, direction: Direction) -> str:
+        """The policies that isolate pods of 'kind', with commas between their names."""
+        of_kind = self.policies_of(kind)
+        return ", ".join(sorted(name for name, policy in of_kind if direction in policy.isolates))
+
+    def isolated_by(self, owner: int) -> str:
+        """As `isolating`, where an owner's flow drops what no rule allows; else empty."""
+        for direction, kind in self._isolated:
+            if self._flows.owner(_Key("isolated", (direction, kind))) == owner:
+                return self.isolating(kind, direction)
+        return ""
+
     def verdicts(self) -> dict[int, Verdict]:
         """The owners of flows that decide about packets, and what they decide."""
         found = {}

@@ -28,6 +28,9 @@ EXAMPLES = [(name, line) for name, command in COMMANDS.items() for line in examp
 ENDLESS = ("nsxdp monitor", "nsxdp ovsdb monitor", "nsxdp ovsdb lock", "nsxdp lab")
 """They run until somebody ends them, or are for two terminals: other tests have them."""
 
+ELSEWHERE = "nsxdp trace default/"
+"""From pod to pod: tests/node_agent/test_trace.py has that."""
+
 DIFFERENT = 2
 """The exit status of diff-flows where there is a difference."""
 
@@ -88,7 +91,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize(("name", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_an_example_works(name: str, line: str, directory: Path) -> None:
-    if name.startswith(ENDLESS):
+    if name.startswith(ENDLESS) or line.startswith(ELSEWHERE):
         # Its options are read all the same, before help is shown.
         line = line.replace(name, f"{name} --help", 1)
     status, text = invoke(line, OVS_RUNDIR=str(directory / "run"))

@@ -13,6 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 from runtime import Agent, Runtime
+from two_nodes import Two
 
 from nsxdp.lab import Netns, Node
 
@@ -43,3 +44,17 @@ def sandbox() -> Iterator[Callable[[str], Netns]]:
     """Makes network namespaces of containers."""
     with ExitStack() as stack:
         yield lambda name: stack.enter_context(Netns(name))
+
+
+@pytest.fixture(scope="module", params=["none", "geneve"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """How nodes reach each other's pods."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def two(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    """Two nodes, with a pod each."""
+    with ExitStack() as stack:
+        yield Two(stack, tmp_path_factory.mktemp("two"), mode)

@@ -82,9 +82,9 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     from nsxdp.k8s.errors import KubernetesError
     from nsxdp.openflow import OpenFlowError
     from nsxdp.ovsdb import OvsdbError
+    from nsxdp.tracing.packet import PacketError
     from nsxdp.unixctl import UnixctlError
     from nsxdp_agents.common.start import StartError
-    from nsxdp_agents.kube_proxy.inspect.packet import PacketError
     from nsxdp_agents.kube_proxy.inspect.services import UnknownServiceError
 
     try:
@@ -156,6 +156,7 @@ def explain(
     nsx-kube-proxy explain default/web --manifests examples/manifests --offline
     ```
     """
+    from nsxdp.tracing.output import show_tree
     from nsxdp_agents.common.start import StartError
     from nsxdp_agents.kube_proxy.inspect import output
     from nsxdp_agents.kube_proxy.inspect.explain import explain as gather
@@ -183,7 +184,7 @@ def explain(
         if as_json:
             output.show_json(explained.json())
         else:
-            output.show_tree(explained.tree())
+            show_tree(explained.tree())
 
 
 def trace(
@@ -239,10 +240,13 @@ def trace(
     ```
     """
     from nsxdp.openflow import Trace
+    from nsxdp.tracing.output import show_tree
+    from nsxdp.tracing.story import Story
+    from nsxdp.tracing.teller import follow
     from nsxdp_agents.kube_proxy.inspect import output
     from nsxdp_agents.kube_proxy.inspect.intent import open_intent, open_view
+    from nsxdp_agents.kube_proxy.inspect.names import IntentNames
     from nsxdp_agents.kube_proxy.inspect.packet import Place, destination, make_packet
-    from nsxdp_agents.kube_proxy.inspect.trace import Story, follow
 
     options = _options(context)
 
@@ -257,13 +261,14 @@ def trace(
             to = destination(tracker, target, wanted, ip_version)
             place = Place.of(intent.node.plan, tracker)
             packet = make_packet(place, source, to, source_port)
-            return await follow(intent, view.bridge, switch, packet, endpoint)
+            names = IntentNames(intent, switch, options.run_directory)
+            return await follow(names, view.bridge, switch, packet, endpoint)
 
     story, traced = _run(work())
     if as_json:
         output.show_json(story.json() | ({"trace": traced.text} if raw else {}))
         return
-    output.show_tree(story.tree())
+    show_tree(story.tree())
     if raw:
         print(traced.text.rstrip())
 
@@ -341,6 +346,7 @@ def top(
     """
     from rich.live import Live
 
+    from nsxdp.tracing.output import out
     from nsxdp_agents.kube_proxy.inspect import output
     from nsxdp_agents.kube_proxy.inspect import top as counter
     from nsxdp_agents.kube_proxy.inspect.intent import open_intent, open_view
@@ -352,7 +358,7 @@ def top(
             view, switch = await stack.enter_async_context(open_view(options))
             intent = await stack.enter_async_context(open_intent(options, view))
             before = await counter.sample(intent, switch, connections=connections)
-            if once or as_json or not output.out.is_terminal:
+            if once or as_json or not out.is_terminal:
                 await asyncio.sleep(interval)
                 now = await counter.sample(intent, switch, connections=connections)
                 found = counter.busiest(intent, now, before, number)
@@ -362,7 +368,7 @@ def top(
                 else:
                     print(*counter.lines(found, connections=connections), sep="\n")
                 return
-            live = stack.enter_context(Live(console=output.out, screen=True, auto_refresh=False))
+            live = stack.enter_context(Live(console=out, screen=True, auto_refresh=False))
             while True:
                 await asyncio.sleep(interval)
                 await intent.compile()

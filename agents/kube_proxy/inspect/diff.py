@@ -19,8 +19,8 @@ from nsxdp.pipeline.registers import (
     NODE_COOKIE_FAMILY,
 )
 from nsxdp.pipeline.tables import STAGES, TABLES
+from nsxdp.tracing.output import show_line
 from nsxdp_agents.kube_proxy.inspect.intent import FlowKey, Intent, find_flow
-from nsxdp_agents.kube_proxy.inspect.output import show_line
 from nsxdp_agents.kube_proxy.meter import METER
 
 __all__ = ["Compared", "Difference", "compare", "objects", "show"]

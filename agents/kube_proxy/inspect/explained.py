@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from nsxdp.services.model import ServicePort
-from nsxdp_agents.kube_proxy.inspect.output import Branch, counts
+from nsxdp.tracing.tree import Branch
+from nsxdp_agents.kube_proxy.inspect.output import counts
 
 __all__ = ["Client", "Count", "Endpoint", "Explained", "Frontend", "PortGroup"]
 

@@ -26,6 +26,7 @@ from nsxdp.writer import Owned
 from nsxdp_agents.common.options import tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.kube_proxy.app import bridge_and_link, make_node_side, make_planner
+from nsxdp_agents.kube_proxy.inspect.services import whose
 from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
@@ -105,10 +106,7 @@ class Intent:
 
     def whose(self, owner: int) -> str:
         """Who an owner of flows or groups is, in words; empty: nobody."""
-        found = self.planner.compiler.whose(owner)
-        if found is not None:
-            return f"{found[0]} {found[1].label}"
-        return self.node.whose(owner) if self.node is not None else ""
+        return whose(self.planner, self.node, owner)
 
 
 def open_view(options: Options) -> AbstractAsyncContextManager[tuple[BridgeView, Switch]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Final, Self
 
 from nsxdp.bridge import LocalPod
@@ -13,21 +13,16 @@ from nsxdp.pipeline.registers import NODE_PORT_IPV4, NODE_PORT_IPV6, VIRTUAL_MAC
 from nsxdp.services.addresses import Family, format_address
 from nsxdp.services.model import ServicePort
 from nsxdp.services.tracker import ServiceTracker
+from nsxdp.tracing.packet import Address, Packet, PacketError, from_pod, read_address
 from nsxdp_agents.kube_proxy.inspect.services import find_ports, is_service
 
-__all__ = ["Packet", "PacketError", "Place", "Target", "destination", "make_packet"]
-
-Address = IPv4Address | IPv6Address
+__all__ = ["Place", "Target", "destination", "make_packet"]
 
 _SOMEBODY: Final = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:51::1")}
 """Who comes from outside where no address was given: of the documentation's networks."""
 
 _ROUTER_MAC: Final = "02:00:00:00:00:01"
 """Whoever sends from outside onto the uplink: the pipeline doesn't look at it."""
-
-
-class PacketError(Exception):
-    """There is no such packet on this bridge; says what there is instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,52 +101,6 @@ class Target:
     service: ServicePort | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """A packet.
-
-    Attributes
-    ----------
-    sender
-        Who sends it, in words.
-    in_port
-        OpenFlow's number of the port that it comes in by.
-    before
-        What happened to it before it was on the bridge, in words.
-    """
-
-    sender: str
-    in_port: int
-    protocol: str
-    src: Address
-    src_port: int
-    dst: Address
-    dst_port: int
-    dl_src: str
-    dl_dst: str
-    before: list[str] = field(default_factory=list)
-
-    @property
-    def flow(self) -> str:
-        """As ``ofproto/trace`` takes it."""
-        six = self.src.version == 6
-        name, kind = self.protocol.lower(), "ipv6" if six else "nw"
-        return (
-            f"in_port={self.in_port},{name}{'6' if six else ''},{kind}_src={self.src},"
-            f"{kind}_dst={self.dst},nw_ttl=64,dl_src={self.dl_src},dl_dst={self.dl_dst},"
-            f"{name}_src={self.src_port},{name}_dst={self.dst_port}"
-        )
-
-    def __str__(self) -> str:
-        src, dst = ends(self.src, self.src_port), ends(self.dst, self.dst_port)
-        return f"{self.protocol} {src} -> {dst}"
-
-
-def ends(address: Address, port: int) -> str:
-    """One end of a connection."""
-    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
-
-
 def destination(
     tracker: ServiceTracker, text: str, protocol: str | None, version: int | None
 ) -> Target:
@@ -187,7 +136,7 @@ def destination(
         address = ip_address(format_address(port.cluster_ip))
         return Target(address, port.port, port.protocol, port)
     found = re.fullmatch(r"\[?([0-9A-Fa-f.:]+?)\]?:(\d+)", text)
-    address_of = _address(found[1]) if found else None
+    address_of = read_address(found[1]) if found else None
     if found is None or address_of is None or not 0 < int(found[2]) < 65536:
         raise PacketError(
             f"{text}: must be ADDRESS:PORT, [ADDRESS]:PORT, or NAMESPACE/NAME:PORT of a Service"
@@ -209,7 +158,7 @@ def make_packet(place: Place, source: str, target: Target, src_port: int) -> Pac
         "", gateway.ofport, target.protocol, _SOMEBODY[version], src_port, target.address,
         target.port, gateway.mac, gateway.mac,
     )  # fmt: skip
-    address = _address(source)
+    address = read_address(source)
     pod = place.pod_at(address) if address else None
     if address is not None and address.version != version:
         raise PacketError(f"{source} and {target.address} are of different IP versions")
@@ -219,9 +168,7 @@ def make_packet(place: Place, source: str, target: Target, src_port: int) -> Pac
         if address is None:
             raise PacketError(f"pod {source} has no IPv{version} address on this bridge")
     if pod is not None and address is not None:
-        return replace(
-            packet, sender=f"pod {pod.iface_id}", in_port=pod.ofport, src=address, dl_src=pod.mac
-        )
+        return from_pod(packet, pod, address)
     if source == "node" or (address is not None and place.is_own(address)):
         own = address or next((ip for ip in gateway.addresses if ip.version == version), None)
         if own is None:
@@ -260,10 +207,3 @@ def _by_kernel(place: Place, packet: Packet) -> Packet:
             "kernel sends the packet elsewhere"
         )
     return replace(packet, dl_dst=pod.mac, before=before)
-
-
-def _address(text: str) -> Address | None:
-    try:
-        return ip_address(text.strip("[]"))
-    except ValueError:
-        return None

@@ -10,11 +10,13 @@ from typing import Final
 from nsxdp.k8s.resources import SERVICES
 from nsxdp.services.addresses import Family
 from nsxdp.services.model import ServicePort
+from nsxdp.services.planner import ServicePlanner
 from nsxdp.services.tracker import ServiceTracker
+from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.source import open_client, open_source, wants_of
 
-__all__ = ["UnknownServiceError", "find_ports", "is_service", "service_names"]
+__all__ = ["UnknownServiceError", "find_ports", "is_service", "service_names", "whose"]
 
 _SUGGESTED: Final = 3
 
@@ -63,6 +65,14 @@ def _near(key: str, known: Iterable[str]) -> str:
     if near:
         return f": is it {' or '.join(near)}?"
     return f" ({len(names)} others are)" if names else " (none at all is)"
+
+
+def whose(planner: ServicePlanner, node: NodeSide | None, owner: int) -> str:
+    """Who an owner of flows or groups is, in words; empty: nobody."""
+    found = planner.compiler.whose(owner)
+    if found is not None:
+        return f"{found[0]} {found[1].label}"
+    return node.whose(owner) if node is not None else ""
 
 
 async def service_names(options: Options) -> list[str]:

@@ -1,4 +1,4 @@
-"""What becomes of a packet, in words: Open vSwitch's own trace, told with the Services' names.
+"""Tells what becomes of a packet: Open vSwitch's own trace, with names for its numbers.
 
 One call follows the packet through every recirculation: connection tracking is said to know nothing
 of it, and the hash by which the datapath chooses an endpoint is given, since no trace can know it.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from nsxdp.bridge import Bridge
+from nsxdp.bridge import Bridge, local_pods
+from nsxdp.bridge import gateway as gateway_of
 from nsxdp.openflow import Group, Switch, Trace, TraceStep
+from nsxdp.pipeline.node import Gateway
 from nsxdp.pipeline.registers import BITS
 from nsxdp.pipeline.tables import TABLES
-from nsxdp_agents.kube_proxy.inspect.intent import Intent
-from nsxdp_agents.kube_proxy.inspect.output import Branch
-from nsxdp_agents.kube_proxy.inspect.packet import Packet, PacketError
+from nsxdp.tracing.names import Names, NodeFacts
+from nsxdp.tracing.packet import Address, Packet, PacketError, read_address
+from nsxdp.tracing.rulings import is_of_policies, tell_policies
+from nsxdp.tracing.story import Step, Story
 
-__all__ = ["Step", "Story", "follow"]
+__all__ = ["follow"]
 
 _HASHES: Final = range(1, 257)
 """Of these a dp_hash group tells at most so many apart; 0 is none."""
@@ -27,86 +29,15 @@ _HASHES: Final = range(1, 257)
 _LOCAL: Final = 0xFFFF_FFFE
 
 
-@dataclass(slots=True)
-class Step:
-    """A table that the packet meets.
-
-    Attributes
-    ----------
-    words
-        What happens there.
-    """
-
-    table: str
-    match: str
-    priority: int | None
-    actions: list[str]
-    words: str
-
-
-@dataclass(slots=True)
-class Story:
-    """What becomes of a packet.
-
-    Attributes
-    ----------
-    outcome
-        ``delivered`` by a port of the bridge, ``rejected``, ``dropped``, or ``switched`` as by any
-        switch.
-    end
-        The same in words, with the reason.
-    service, group, bucket, endpoint
-        That were chosen; empty and 0: none was.
-    masquerade
-        Whom the endpoint sees as the client, where it isn't the sender; else empty.
-    notes
-        What no trace can know.
-    """
-
-    packet: Packet
-    steps: list[Step] = field(default_factory=list)
-    outcome: str = "dropped"
-    end: str = "nothing is done with it"
-    service: str = ""
-    group: int = 0
-    bucket: int = 0
-    endpoint: str = ""
-    masquerade: str = ""
-    port: str = ""
-    notes: list[str] = field(default_factory=list)
-
-    def tree(self) -> Branch:
-        """For people."""
-        tree = Branch(f"{self.packet}, from {self.packet.sender}")
-        for before in self.packet.before:
-            tree.add(f"before: {before}")
-        for step in self.steps:
-            tree.add(f"{step.table}: {step.words}")
-        tree.add(f"{self.outcome}: {self.end}")
-        for note in self.notes:
-            tree.add(f"note: {note}")
-        return tree
-
-    def json(self) -> dict[str, Any]:
-        """For programs."""
-        told = asdict(self)
-        told["packet"] = {
-            "sender": self.packet.sender,
-            "in_port": self.packet.in_port,
-            "text": str(self.packet),
-            "flow": self.packet.flow,
-            "before": self.packet.before,
-        }
-        return told
-
-
 async def follow(
-    intent: Intent, bridge: Bridge, switch: Switch, packet: Packet, endpoint: str = ""
+    names: Names, bridge: Bridge, switch: Switch, packet: Packet, endpoint: str = ""
 ) -> tuple[Story, Trace]:
     """Follow a packet as the first one of its connection.
 
     Parameters
     ----------
+    names
+        Who know what the flows stand for.
     endpoint
         ``ADDRESS:PORT`` of the one to choose, where the choice is the datapath's.
 
@@ -128,10 +59,11 @@ async def follow(
             where = _endpoint(traced) or "no endpoint at all"
             raise PacketError(f"no choice leads to {endpoint}: such packets go to {where}")
     story = Story(packet)
-    teller = _Teller(intent, bridge, switch, story)
+    teller = _Teller(names, bridge, await names.node(), story)
     for step in traced.steps:
-        await teller.tell(step)
-    teller.conclude(traced)
+        if step.bridge == bridge.name:  # else it is in a tunnel, on the bridge that carries it
+            await teller.tell(step)
+    await teller.conclude(traced)
     if group is not None and story.endpoint:
         n = str(group).count("bucket_id:")
         story.notes.insert(
@@ -166,11 +98,18 @@ async def _hashed_group(switch: Switch, traced: Trace) -> Group | None:
 class _Teller:
     """Tells a story, a table at a time."""
 
-    def __init__(self, intent: Intent, bridge: Bridge, switch: Switch, story: Story) -> None:
-        self._intent = intent
-        self._bridge = bridge
-        self._switch = switch
+    def __init__(self, names: Names, bridge: Bridge, facts: NodeFacts | None, story: Story) -> None:
+        self._names = names
+        self._facts = facts
         self._story = story
+        self._ports = bridge.ports.values()
+        self._local = bridge.local_port
+        self._pods = local_pods(bridge)[0]
+        port = gateway_of(bridge)
+        self._gateway = Gateway.of(port) if port is not None else None
+        self._left_by = 0
+        if facts is not None:
+            story.node = facts.name
 
     async def tell(self, step: TraceStep) -> None:
         """Tell what happens in a table."""
@@ -193,6 +132,10 @@ class _Teller:
         }
         if name == "ServiceLB":
             words = await self._service_lb(step)
+        elif is_of_policies(name):
+            words = await tell_policies(
+                self._story, self._names, name, step, of_pod=self._judges_pod(step)
+            )
         elif name in tellers:
             words = tellers[name](step)
         else:
@@ -200,6 +143,11 @@ class _Teller:
         shown = name or step.table
         made = Step(shown, step.match or "", step.priority, list(step.actions), words)
         self._story.steps.append(made)
+
+    def _judges_pod(self, step: TraceStep) -> bool:
+        """Whether the port in the match of the policies' first table is a pod's."""
+        found = re.search(r"\b(?:in_port|reg1)=(0x[0-9a-f]+|\d+)", step.match or "")
+        return found is not None and any(pod.ofport == int(found[1], 0) for pod in self._pods)
 
     # The tables.
 
@@ -218,6 +166,8 @@ class _Teller:
 
     def _spoof_guard(self, step: TraceStep) -> str:
         if any("->reg0" in action for action in step.actions):
+            if "tun_id=" in (step.match or ""):
+                return "from a node that has such pods"
             return "the sender's own addresses"
         if any(action.startswith("goto_table") for action in step.actions):
             return "a question for a MAC address"
@@ -236,6 +186,8 @@ class _Teller:
         return "one hop less" if "dec_ttl" in step.actions else "the kernel took its hop"
 
     def _output(self, step: TraceStep) -> str:
+        if any(action.startswith("resubmit(,") for action in step.actions):
+            return "whether policies let it in is asked first"
         port = next((a for a in step.actions if a.startswith("-> output port is ")), "")
         number = int(port.rpartition(" ")[2]) if port else 0
         self._go(_LOCAL if number == _LOCAL & 0xFFFF else number)
@@ -265,9 +217,8 @@ class _Teller:
         return "for no address at which node ports are served"
 
     async def _service_lb(self, step: TraceStep) -> str:
-        owner = await self._owner(step)
         actions = " ".join(step.actions)
-        service = self._intent.whose(owner) if owner is not None else ""
+        service = await self._names.service(step.cookie) if step.cookie else ""
         if "group:" in actions or "->reg8" in actions:
             self._story.service = service or "a Service that is unknown here"
             how = ""
@@ -316,6 +267,8 @@ class _Teller:
         return f"the endpoint sees the client's address{kept}"
 
     def _l3_forwarding(self, step: TraceStep) -> str:
+        if any(action.startswith("resubmit(,") for action in step.actions):
+            return "whether policies let it out is asked first"
         found = (re.fullmatch(r"set_field:(.*)->(\w+)", action) for action in step.actions)
         sets = {match[2]: match[1] for match in found if match}
         source = sets.get("ip_src") or sets.get("ipv6_src")
@@ -325,6 +278,8 @@ class _Teller:
                 self._story.masquerade = source
                 return f"goes back where it came from, with {source} for its source"
             return "goes back where it came from"
+        if tunnel := sets.get("tun_dst") or sets.get("tun_ipv6_dst"):
+            return f"routed into the tunnel to {tunnel}"
         if "eth_dst" in sets:
             return f"routed to {self._who_has(sets['eth_dst'])}"
         return "nothing to be routed here"
@@ -347,23 +302,54 @@ class _Teller:
 
     # The end.
 
-    def conclude(self, traced: Trace) -> None:
+    async def conclude(self, traced: Trace) -> None:
         """Tell what the trace leaves open."""
         story = self._story
-        if self._at_gateway:
-            self._note("what the node's kernel does with it then is not known here")
         if "Translation failed" in traced.text or "Recirculation conflict" in traced.text:
             self._note("Open vSwitch gave up before the end: --raw shows why")
+        address = self._destination()
+        if story.endpoint and address is not None:
+            story.endpoint_pod = self._pod_with(address) or await self._names.pod(address)
+        if story.outcome == "delivered" and address is not None:
+            self._find_way(address)
         if story.endpoint and story.outcome == "switched":
             self._note(f"{story.endpoint} is no pod of this bridge: from here on the network knows")
 
-    @property
-    def _at_gateway(self) -> bool:
-        gateway = self._intent.node.plan.gateway if self._intent.node else None
-        local = self._bridge.local_port
-        return self._story.outcome == "delivered" and self._story.port == (
-            self._port_name(gateway.ofport) if gateway else local.name if local else ""
-        )
+    def _destination(self) -> Address | None:
+        """For whom the packet is at last."""
+        endpoint = self._story.endpoint
+        return read_address(endpoint.rpartition(":")[0]) if endpoint else self._story.packet.dst
+
+    def _pod_with(self, address: Address) -> str:
+        return next((pod.iface_id for pod in self._pods if address in pod.ips), "")
+
+    def _find_way(self, address: Address) -> None:
+        """Tell where the port leads by which the packet leaves."""
+        story, facts, port = self._story, self._facts, self._story.port
+        peer = facts.peer(address) if facts is not None else None
+        if any(pod.ofport == self._left_by for pod in self._pods):
+            story.way = "local"
+        elif facts is not None and peer is not None and self._left_by == facts.tunnel:
+            story.way, story.next_node = "tunnel", peer.name
+            story.end = f"to {peer}, in a {facts.mode} tunnel, out of port {port}"
+        elif self._gateway is None or self._left_by != self._gateway.ofport:
+            return
+        elif facts is None:
+            self._note("what the node's kernel does with it then is not known here")
+        elif peer is not None:
+            story.way, story.next_node = "route", peer.name
+            story.end = f"to {peer}, by a route of this node's kernel, out of port {port}"
+        elif str(address) in facts.addresses:
+            story.way = "node"
+            story.end = f"to the node itself, out of port {port}"
+        elif facts.is_own(address):
+            self._note(f"no pod of this node has {address}")
+        else:
+            story.way = "outside"
+            story.end = (
+                f"out of the cluster by this node's kernel, with the node's address as its source "
+                f"(SNAT), out of port {port}"
+            )
 
     def _chosen(self, step: TraceStep) -> str:
         """Which endpoint the step's groups chose, if they did, and how, as words."""
@@ -386,14 +372,6 @@ class _Teller:
                     words.append(f"translated to {address}")
         return f": {', '.join(words)}" if words else ""
 
-    async def _owner(self, step: TraceStep) -> int | None:
-        """Who needs the flow of a step."""
-        if not step.cookie:
-            return None
-        flows = await self._switch.dump(f"cookie={step.cookie:#x}/{0xFFFF_FFFF_FFFF_FFFF:#x}")
-        owners = self._intent.owners(flows)
-        return int(owners[0]) if len(owners) else None
-
     def _of_ranges(self, step: TraceStep) -> bool:
         """Whether a flow drops what no source range lets in: it is for an address and a port."""
         return step.priority is not None and step.priority % 10 == 5
@@ -401,24 +379,20 @@ class _Teller:
     def _go(self, ofport: int) -> None:
         story = self._story
         story.port = self._port_name(ofport)
-        pods = self._intent.node.plan.pods if self._intent.node else ()
-        pod = next((pod for pod in pods if pod.ofport == ofport), None)
-        gateway = self._intent.node.plan.gateway if self._intent.node else None
+        self._left_by = ofport
+        pod = next((pod for pod in self._pods if pod.ofport == ofport), None)
         who = f"pod {pod.iface_id}" if pod else f"port {story.port}"
-        if gateway is not None and gateway.ofport == ofport:
+        if self._gateway is not None and self._gateway.ofport == ofport:
             who = "the node"
         self._end("delivered", f"to {who}, out of port {story.port}")
 
     def _port_name(self, ofport: int) -> str:
-        local = self._bridge.local_port
-        if ofport == _LOCAL and local is not None:
-            return local.name
-        ports = self._bridge.ports.values()
-        return next((port.name for port in ports if port.ofport == ofport), str(ofport))
+        if ofport == _LOCAL and self._local is not None:
+            return self._local.name
+        return next((port.name for port in self._ports if port.ofport == ofport), str(ofport))
 
     def _who_has(self, mac: str) -> str:
-        pods = self._intent.node.plan.pods if self._intent.node else ()
-        return next((f"pod {pod.iface_id}" for pod in pods if pod.mac == mac), mac)
+        return next((f"pod {pod.iface_id}" for pod in self._pods if pod.mac == mac), mac)
 
     def _end(self, outcome: str, words: str) -> None:
         self._story.outcome, self._story.end = outcome, words
