@@ -133,6 +133,43 @@ def _plugin() -> Iterator[str]:
         Where no interface of the node has it, that is 1500. A pod keeps the MTU that it was added
         with.
 
+        ## On a platform's network
+
+        With `--forwarding nsx` a platform (NSX) switches, routes and filters for pods: each one has
+        a VLAN of its own on the uplink, which leads to the platform's trunk, also on the way to
+        another pod of this node. The bridge takes care that a pod sends with nothing but its own
+        addresses, and has the Services; network policies, and the ways to other nodes and to the
+        outside, are the platform's. forwarding.md has the flows.
+
+        The uplink is the interface that `--uplink-port` names: the agent puts it on the bridge,
+        sets it up, and writes `nsxdp-role=uplink` into its `external_ids`, by which nsx-kube-proxy
+        knows it, too. It is an interface without addresses, beside that of the node's own network.
+
+        What a pod has, the platform has said: in the annotation `ncp/pod-network` of the Pod, when
+        the pod's port works there. Until then the pod's ADD waits, `--config-retry-timeout` seconds
+        at most; then it fails with error 11, and what is missing is in its details.
+
+        ```json
+        {
+          "uid": "6d1c7f2e-0f0e-4ed6-9c0b-6a3a4d1f2b11",
+          "vlan": 11,
+          "mac_address": "02:50:56:00:00:0b",
+          "ip_addresses": ["10.4.7.2/24", "fd00:4:7::2/64"],
+          "gateway_ips": ["10.4.7.1", "fd00:4:7::1"]
+        }
+        ```
+
+        `uid` is the Pod's own: what was said of another Pod of its name doesn't count. `vlan` is 1
+        to 4093. There are one or two addresses, of different families, with their prefix lengths,
+        and for each a gateway in its network. No VLAN, MAC address or address is given that another
+        pod of this node still has. A pod keeps what it was added with.
+
+        Who may change this annotation chooses a pod's network: where others than the platform's
+        agent may change Pods, an admission policy should keep them from it.
+
+        Pods have an MTU of 1500, if `--mtu` says nothing else. Who comes to a host
+        port comes to the pod with the node's address, and nobody comes by 127.0.0.1.
+
         ## Host ports
 
         Who reaches the node at a container's `hostPort` reaches the pod: from outside, from pods,
@@ -203,6 +240,8 @@ def _rest() -> Iterator[str]:
         resource = want.resource
         yield f"- `{resource.plural}` of {resource.group or 'the core group'}"
     yield textwrap.dedent("""
+        With `--forwarding nsx`, `pods` alone, of this node.
+
         Where it may not read `clusternetworkpolicies`, its log says so, and pods wait for 15
         seconds at its start. Then it goes on as if there were none, until it may read them.
 

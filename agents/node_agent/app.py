@@ -20,11 +20,13 @@ from nsxdp.transport import parse_remote
 from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
+from nsxdp_agents.node_agent.assignment import OwnNetworks
 from nsxdp_agents.node_agent.bridge import (
     GatewayKeeper,
     ensure_bridge,
     ensure_mtu,
     ensure_tunnel,
+    ensure_uplink,
 )
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
@@ -39,6 +41,7 @@ from nsxdp_agents.node_agent.leases import Leases, LeasesError
 from nsxdp_agents.node_agent.metrics import Metrics
 from nsxdp_agents.node_agent.node import Nodes, follow, open_source
 from nsxdp_agents.node_agent.options import Options
+from nsxdp_agents.node_agent.platform import Platform
 from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.pods import Pods
 from nsxdp_agents.node_agent.policies import Policies
@@ -82,17 +85,18 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     client = await stack.enter_async_context(
         Client(options.ovsdb, DATABASE, WATCHES, tls=tls_files(options))
     )
+    by_platform = options.mode == "nsx"
     await ensure_bridge(client, options.bridge, options.datapath)
-    await ensure_tunnel(client, options.bridge, options.mode)
+    await _ensure_ways_out(options, client)
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
     ports = stack.enter_context(closing(Ports(client, options.bridge)))
     pools = Pools()
-    opened = HostPorts(options.bridge)
+    opened = HostPorts(options.bridge, routed=not by_platform)
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
     metrics = Metrics(lambda: pools.pools, lambda: len(leases), lambda: len(wiring.peers))
     source = await open_source(options, stack)
     policies = denials = None
-    if source is not None:
+    if source is not None and not by_platform:
         logged = options.log_dropped_traffic
         policies = Policies(options.node_name, every_pod=not options.manifests, log=logged)
         denials = Denials(policies.planner) if logged else None
@@ -141,24 +145,29 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         wiring.followers.append(partial(_policed, policies, wiring))
         metrics.rules.counters = Counters(policies.planner, dataplane)
 
-    readiness = Readiness(
-        options.node_name, options.bridge, client, view, pools, nodes, wiring, policies
-    )
+    platform = None
+    if by_platform:
+        platform = Platform(leases, seconds=options.config_retry_timeout)
+    assigner = platform or OwnNetworks(options.node_name, pools)
+    readiness = Readiness(options.bridge, client, view, assigner, nodes, wiring, policies)
 
     def checksums() -> bool:
         return view.bridge is None or view.bridge.datapath_type != "netdev"
 
     if options.pod_cidrs:
         use([ip_network(cidr) for cidr in options.pod_cidrs])
-    if source is None:
+    if by_platform:
+        gateway.use(())
+        wiring.use(())
+    if source is None or by_platform:
         nodes.loaded.set()
     pods = stack.enter_context(
         closing(
             Pods(
                 leases,
-                pools,
                 ports,
                 opened,
+                assigner,
                 wiring,
                 policies,
                 mtu=mtu,
@@ -198,6 +207,15 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             tasks.create_task(denials.keep(dataplane))
         if source is not None and policies is not None:
             tasks.create_task(follow(source, nodes.take, policies.take))
+        if source is not None and platform is not None:
+            tasks.create_task(follow(source, platform.take))
+
+
+async def _ensure_ways_out(options: Options, client: Client) -> None:
+    """Have the bridge's port to other nodes, or to the platform."""
+    await ensure_tunnel(client, options.bridge, options.mode)
+    if options.mode == "nsx":
+        await ensure_uplink(client, options.bridge, options.uplink_port)
 
 
 async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
@@ -206,10 +224,10 @@ async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: 
         try:
             if view.bridge is None:
                 await ensure_bridge(client, options.bridge, options.datapath)
-            await ensure_tunnel(client, options.bridge, options.mode)
+            await _ensure_ways_out(options, client)
             await pods.repair()
-        except (PortError, OvsdbError) as error:
-            log.warning("the bridge lacks ports of pods", reason=str(error))
+        except (BridgeError, PortError, OvsdbError, RtnetlinkError) as error:
+            log.warning("the bridge lacks ports", reason=str(error))
         await asyncio.sleep(_REPAIR_SECONDS)
 
 

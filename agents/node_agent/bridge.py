@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from nsxdp.bridge import BridgeError
 from nsxdp.forwarding.model import TUNNELS, Mode
 from nsxdp.logs import get_logger
-from nsxdp.ovsdb import Client, Transaction
+from nsxdp.ovsdb import Client, Row, Transaction
 from nsxdp.rtnetlink import (
     RTM,
     Address,
@@ -28,12 +29,22 @@ from nsxdp.rtnetlink import (
 from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_UP
 from nsxdp_agents.node_agent.ipam import Pool
 
-__all__ = ["TUNNEL", "GatewayKeeper", "ensure_bridge", "ensure_mtu", "ensure_tunnel"]
+__all__ = [
+    "TUNNEL",
+    "GatewayKeeper",
+    "ensure_bridge",
+    "ensure_mtu",
+    "ensure_tunnel",
+    "ensure_uplink",
+]
 
 log = get_logger(__name__)
 
 TUNNEL: Final = "nsx-tunnel"
 """The bridge's port to other nodes."""
+
+_UPLINK: Final = {"nsxdp-role": "uplink"}
+"""What the external_ids of the port by which the outside comes have (see `nsxdp.bridge`)."""
 
 _BY_FLOWS: Final = {"remote_ip": "flow", "key": "flow"}
 """Options of a tunnel whose other end, and number, each flow says."""
@@ -113,6 +124,71 @@ async def ensure_tunnel(client: Client, bridge: str, mode: Mode) -> None:
         transaction.mutate("Bridge", [("name", "==", bridge)], [("ports", "insert", [port])])
 
     await client.transact(build)
+
+
+async def ensure_uplink(client: Client, bridge: str, name: str) -> None:
+    """Have the interface 'name' on the bridge, up, as the one port with the role of the uplink.
+
+    Without a name it is the port that has the role; without such a one, the port with the OpenFlow
+    number 1, as administrators of NSX's nodes make it. If that isn't there, nothing is done.
+
+    Raises
+    ------
+    BridgeError
+        It is on another bridge.
+    OvsdbError
+        The database doesn't take it.
+    RtnetlinkError
+        The kernel refuses to have it up.
+    """
+    replica = client.replica
+    row = replica["Bridge"].one("name", bridge)
+    ports = {replica["Port"].get(uuid) for uuid in (row.ports if row else ())}
+    there = {
+        interface.name: interface
+        for port in ports
+        for uuid in (port.interfaces if port else ())
+        if (interface := replica["Interface"].get(uuid)) is not None
+    }
+    with_role = [
+        each.name for each in there.values() if _UPLINK.items() <= each.external_ids.items()
+    ]
+    if not name:
+        first = (each.name for each in there.values() if each.ofport == 1 and not _is_pod(each))
+        name = next(iter(with_role), "") or next(first, "")
+    if not name:
+        return
+
+    def build(transaction: Transaction) -> None:
+        for other in {*with_role} - {name}:
+            transaction.mutate(
+                "Interface", [("name", "==", other)], [("external_ids", "delete", _UPLINK)]
+            )
+        if name in there:
+            transaction.mutate(
+                "Interface", [("name", "==", name)], [("external_ids", "insert", _UPLINK)]
+            )
+            return
+        interface = transaction.insert("Interface", {"name": name, "external_ids": _UPLINK})
+        port = transaction.insert("Port", {"name": name, "interfaces": [interface]})
+        transaction.mutate("Bridge", [("name", "==", bridge)], [("ports", "insert", [port])])
+
+    if name not in there and replica["Interface"].one("name", name) is not None:
+        raise BridgeError(
+            f"the uplink {name} is on another bridge than {bridge}: run ovs-vsctl del-port {name}"
+        )
+    if with_role != [name]:
+        await client.transact(build)
+        log.info("the uplink leads to the platform", bridge=bridge, port=name)
+    with Connection() as node:
+        link = node.link(name)
+        if link is not None and not link.flags & IFF_UP:
+            for refused in node.apply([Link(link.index, "", IFF_UP).change()]):
+                raise refused
+
+
+def _is_pod(interface: Row) -> bool:
+    return "iface-id" in interface.external_ids
 
 
 async def ensure_mtu(client: Client, bridge: str, mtu: int) -> None:

@@ -24,7 +24,13 @@ from nsxdp_agents.common.cli import (
     version_option,
 )
 from nsxdp_agents.common.options import OptionsError
-from nsxdp_agents.node_agent.options import Datapath, Encapsulation, Options, read_options
+from nsxdp_agents.node_agent.options import (
+    Datapath,
+    Encapsulation,
+    Forwarding,
+    Options,
+    read_options,
+)
 
 __all__ = ["main"]
 
@@ -109,6 +115,36 @@ def run(
             help="Of a bridge that is made: the kernel's datapath, or Open vSwitch's own in "
             "userspace.",
             show_default=_DEFAULTS.datapath,
+            rich_help_panel=SWITCH,
+        ),
+    ] = None,
+    forwarding: Annotated[
+        Forwarding | None,
+        typer.Option(
+            help="Who switches and routes for pods: the bridge and the node's kernel (standalone), "
+            "or a platform (nsx), which has a VLAN for each pod on the uplink.",
+            show_default=_DEFAULTS.forwarding,
+            rich_help_panel=SWITCH,
+        ),
+    ] = None,
+    uplink_port: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --forwarding nsx: the interface that leads to the platform's trunk. One "
+            "that isn't on the bridge is put there.",
+            show_default="the bridge's port with external_ids:nsxdp-role=uplink, else the one "
+            "with the OpenFlow number 1",
+            rich_help_panel=SWITCH,
+        ),
+    ] = None,
+    config_retry_timeout: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="With --forwarding nsx: how long a pod that is added waits for its network on the "
+            "platform.",
+            show_default=str(_DEFAULTS.config_retry_timeout),
             rich_help_panel=SWITCH,
         ),
     ] = None,

@@ -87,10 +87,11 @@ def opened(lease: Lease) -> Iterator[Opened]:
                 yield Opened(asked.protocol, asked.port, own, pod, asked.to)
 
 
-def ruleset(gateway: str, ports: Iterable[Opened]) -> str:
+def ruleset(gateway: str, ports: Iterable[Opened], *, routed: bool = True) -> str:
     """All that nftables needs to know, in nft's syntax; what the table had is gone.
 
-    'gateway' is the interface that leads to the bridge.
+    'gateway' is the interface that leads to the bridge. 'routed' tells whether the node is its
+    pods' router; if not, their answers pass by it, unless everybody comes with its address.
 
     Examples
     --------
@@ -134,8 +135,9 @@ def ruleset(gateway: str, ports: Iterable[Opened]) -> str:
             f"map @at{version}",
             f"fib daddr type local dnat {ip} to meta l4proto . th dport map @any{version}",
         ]
+        by_bridge = f"iifname {name} oifname {name} " if routed else ""
         back.append(
-            f"iifname {name} oifname {name} ct status dnat "
+            f"{by_bridge}ct status dnat "
             f"{ip} daddr . meta l4proto . th dport @pods{version} masquerade"
         )
     back.append(f"oifname {name} ip saddr 127.0.0.0/8 masquerade")
@@ -166,12 +168,15 @@ class HostPorts:
     ----------
     gateway
         The interface that leads to the bridge.
+    routed
+        Whether the node is its pods' router.
     look_seconds
         Between two looks at the table: nobody tells who changes it.
     """
 
-    def __init__(self, gateway: str, *, look_seconds: float = 30.0) -> None:
+    def __init__(self, gateway: str, *, routed: bool = True, look_seconds: float = 30.0) -> None:
         self._gateway = gateway
+        self._routed = routed
         self._look_seconds = look_seconds
         self._ports: dict[Attachment, tuple[Opened, ...]] = {}
         self._batches = Batches(self._write_together)
@@ -265,8 +270,9 @@ class HostPorts:
         error = None
         try:
             wanted = [port for ports in self._ports.values() for port in ports]
-            self._from_loopback = any(port.pod.version == 4 for port in wanted)
-            await self._table.write(ruleset(self._gateway, wanted), deletes=not wanted)
+            self._from_loopback = self._routed and any(port.pod.version == 4 for port in wanted)
+            rules = ruleset(self._gateway, wanted, routed=self._routed)
+            await self._table.write(rules, deletes=not wanted)
             await asyncio.to_thread(self.gateway_is_there)
         except (NftError, RtnetlinkError) as refused:
             error = HostPortError(str(refused))

@@ -82,6 +82,8 @@ class Lease(Struct, frozen=True, omit_defaults=True):
         The node's ports that lead to it.
     ingress, egress
         How fast it may get and send; None: as fast as it can.
+    vlan
+        The one that is the pod's on the uplink; None: it has none.
     """
 
     container: str
@@ -99,6 +101,7 @@ class Lease(Struct, frozen=True, omit_defaults=True):
     host_ports: tuple[HostPort, ...] = ()
     ingress: Rate | None = None
     egress: Rate | None = None
+    vlan: int | None = None
 
     @property
     def attachment(self) -> Attachment:

@@ -17,6 +17,7 @@ from nsxdp.k8s.resources import NODES, Want
 from nsxdp.k8s.source import Batch, Op, Source
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.start import open_client
+from nsxdp_agents.node_agent import platform
 from nsxdp_agents.node_agent.ipam import Address, Network
 from nsxdp_agents.node_agent.options import Options
 from nsxdp_agents.node_agent.policies import WANTS as OF_POLICIES
@@ -27,7 +28,7 @@ log = get_logger(__name__)
 
 
 WANTS: Final = (Want(NODES), *OF_POLICIES)
-"""What the agent follows."""
+"""What the agent follows where the node is its pods' router."""
 
 
 async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
@@ -40,15 +41,16 @@ async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
     """
     if options.pod_cidrs:
         return None
+    wants = platform.wants(options.node_name) if options.mode == "nsx" else WANTS
     if options.manifests:
-        return await stack.enter_async_context(ManifestDirectory(options.manifests, WANTS))
+        return await stack.enter_async_context(ManifestDirectory(options.manifests, wants))
     client = await open_client(
         stack,
         "nsx-node-agent",
         kubeconfig=options.kubeconfig,
         otherwise="the networks of its pods with --pod-cidr",
     )
-    return await stack.enter_async_context(Reflector(client, WANTS))
+    return await stack.enter_async_context(Reflector(client, wants))
 
 
 class Takes(Protocol):

@@ -32,6 +32,7 @@ __all__ = [
     "KIND",
     "Datapath",
     "Encapsulation",
+    "Forwarding",
     "Options",
     "read_options",
     "written",
@@ -46,10 +47,16 @@ Datapath = Literal["system", "netdev"]
 Encapsulation = Literal["none", "geneve", "vxlan"]
 """How pods of other nodes are reached: by the nodes' own network, or in tunnels."""
 
+Forwarding = Literal["standalone", "nsx"]
+"""Who switches and routes for pods: the node, or a platform to whose trunk the uplink leads."""
+
 _MODES: Final[dict[str, Mode]] = {"none": "noEncap", "geneve": "geneve", "vxlan": "vxlan"}
 
 HEALTHZ: Final = "127.0.0.1:10260"
 METRICS: Final = "127.0.0.1:10261"
+
+_WAITS: Final = range(1, 601)
+"""Seconds; nsx-cni never waits any longer."""
 
 _MTUS: Final = range(1280, 65536)
 """IPv6 needs 1280 bytes."""
@@ -75,6 +82,11 @@ class Options(
     """Where the bridge listens; empty: the socket ``BRIDGE.mgmt`` beside the database's."""
     datapath: Datapath = "system"
     """Of the bridge, where there is none yet."""
+    forwarding: Forwarding = "standalone"
+    uplink_port: str = ""
+    """The interface that leads to the platform's trunk; empty: the bridge's port with that role."""
+    config_retry_timeout: int = 50
+    """Seconds that a pod waits for its network on the platform."""
     encapsulation: Encapsulation = "none"
     mtu: int = 0
     """Of pods' interfaces; 0: what the nodes' network has room for."""
@@ -94,8 +106,8 @@ class Options(
 
     @property
     def mode(self) -> Mode:
-        """The encapsulation, as forwarding knows it."""
-        return _MODES[self.encapsulation]
+        """The encapsulation, or the platform, as forwarding knows it."""
+        return "nsx" if self.forwarding == "nsx" else _MODES[self.encapsulation]
 
     def check(self) -> Options:
         """Return the options with the defaults that depend on the machine and on each other.
@@ -115,6 +127,7 @@ class Options(
             raise OptionsError(f"--mtu {self.mtu}: must be {_MTUS.start} to {_MTUS.stop - 1}")
         for flag, word, words in (
             ("--datapath", self.datapath, get_args(Datapath)),
+            ("--forwarding", self.forwarding, get_args(Forwarding)),
             ("--encapsulation", self.encapsulation, get_args(Encapsulation)),
         ):
             if word not in words:
@@ -123,6 +136,7 @@ class Options(
             if not path.startswith("/"):
                 raise OptionsError(f"{flag} {path}: must be a path that begins with /")
         self._check_pod_cidrs()
+        self._check_forwarding()
         check_log(self.log_format, self.log_level)
         check_remotes("--ovsdb", self.ovsdb.split(","))
         openflow = self.openflow or management_socket(self.ovsdb, self.bridge)
@@ -138,6 +152,26 @@ class Options(
                 "--metrics-bind-address", self.metrics_bind_address, METRICS
             ),
         )
+
+    def _check_forwarding(self) -> None:
+        if self.config_retry_timeout not in _WAITS:
+            raise OptionsError(
+                f"--config-retry-timeout {self.config_retry_timeout}: must be {_WAITS.start} to "
+                f"{_WAITS.stop - 1}"
+            )
+        if self.forwarding == "standalone":
+            if self.uplink_port:
+                raise OptionsError(
+                    f"--uplink-port {self.uplink_port}: only --forwarding nsx has an uplink"
+                )
+            return
+        for flag, said in (
+            ("--pod-cidr", ",".join(self.pod_cidrs)),
+            ("--encapsulation", self.encapsulation if self.encapsulation != "none" else ""),
+            ("--log-dropped-traffic", "yes" if self.log_dropped_traffic else ""),
+        ):
+            if said:
+                raise OptionsError(f"{flag} {said}: with --forwarding nsx it is the platform's")
 
     def _check_pod_cidrs(self) -> None:
         from nsxdp_agents.node_agent.ipam import Pools

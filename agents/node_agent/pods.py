@@ -10,17 +10,17 @@ from typing import Final, TypeVar
 from nsxdp.logs import get_logger
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp_agents.node_agent import plug
+from nsxdp_agents.node_agent.assignment import Assigner
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.cni.request import Attachment, Command, Request
 from nsxdp_agents.node_agent.cni.result import result
 from nsxdp_agents.node_agent.cni.runtime_config import host_ports
 from nsxdp_agents.node_agent.dataplane import DataplaneError
 from nsxdp_agents.node_agent.hostports import HostPortError, HostPorts
-from nsxdp_agents.node_agent.ipam import ExhaustedError, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.policies import Policies, UnknownPodError
-from nsxdp_agents.node_agent.ports import PortError, Ports, external_ids
+from nsxdp_agents.node_agent.ports import PortError, Ports
 from nsxdp_agents.node_agent.restore import missing_ports
 from nsxdp_agents.node_agent.turns import Turns
 from nsxdp_agents.node_agent.wiring import Wiring
@@ -43,8 +43,10 @@ class Pods:
 
     Parameters
     ----------
-    leases, pools, ports, opened
+    leases, ports, opened
         What pods have; nobody else changes them.
+    assigner
+        Says what a new pod's interface is to have.
     wiring
         Has the switch forward for pods.
     policies
@@ -60,9 +62,9 @@ class Pods:
     def __init__(
         self,
         leases: Leases,
-        pools: Pools,
         ports: Ports,
         opened: HostPorts,
+        assigner: Assigner,
         wiring: Wiring,
         policies: Policies | None,
         *,
@@ -71,9 +73,9 @@ class Pods:
         readiness: Callable[[], CniError | None],
     ) -> None:
         self._leases = leases
-        self._pools = pools
         self._ports = ports
         self._opened = opened
+        self._assigner = assigner
         self._wiring = wiring
         self._policies = policies
         self._mtu = mtu
@@ -142,19 +144,14 @@ class Pods:
         attachment = request.attachment
         wants = request.config.runtime
         to_open = host_ports(wants.port_mappings)
-        try:
-            addresses = self._pools.take()
-        except ExhaustedError as error:
-            raise CniError(Code.TRY_AGAIN, str(error)) from None
+        assigned = await self._assigner.assign(request)
         lease = Lease(
             *attachment,
             network=request.config.name,
-            ips=tuple(
-                f"{address}/{pool.network.prefixlen}"
-                for address, pool in zip(addresses, self._pools.pools, strict=True)
-            ),
-            gateways=tuple(str(pool.gateway) for pool in self._pools.pools),
-            mac=plug.mac_of(addresses[0], str(attachment)),
+            ips=assigned.ips,
+            gateways=assigned.gateways,
+            mac=assigned.mac,
+            vlan=assigned.vlan,
             mtu=self._mtu(),
             port=plug.port_name(*attachment),
             sandbox=request.sandbox,
@@ -198,7 +195,7 @@ class Pods:
         except _FAILURES as error:
             log.warning("something is left of a failed pod", port=lease.port, reason=str(error))
         else:
-            self._pools.release(lease.addresses)
+            self._assigner.take_back(lease.addresses)
 
     async def _delete(self, request: Request) -> bytes:
         async with self._turns.of(request.attachment.container):
@@ -215,7 +212,7 @@ class Pods:
         await self._kernel(lambda node: plug.unplug(port, node))
         if lease is not None:
             await self._leases.give_back(attachment)
-            self._pools.release(lease.addresses)
+            self._assigner.take_back(lease.addresses)
             log.info("deleted", pod=str(lease.owner), attachment=str(attachment), ips=lease.ips)
 
     async def _check(self, request: Request, netns: int) -> bytes:
@@ -243,7 +240,7 @@ class Pods:
         checksums = self._checksums()
         row = self._ports.named(lease.port)
         problems = []
-        if row is None or row.external_ids != external_ids(lease):
+        if row is None or not self._ports.has(lease):
             problems.append(f"the bridge has no port {lease.port} for it")
         elif row.ofport is None or row.ofport <= 0:
             problems.append(f"port {lease.port} is not at work: {row.error or 'it has no number'}")

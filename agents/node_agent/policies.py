@@ -50,9 +50,6 @@ WANTS: Final = (
 )
 """What policies are about."""
 
-_MIRROR: Final = "kubernetes.io/config.mirror"
-"""The annotation of a static pod's Pod, with what kubelet knows the pod by."""
-
 
 class UnknownPodError(Exception):
     """A pod's policies can't be known; one line with what comes next."""
@@ -124,8 +121,7 @@ class Policies:
         if op is Op.DELETE or (self._node and pod.spec.node_name != self._node):
             self._uids.pop(name, None)
         else:
-            mirrored = (pod.metadata.annotations or {}).get(_MIRROR, "")
-            self._uids[name] = frozenset({pod.metadata.uid, mirrored})
+            self._uids[name] = pod.uids
         if op is Op.DELETE:
             self._assume(local for local in self._pods.values() if local.iface_id == name)
         elif (awaited := self._awaited.get(name)) is not None:

@@ -123,6 +123,14 @@ class Ports:
         """The Interface of that name."""
         return self._client.replica["Interface"].one("name", name)
 
+    def has(self, lease: Lease) -> bool:
+        """Whether there is a port for 'lease' that says what it should."""
+        port = self._client.replica["Port"].one("name", lease.port)
+        row = self.named(lease.port)
+        if port is None or row is None:
+            return False
+        return bool(row.external_ids == external_ids(lease) and port.tag == lease.vlan)
+
     async def add(self, lease: Lease) -> int:
         """Have a port for 'lease', in place of one of that name; its OpenFlow number.
 
@@ -161,6 +169,8 @@ class Ports:
             "Interface", {"name": lease.port, "external_ids": external_ids(lease)}
         )
         columns: dict[str, object] = {"name": lease.port, "interfaces": [interface]}
+        if lease.vlan is not None:
+            columns["tag"] = lease.vlan
         if lease.ingress is not None:
             columns["qos"] = self._left_alone(transaction)
         port = transaction.insert("Port", columns)

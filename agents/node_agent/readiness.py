@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from nsxdp.ovsdb import Client
 from nsxdp.switch import BridgeView
+from nsxdp_agents.node_agent.assignment import Assigner
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
-from nsxdp_agents.node_agent.ipam import Pools
 from nsxdp_agents.node_agent.node import Nodes
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.wiring import Wiring
@@ -19,11 +19,10 @@ __all__ = ["Readiness"]
 class Readiness:
     """Asks each part that a new pod depends on."""
 
-    node_name: str
     bridge: str
     client: Client
     view: BridgeView
-    pools: Pools
+    assigner: Assigner
     nodes: Nodes
     wiring: Wiring
     policies: Policies | None
@@ -37,9 +36,8 @@ class Readiness:
         if bridge is None or bridge.local_port is None:
             text = f"bridge {self.bridge} is not at work: see whether ovs-vswitchd runs"
             return CniError(Code.LIMITED_CONNECTIVITY, text)
-        if not self.pools.pools:
-            text = f"node {self.node_name} has no podCIDR yet, and so no addresses for pods"
-            return CniError(Code.NOT_AVAILABLE, text)
+        if problem := self.assigner.problem:
+            return CniError(Code.NOT_AVAILABLE, problem)
         if not self.nodes.loaded.is_set():
             text = "not all nodes are known yet: see whether the API server can be reached"
             return CniError(Code.NOT_AVAILABLE, text)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nsxdp.logs import get_logger
-from nsxdp.ovsdb import Row
 from nsxdp.rtnetlink import Connection
 from nsxdp_agents.node_agent import plug
 from nsxdp_agents.node_agent.leases import Lease, Leases
-from nsxdp_agents.node_agent.ports import Ports, external_ids, lease_of
+from nsxdp_agents.node_agent.ports import Ports, lease_of
 
 __all__ = ["missing_ports", "restore"]
 
@@ -58,8 +57,4 @@ async def restore(leases: Leases, ports: Ports, node: Connection) -> None:
 
 def missing_ports(leases: Iterable[Lease], ports: Ports) -> list[Lease]:
     """The leases whose ports the bridge hasn't, or that say something else of their pods."""
-
-    def right(row: Row | None, lease: Lease) -> bool:
-        return row is not None and row.external_ids == external_ids(lease)
-
-    return [lease for lease in leases if not right(ports.named(lease.port), lease)]
+    return [lease for lease in leases if not ports.has(lease)]

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from nsxdp.bridge import Bridge, LocalPod, Port, local_pod
+from nsxdp.bridge import Bridge, LocalPod, Port, local_pod, uplink
 from nsxdp.forwarding.compiler import ForwardingCompiler
 from nsxdp.forwarding.model import (
     TUNNELS,
@@ -187,11 +187,14 @@ class Wiring:
         """The node, if all is there that it needs."""
         local = bridge.local_port
         tunnel = bridge.ports.get(TUNNEL) if self._mode in TUNNELS else None
+        trunk = uplink(bridge) if self._mode == "nsx" else None
         problem = ""
         if local is None or not local.mac:
             problem = f"bridge {bridge.name} is not at work: see whether ovs-vswitchd runs"
         elif self._mode in TUNNELS and (tunnel is None or tunnel.type != self._mode):
             problem = f"bridge {bridge.name} has no {self._mode} port {TUNNEL} at work"
+        elif self._mode == "nsx" and trunk is None:
+            problem = f"bridge {bridge.name} has no uplink at work: name one with --uplink-port"
         self._complain(bridge.name, problem)
         if problem or local is None:
             return None
@@ -202,6 +205,7 @@ class Wiring:
             self._networks,
             tuple(each.masquerade for each in own) if tunnel else (),
             tunnel.ofport if tunnel else None,
+            trunk.ofport if trunk else None,
         )
 
     def _take(self, bridge: Bridge, names: Iterable[str]) -> Iterator[Compiled]:
@@ -212,9 +216,10 @@ class Wiring:
             before = self._pods.pop(name, None)
             port = bridge.ports.get(name)
             now = self._pod(port) if port is not None else None
-            if now is not None:
+            if port is not None and now is not None:
+                vlan = port.tag if self._mode == "nsx" else None
                 self._pods[name] = now
-                pods[name] = PodPort(_who(name, now), now.ofport, now.mac, now.ips)
+                pods[name] = PodPort(_who(name, now), now.ofport, now.mac, now.ips, vlan)
             if before is not None and (now is None or now.iface_id != before.iface_id):
                 gone.append(_who(name, before))
             if port is None:

@@ -12,7 +12,7 @@ sigs.k8s.io/network-policy-api apis/v1alpha2.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -110,11 +110,21 @@ class PodStatus(Struct, frozen=True, gc=False, omit_defaults=True, rename=api_na
     pod_ips: tuple[PodIP, ...] = ()
 
 
+_MIRROR: Final = "kubernetes.io/config.mirror"
+"""The annotation of a static pod's Pod, with what kubelet knows the pod by."""
+
+
 class Pod(Object, frozen=True, gc=False, omit_defaults=True, rename=api_name):
     """corev1.Pod."""
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def uids(self) -> frozenset[str]:
+        """By which kubelet may know it: its own, and that of the static pod that it stands for."""
+        mirrored = (self.metadata.annotations or {}).get(_MIRROR, "")
+        return frozenset(filter(None, (self.metadata.uid, mirrored)))
 
 
 class Namespace(Object, frozen=True, gc=False, omit_defaults=True, rename=api_name):
