@@ -27,6 +27,7 @@ from nsxdp.rtnetlink import (
     RtnetlinkError,
 )
 from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_UP
+from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.node_agent.ipam import Pool
 
 __all__ = [
@@ -56,7 +57,7 @@ _FORWARDING: Final = {
 }
 
 
-async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
+async def ensure_bridge(client: Client, name: str, datapath: Datapath) -> None:
     """Have a bridge of that name, with its own port; one that is there stays as it is.
 
     Its MAC address is the pods' router's: written down, it is no longer the lowest of all ports',
@@ -69,6 +70,7 @@ async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
     OvsdbError
         The database doesn't take it.
     """
+    datapath_type = await asyncio.to_thread(chosen, datapath)
 
     def build(transaction: Transaction) -> None:
         if client.replica["Bridge"].one("name", name) is not None:
@@ -87,14 +89,14 @@ async def ensure_bridge(client: Client, name: str, datapath: str) -> None:
             "Bridge",
             {
                 "name": name,
-                "datapath_type": datapath,
+                "datapath_type": datapath_type,
                 "fail_mode": "secure",
                 "other_config": {"hwaddr": _some_mac()},
                 "ports": [port],
             },
         )
         transaction.mutate("Open_vSwitch", [], [("bridges", "insert", [bridge])])
-        log.info("there is no such bridge: it is made", bridge=name, datapath=datapath)
+        log.info("there is no such bridge: it is made", bridge=name, datapath=datapath_type)
 
     await client.transact(build)
 

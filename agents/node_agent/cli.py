@@ -23,9 +23,9 @@ from nsxdp_agents.common.cli import (
     die,
     version_option,
 )
+from nsxdp_agents.common.datapath import Datapath
 from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.node_agent.options import (
-    Datapath,
     Encapsulation,
     Forwarding,
     Options,
@@ -112,8 +112,8 @@ def run(
     datapath: Annotated[
         Datapath | None,
         typer.Option(
-            help="Of a bridge that is made: the kernel's datapath, or Open vSwitch's own in "
-            "userspace.",
+            help="Of a bridge that is made: the kernel's datapath (system), Open vSwitch's own in "
+            "userspace (netdev), or the kernel's where it has one.",
             show_default=_DEFAULTS.datapath,
             rich_help_panel=SWITCH,
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
+from nsxdp_agents.common.datapath import Datapath
 from nsxdp_agents.common.document import read_document
 from nsxdp_agents.common.options import (
     OVSDB,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "KIND",
-    "Datapath",
     "Encapsulation",
     "Forwarding",
     "Options",
@@ -40,9 +40,6 @@ __all__ = [
 
 API_VERSION: Final = "nsxdp.io/v1alpha1"
 KIND: Final = "NodeAgentConfiguration"
-
-Datapath = Literal["system", "netdev"]
-"""Open vSwitch's datapaths: the kernel's, and its own in userspace."""
 
 Encapsulation = Literal["none", "geneve", "vxlan"]
 """How pods of other nodes are reached: by the nodes' own network, or in tunnels."""
@@ -80,7 +77,7 @@ class Options(
     bridge: str = "br-int"
     openflow: str = ""
     """Where the bridge listens; empty: the socket ``BRIDGE.mgmt`` beside the database's."""
-    datapath: Datapath = "system"
+    datapath: Datapath = "auto"
     """Of the bridge, where there is none yet."""
     forwarding: Forwarding = "standalone"
     uplink_port: str = ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from nsxdp_agents.common.datapath import Datapath
 from nsxdp_agents.common.logs import configure
 from nsxdp_agents.ovs.switch import Options, SwitchError
 from nsxdp_agents.ovs.switch import run as run_switch
@@ -23,7 +24,7 @@ def run(
         str, typer.Option(metavar="NAME", envvar="NSX_OVS_BRIDGE", help="The bridge of the pods.")
     ] = "br-int",
     datapath: Annotated[
-        Literal["auto", "system", "netdev"],
+        Datapath,
         typer.Option(
             envvar="NSX_OVS_DATAPATH",
             help="Of a bridge that is made: the kernel's (system), Open vSwitch's own (netdev), or "

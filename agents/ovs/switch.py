@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from nsxdp.logs import get_logger
+from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.signals import until_signalled
 from nsxdp_agents.ovs.daemon import Daemon, SwitchError
 
-__all__ = ["DATAPATHS", "Options", "SwitchError", "run"]
+__all__ = ["Options", "SwitchError", "run"]
 
 log = get_logger(__name__)
 
-DATAPATHS: Final = ("auto", "system", "netdev")
-"""The kernel's datapath where the kernel has it, else Open vSwitch's own; or one of the two."""
-
 _SCHEMA: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
-_MODULE: Final = Path("/sys/module/openvswitch")
 _COMMAND_SECONDS: Final = 60
 _LINK_SECONDS: Final = 0.05
 """Between two looks for the bridge's interface, which ovs-vswitchd makes in its own time."""
@@ -40,7 +37,7 @@ class Options(NamedTuple):
     bridge
         The bridge to make, if it isn't there.
     datapath
-        One of `DATAPATHS`, for a bridge that is made.
+        Of a bridge that is made.
     database
         The file with Open vSwitch's configuration.
     run_directory
@@ -50,7 +47,7 @@ class Options(NamedTuple):
     """
 
     bridge: str
-    datapath: str
+    datapath: Datapath
     database: Path
     run_directory: Path
     node: str
@@ -142,9 +139,7 @@ async def _make_bridge(options: Options) -> None:
     """Make the bridge if it isn't there; until an agent says what it shall do, it drops."""
     name = options.bridge
     if name not in (await _vsctl(options, "list-br")).split():
-        datapath = options.datapath
-        if datapath == "auto":
-            datapath = "system" if await _kernel_has_it() else "netdev"
+        datapath = await asyncio.to_thread(chosen, options.datapath)
         columns = (f"datapath_type={datapath}", "fail_mode=secure")
         await _vsctl(options, "add-br", name, "--", "set", "bridge", name, *columns)
 
@@ -161,13 +156,6 @@ async def _bring_up(options: Options) -> None:
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(_LINK_SECONDS)
-
-
-async def _kernel_has_it() -> bool:
-    # Who asks for its netlink family makes the kernel load the module, from the node's own files.
-    with contextlib.suppress(SwitchError):
-        await _command("ovs-dpctl", "dump-dps")
-    return _MODULE.exists()
 
 
 async def _vsctl(options: Options, *arguments: str) -> str:

@@ -127,3 +127,12 @@ def test_a_database_that_is_none_is_an_error_in_one_line(netns: Netns, directory
     assert done.returncode == 1
     assert f"nsx-ovs: {directory}/conf.db: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_bridge_gets_a_datapath_that_the_machine_has(
+    netns: Netns, directory: Path, start: Start
+) -> None:
+    start()
+    made = vsctl(netns, directory, "get", "Bridge", "br-int", "datapath_type")
+    asked = netns.run(["ovs-dpctl", "dump-dps"], check=False)
+    assert made == ("netdev" if asked.returncode else "system")

@@ -69,6 +69,22 @@ def test_an_older_runtime_gets_a_result_of_its_version(
     runtime.delete("old")
 
 
+def test_a_bridge_that_is_made_has_a_datapath_that_the_machine_has(
+    node: Node, start: Callable[..., Agent], sandbox: Sandbox
+) -> None:
+    node.ovs.vsctl("del-br", node.bridge)
+    runtime = start("--datapath=auto").runtime
+    made = node.ovs.vsctl("get", "bridge", node.bridge, "datapath_type")
+    asked = node.netns.run(["ovs-dpctl", "dump-dps"], check=False)
+    assert made == ("netdev" if asked.returncode else "system")
+    web, client = sandbox("web"), sandbox("client")
+    result = runtime.add("web", web)
+    runtime.add("client", client)
+    web.serve_http(80)
+    address = result["ips"][0]["address"].partition("/")[0]
+    assert client.http_get(f"http://{address}/") == "web"
+
+
 def test_the_port_says_whose_it_is(node: Node, runtime: Runtime, sandbox: Sandbox) -> None:
     result = runtime.add("4ac7", sandbox("pod"), pod="web-0")
     port = result["interfaces"][0]["name"]
