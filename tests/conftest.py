@@ -22,3 +22,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out := [item for item in items if elsewhere(item)]:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not elsewhere(item)]
+
+
+# Only the kernel has sockets of SCTP, and translates it.
+@pytest.fixture(params=["TCP", "UDP", pytest.param("SCTP", marks=pytest.mark.datapath("system"))])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """Each test that asks for it runs once for each of Services' and policies' protocols."""
+    text: str = request.param
+    return text

@@ -13,9 +13,10 @@ from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 
 from nsxdp import rtnetlink
-from nsxdp.forwarding.host import TABLE, Route, routes, ruleset
+from nsxdp.forwarding.host import HOP_IPV6, TABLE, Route, routes, ruleset
 from nsxdp.logs import get_logger
 from nsxdp.pipeline.columns import Address
+from nsxdp.pipeline.registers import VIRTUAL_MAC
 from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Request, RtnetlinkError
 from nsxdp.rtnetlink.objects import FAMILIES, RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTNH_F_ONLINK
 from nsxdp_agents.common.nft import NftError, Table
@@ -28,6 +29,8 @@ log = get_logger(__name__)
 
 PROTOCOL: Final = 0x6F
 """Marks our routes (rtm_protocol). The Service proxy's have another number."""
+
+_HOP_MAC: Final = bytes.fromhex(VIRTUAL_MAC.replace(":", ""))
 
 _NEWS: Final = (RTM.NEWLINK, RTM.NEWADDR, RTM.DELADDR, RTM.DELROUTE)
 
@@ -179,6 +182,10 @@ def _route_family(
     }
     requests: dict[Request, str] = {}
     made = set()
+    if index and any(route.via == HOP_IPV6 for route in wanted):
+        hop = Neighbor(family, index, HOP_IPV6.packed, _HOP_MAC)
+        # Always: a link that goes down forgets it.
+        requests[hop.replace()] = f"next hop {HOP_IPV6}"
     for route in wanted:
         found = there.pop(route.network, None)
         oif = index if route.by_gateway else 0

@@ -19,7 +19,7 @@ from nsxdp.pipeline import trunk
 from nsxdp.pipeline.columns import family_of, ips, mac, macs
 from nsxdp.pipeline.compiled import Compiled, Piece
 from nsxdp.pipeline.joints import HOST_HOP, JOINTS
-from nsxdp.pipeline.neighbors import ANSWERS, OF_HOST, OF_POD, neighbor
+from nsxdp.pipeline.neighbors import ANSWER, NEIGHBOR, elsewhere
 from nsxdp.pipeline.registers import VIRTUAL_MAC
 from nsxdp.pipeline.routing import (
     HOP,
@@ -47,8 +47,6 @@ OWNERS_END: Final = 1 << 32
 
 _NODE: Final = 0
 _FIRST: Final = 1
-
-_WHOLE: Final[dict[Family, int]] = {4: 32, 6: 128}
 
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
@@ -216,7 +214,7 @@ def _node(config: NodeConfig) -> Iterator[Stamped]:
         for template in (*trunk.REFUSED, *trunk.UPLINK):
             yield _stamp(template, {"uplink": _port(config.uplink)})
         return
-    for template in (*ONLY_ASKED, *ANSWERS, *HOP):
+    for template in (*ONLY_ASKED, ANSWER, *HOP):
         yield template.stamp()
     gateway = config.gateway
     router, port = macs([gateway.mac]), _port(gateway.ofport)
@@ -226,7 +224,7 @@ def _node(config: NodeConfig) -> Iterator[Stamped]:
     for address in gateway.addresses:
         family, ip = family_of(address), ips([address])
         yield SENDER[family].own.stamp(port=port, ip=ip)
-        yield neighbor(family, _WHOLE[family], OF_HOST).stamp(ip=ip, mac=router)
+        yield _stamp(NEIGHBOR[family], {"ip": ip, "mac": router, "port": _out(port)})
     if config.tunnel is not None:
         tunnel = _port(config.tunnel)
         yield KNOWN_PORT.stamp(port=tunnel)
@@ -251,7 +249,8 @@ _ROUTED: Final = _OfPods(
             SENDER[family].sends,
             SENDER[family].asks,
             SENDER[family].own,
-            neighbor(family, _WHOLE[family], OF_POD),
+            *SENDER[family].answers,
+            NEIGHBOR[family],
             TO_POD[family],
         )
         for family in FAMILIES
@@ -302,12 +301,14 @@ def _peer(peer: Peer, config: NodeConfig) -> Iterator[Stamped]:
     gateway_mac = macs([config.gateway.mac])
     for net in peer.pod_cidrs:
         family, address = family_of(net.network_address), ips([net.network_address])
-        yield neighbor(family, net.prefixlen, OF_POD).stamp(ip=address, mac=gateway_mac)
+        if family == 4:
+            yield elsewhere(net.prefixlen).stamp(ip=address, mac=gateway_mac)
         if config.tunnel is None or not peer.addresses:
             continue
-        yield neighbor(family, net.prefixlen, OF_POD, asked_by=True).stamp(
-            ip=address, mac=macs([VIRTUAL_MAC]), port=_port(config.gateway.ofport)
-        )
+        if family == 4:
+            yield elsewhere(net.prefixlen, asked_by=True).stamp(
+                ip=address, mac=macs([VIRTUAL_MAC]), port=_port(config.gateway.ofport)
+            )
         tunnel = _port(config.tunnel)
         to = peer.addresses[0]
         templates = to_peer(family, family_of(to), net.prefixlen)

@@ -8,15 +8,20 @@ peers change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from nsxdp.forwarding.model import TUNNELS, Network, NodeConfig, Peer, reserved
 from nsxdp.pipeline.columns import Address
 
-__all__ = ["TABLE", "Route", "routes", "ruleset"]
+__all__ = ["HOP_IPV6", "TABLE", "Route", "routes", "ruleset"]
 
 TABLE: Final = "inet nsxdp_pods"
 """The nftables table that is ours."""
+
+HOP_IPV6: Final = IPv6Address("fe80::6f:1")
+"""The next hop to other nodes' pods behind the gateway's interface, with IPv6: nobody has the
+address. Who applies this has to say that `nsxdp.pipeline.registers.VIRTUAL_MAC` is its MAC."""
 
 
 class Route(NamedTuple):
@@ -30,7 +35,7 @@ class Route(NamedTuple):
         The next hop.
     by_gateway
         Whether it is behind the gateway's interface, on link though no network of that interface
-        has it: the bridge answers for it. Otherwise it is a node, and reached as nodes are.
+        has it: the bridge takes it. Otherwise it is a node, and reached as nodes are.
     """
 
     network: Network
@@ -66,7 +71,10 @@ def routes(config: NodeConfig, peers: Iterable[Peer]) -> list[Route]:
 
 def _next_hop(config: NodeConfig, peer: Peer, net: Network) -> Address | None:
     if config.mode in TUNNELS:
-        return reserved(net).gateway if peer.addresses else None
+        if not peer.addresses:
+            return None
+        # The bridge answers who asks for this one by ARP.
+        return reserved(net).gateway if net.version == 4 else HOP_IPV6
     return next((a for a in peer.addresses if a.version == net.version), None)
 
 

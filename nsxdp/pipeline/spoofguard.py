@@ -7,6 +7,12 @@ A pod sends from its port, its MAC and one of its addresses, and asks for MAC ad
     table=SpoofGuard, priority=310,arp,in_port=5,dl_src=POD,arp_spa=10.244.0.5,arp_op=1,arp_sha=POD
         actions=goto_table:Neighbors
 
+With IPv6 it is asked, too, and answers for itself::
+
+    table=SpoofGuard, priority=310,icmp6,in_port=5,dl_src=POD,ipv6_src=fd00:244::5,nw_ttl=255,
+        icmp_type=136,icmp_code=0,nd_target=fd00:244::5,nd_tll=POD
+        actions=goto_table:L2Forwarding
+
 Who asks for its own address wants to know whether somebody else has it. Nobody has::
 
     table=SpoofGuard, priority=320,arp,in_port=5,arp_tpa=10.244.0.5 actions=drop
@@ -19,7 +25,7 @@ MAC that says so::
         actions=set_field:GATEWAY->eth_dst,set_field:0x10000/0x10000->reg0,resubmit(,Classifier)
 
 What nobody may send: frames with a VLAN; what only routers and DHCP servers send (there is neither
-beside the node itself); and answers to questions that nobody but this bridge was asked::
+beside the node itself)::
 
     table=SpoofGuard, priority=400,vlan_tci=0x1000/0x1000 actions=drop
     table=SpoofGuard, priority=350,icmp6,icmp_type=134 actions=drop
@@ -52,7 +58,10 @@ __all__ = [
 
 _SOLICITATION: Final = "icmp6,icmp_type=135,icmp_code=0"
 
+_ADVERTISEMENT: Final = "icmp6,icmp_type=136,icmp_code=0"
+
 _ASKED: Final = "goto_table:Neighbors"
+_ANSWERED: Final = "goto_table:L2Forwarding"
 
 GUARD: Final = tuple(
     Template(f"table=SpoofGuard,{match},actions=drop", TABLES)
@@ -72,13 +81,13 @@ GUARD: Final = tuple(
 ONLY_ASKED: Final = tuple(
     Template(f"table=SpoofGuard,{match},actions=drop", TABLES)
     for match in (
-        # Router solicitation, neighbor advertisement.
-        *(f"priority=350,icmp6,icmp_type={kind}" for kind in (133, 136)),
-        # A neighbor solicitation that isn't one, or not by who says so (RFC 4861, 7.1.1).
-        "priority=305,icmp6,icmp_type=135",
+        # Router solicitation.
+        "priority=350,icmp6,icmp_type=133",
+        # Neighbor discovery that isn't, or not by who says so (RFC 4861, 7.1).
+        *(f"priority=305,icmp6,icmp_type={kind}" for kind in (135, 136)),
     )
 )
-"""Where the bridge answers who asks, nobody else does."""
+"""Where the bridge sees to it who is asked, and who answers."""
 
 HOST: Final = tuple(
     Template(f"table=SpoofGuard,{match}", TABLES)
@@ -87,6 +96,7 @@ HOST: Final = tuple(
         f"priority=300,in_port={{port}},ipv6,actions={ADMIT}",
         f"priority=310,in_port={{port}},arp,arp_op=1,actions={_ASKED}",
         f"priority=310,in_port={{port}},{_SOLICITATION},nw_ttl=255,actions={_ASKED}",
+        f"priority=310,in_port={{port}},{_ADVERTISEMENT},nw_ttl=255,actions={_ANSWERED}",
     )
 )
 """What the node's network stack sends: it routes, so from any address. Columns: port."""
@@ -100,6 +110,8 @@ class SenderTemplates:
     """IP packets. Columns: port, mac, ip."""
     asks: Template
     """Questions for MAC addresses. Columns: port, mac, ip."""
+    answers: tuple[Template, ...]
+    """Answers to such questions; by ARP, the bridge gives them. Columns: port, mac, ip."""
     own: Template
     """Questions for its own address. Columns: port, ip."""
 
@@ -111,17 +123,26 @@ def _sender(family: Family) -> SenderTemplates:
             "arp,arp_op=1,arp_sha={mac},arp_spa={ip}",
             "arp,arp_tpa={ip}",
         )
+        answers = []
     else:
         sends, asks, own = (
             "ipv6,ipv6_src={ip}",
             f"{_SOLICITATION},nw_ttl=255,ipv6_src={{ip}},nd_sll={{mac}}",
             f"{_SOLICITATION},nd_target={{ip}}",
         )
+        # The answer to who asked it alone needn't say a MAC.
+        answers = [
+            f"{_ADVERTISEMENT},nw_ttl=255,ipv6_src={{ip}},nd_target={{ip}},nd_tll={mac}"
+            for mac in ("{mac}", "00:00:00:00:00:00")
+        ]
     here = "table=SpoofGuard,priority={},in_port={{port}}"
     by = f"{here},dl_src={{{{mac}}}}"
     return SenderTemplates(
         sends=Template(f"{by.format(300)},{sends},actions={ADMIT}", TABLES),
         asks=Template(f"{by.format(310)},{asks},actions={_ASKED}", TABLES),
+        answers=tuple(
+            Template(f"{by.format(310)},{text},actions={_ANSWERED}", TABLES) for text in answers
+        ),
         own=Template(f"{here.format(320)},{own},actions=drop", TABLES),
     )
 
@@ -134,8 +155,8 @@ LINK_LOCAL_ASKS: Final = Template(
     f"ipv6_src=fe80::/10,nd_sll={{mac}},actions={_ASKED}",
     TABLES,
 )
-"""Neighbor solicitations from a link-local address, which the pod chooses itself. The answer comes
-back by the same port, so it is of no use to take another's. Columns: port, mac."""
+"""Neighbor solicitations from a link-local address, which the pod chooses itself. It is of no use
+to take another's, as nobody may send anything but this from it. Columns: port, mac."""
 
 
 @lru_cache(maxsize=1024)

@@ -115,7 +115,7 @@ NODE_STAGES: Final = (
     Stage(
         6,
         "Neighbors",
-        "Answers who asks for a MAC address, by ARP or neighbor discovery.",
+        "Answers who asks for a MAC address by ARP; and by neighbor discovery, asks who has it.",
         "",
     ),
     Stage(

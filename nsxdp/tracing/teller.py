@@ -170,13 +170,15 @@ class _Teller:
                 return "from a node that has such pods"
             return "the sender's own addresses"
         if any(action.startswith("goto_table") for action in step.actions):
-            return "a question for a MAC address"
+            return "about a MAC address"
         self._end("dropped", "the sender may not send that")
         return "not the sender's to send"
 
     def _neighbors(self, step: TraceStep) -> str:
         if "IN_PORT" in step.actions:
             self._end("delivered", "answered by the bridge itself")
+        if any(action.startswith("goto_table") for action in step.actions):
+            return "asked of who has the address"
         return "answered by the bridge, for who has the address"
 
     @staticmethod

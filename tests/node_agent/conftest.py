@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-# Test modules of this directory import what they share (runtime.py) by its plain name.
+# Test modules of this directory import what they share (runtime.py, say) by its plain name.
 sys.path.append(str(Path(__file__).parent))
 
+from joined import Two
 from runtime import Agent, Runtime
-from two_nodes import Two
 
 from nsxdp.lab import Netns, Node
 
@@ -55,6 +55,12 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def two(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    """Two nodes, with a pod each."""
     with ExitStack() as stack:
         yield Two(stack, tmp_path_factory.mktemp("two"), mode)
+
+
+@pytest.fixture(params=[0, 1], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> int:
+    """Which of a pod's addresses."""
+    at: int = request.param
+    return at

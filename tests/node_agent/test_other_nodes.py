@@ -10,8 +10,8 @@ from functools import partial
 from ipaddress import ip_address
 
 import pytest
+from joined import MTU, Place, Two
 from runtime import until
-from two_nodes import MTU, Place, Two
 
 from nsxdp.forwarding.model import Peer
 from nsxdp.k8s.objects import Node as NodeObject
@@ -20,29 +20,17 @@ from nsxdp.k8s.source import Batch, Op
 from nsxdp.lab import Host, Netns, Node
 from nsxdp_agents.node_agent.ipam import Network
 from nsxdp_agents.node_agent.node import Nodes
+from tests.asking import ask, source
 
 OUTSIDE = ("198.51.100.0/24", "2001:db8:99::/64")
 
 
-@pytest.fixture(params=[0, 1], ids=["IPv4", "IPv6"])
-def family(request: pytest.FixtureRequest) -> int:
-    """Which of a pod's addresses."""
-    at: int = request.param
-    return at
-
-
-def host(ip: str) -> str:
-    return f"[{ip}]" if ":" in ip else ip
-
-
-def seen_as(client: Netns, ip: str) -> str:
-    """The address that a server takes the client's for."""
-    return client.http_get(f"http://{host(ip)}/client").rpartition(":")[0].strip("[]")
-
-
 def reaches(client: Netns, ip: str) -> bool:
-    argv = ["curl", "--silent", "--max-time", "1", f"http://{host(ip)}/"]
-    return client.run(argv, check=False).returncode == 0
+    try:
+        ask(client, ip, "TCP", timeout=1)
+    except OSError:
+        return False
+    return True
 
 
 def metric(place: Place, name: str) -> float:
@@ -64,15 +52,15 @@ def ages(node: Node, *texts: str) -> list[float]:
 
 
 def test_pods_reach_pods_of_another_node_with_their_own_addresses(two: Two, family: int) -> None:
-    assert seen_as(two.web, two.far_ips[family]) == two.web_ips[family]
-    assert seen_as(two.far, two.web_ips[family]) == two.far_ips[family]
+    assert source(two.web, two.far_ips[family], "TCP") == two.web_ips[family]
+    assert source(two.far, two.web_ips[family], "TCP") == two.far_ips[family]
 
 
 def test_the_outside_sees_the_node(two: Two, family: int) -> None:
     with Host(two.here.node, subnets=OUTSIDE) as outside:
         outside.serve_http(80)
         version = (4, 6)[family]
-        assert seen_as(two.web, outside.addresses[version]) == outside.gateways[version]
+        assert source(two.web, outside.addresses[version], "TCP") == outside.gateways[version]
 
 
 def test_pods_and_the_gateway_have_the_mtu_that_there_is_room_for(two: Two, mode: str) -> None:
@@ -118,7 +106,7 @@ def test_another_node_comes_and_goes(two: Two, family: int) -> None:
     assert not reaches(two.web, two.far_ips[family])
     there.register()
     until("it is reached again", lambda: reaches(two.web, two.far_ips[family]))
-    assert seen_as(two.web, two.far_ips[family]) == two.web_ips[family]
+    assert source(two.web, two.far_ips[family], "TCP") == two.web_ips[family]
 
 
 def _others(table: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from joined import Place, Two
 from runtime import SECONDS, until
-from two_nodes import Place, Two
 
 from nsxdp.lab import LabError
 from nsxdp.openflow.trace import read_trace

@@ -7,21 +7,13 @@ import socket
 import pytest
 from cluster import CLOSED, HAIRPIN, HTTP, MASQUERADE, SCTP, UDP, Cluster, of_family
 
-from nsxdp.lab import Netns
+from tests.asking import ask, source
 
 BRIDGES = ("switching", "wired")
 
 pytestmark = pytest.mark.kernel
 
 BOTH = (4, 6)
-
-
-def bracketed(ip: str) -> str:
-    return f"[{ip}]" if ":" in ip else ip
-
-
-def url(ip: str, path: str = "/") -> str:
-    return f"http://{bracketed(ip)}{path}"
 
 
 def addresses(cluster: Cluster, n: int = 4) -> list[str]:
@@ -32,28 +24,8 @@ def names(cluster: Cluster, n: int = 4) -> set[str]:
     return {pod.short for pod in cluster.servers[:n]}
 
 
-def source(client: Netns, ip: str, protocol: str) -> str:
-    """The address that the endpoint sees as the client's."""
-    seen = ask(client, ip, protocol, "client")
-    return seen.rpartition(":")[0].strip("[]")
-
-
-# The userspace datapath doesn't translate SCTP.
-@pytest.fixture(params=["TCP", "UDP", pytest.param("SCTP", marks=pytest.mark.datapath("system"))])
-def protocol(request: pytest.FixtureRequest) -> str:
-    text: str = request.param
-    return text
-
-
 def target(protocol: str) -> int:
     return {"TCP": HTTP, "UDP": UDP, "SCTP": SCTP}[protocol]
-
-
-def ask(client: Netns, ip: str, protocol: str, what: str = "") -> str:
-    if protocol == "TCP":
-        return client.http_get(url(ip, f"/{what}"))
-    by_lines = client.udp_ask if protocol == "UDP" else client.sctp_ask
-    return by_lines(ip, 80, what.encode() or b"hello")
 
 
 def test_kp1_from_a_pod(cluster: Cluster, family: int, protocol: str) -> None:
@@ -140,7 +112,7 @@ def test_kp44_one_port_number_on_two_protocols(cluster: Cluster) -> None:
     tcp, _ = cluster.serve("number", of_family([first], 4), target=HTTP)
     udp, _ = cluster.serve("number-udp", of_family([second], 4), target=UDP, protocol="UDP")
     for _ in range(5):
-        assert cluster.client.http_get(url(tcp)) == first.short
+        assert ask(cluster.client, tcp, "TCP") == first.short
         assert cluster.client.udp_ask(udp, 80) == second.short
     # The one's address knows nothing of the other's protocol.
     with pytest.raises(ConnectionRefusedError):
@@ -158,7 +130,7 @@ def test_what_is_for_no_service_passes(cluster: Cluster, family: int) -> None:
         # those for a minute, and so does connection tracking.
         ports = client.run(["sysctl", "-n", PORT_RANGE]).stdout
         client.sysctl(PORT_RANGE, "16000 16999")
-        assert client.http_get(f"http://{bracketed(ip)}:{HTTP}/") == server.short
+        assert ask(client, ip, "TCP", HTTP) == server.short
         assert client.udp_ask(ip, UDP) == server.short
         client.sysctl(PORT_RANGE, ports.strip())
     # To the gateway itself, and back.

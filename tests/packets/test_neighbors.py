@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 import pytest
 from scapy.layers.inet6 import (
@@ -47,6 +48,15 @@ def bridge() -> Iterator[Bridge]:
     made.node.close()
 
 
+def solicited(target: str) -> tuple[str, str]:
+    """Where one asks for 'target': a MAC address, and that in IPv6 (RFC 4291, 2.7.1)."""
+    last = IPv6Address(target).packed[-3:]
+    return f"33:33:ff:{last.hex(':')}", str(IPv6Address(_SOLICITED + last))
+
+
+_SOLICITED = IPv6Address("ff02::1:ff00:0").packed[:-3]
+
+
 def question(pod: Pod, target: str, *, source: str | None = None, mac: str = "") -> Packet:
     """A pod asks for 'target'."""
     mac = mac or pod.mac
@@ -54,9 +64,10 @@ def question(pod: Pod, target: str, *, source: str | None = None, mac: str = "")
         return Ether(src=pod.mac, dst=EVERYBODY) / ARP(
             op=1, hwsrc=mac, psrc=pod.ip if source is None else source, pdst=target
         )
+    mac_of_all, all_of = solicited(target)
     packet = (
-        Ether(src=pod.mac, dst="33:33:ff:00:00:02")
-        / IPv6(src=pod.ip6 if source is None else source, dst="ff02::1:ff00:2", hlim=255)
+        Ether(src=pod.mac, dst=mac_of_all)
+        / IPv6(src=pod.ip6 if source is None else source, dst=all_of, hlim=255)
         / ICMPv6ND_NS(tgt=target)
     )
     return packet if source == "::" else packet / ICMPv6NDOptSrcLLAddr(lladdr=mac)
@@ -150,11 +161,16 @@ def test_the_node_has_its_own_address_alone(bridge: Bridge, family: int) -> None
     pod = bridge.address("pod", family)
 
     def ask(target: str) -> Packet:
-        frame = Ether(src=mac, dst=EVERYBODY)
         if family == 4:
-            return frame / ARP(op=1, hwsrc=mac, psrc=own, pdst=target)
-        ip = IPv6(src=own, dst="ff02::1:ff00:1", hlim=255)
-        return frame / ip / ICMPv6ND_NS(tgt=target) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
+            return Ether(src=mac, dst=EVERYBODY) / ARP(op=1, hwsrc=mac, psrc=own, pdst=target)
+        mac_of_all, all_of = solicited(target)
+        ip = IPv6(src=own, dst=all_of, hlim=255)
+        return (
+            Ether(src=mac, dst=mac_of_all)
+            / ip
+            / ICMPv6ND_NS(tgt=target)
+            / ICMPv6NDOptSrcLLAddr(lladdr=mac)
+        )
 
     with Tap(bridge.node.netns, bridge.node.bridge) as tap:
         tap.send(ask(own), ask(pod))
@@ -185,7 +201,9 @@ def test_nobody_else_hears_of_it(bridge: Bridge, family: int) -> None:
         with tap:
             seen = tap.until(lambda packet: packet.haslayer("TCP"))
         asked = [p for p in seen if p.src == bridge.asks.mac or is_question(p)]
-        assert asked == [], pod
+        # With IPv6 it is asked for its own address, and answers.
+        others = [p for p in asked if ICMPv6ND_NS not in p or p[ICMPv6ND_NS].tgt != pod.ip6]
+        assert others == [], pod
     taps[2].__exit__()
 
 

@@ -98,9 +98,18 @@ def bridge() -> Iterator[Bridge]:
     made.node.close()
 
 
-def not_of(mac: str, seen: dict[str, list[Packet]]) -> dict[str, list[Packet]]:
-    """Of what was seen, what isn't from there: the node's kernel asks questions of its own."""
-    return {name: [p for p in packets if p.src != mac] for name, packets in seen.items()}
+def not_asked(bridge: Bridge, seen: dict[str, list[Packet]]) -> dict[str, list[Packet]]:
+    """Of what was seen, what neither the node's kernel asks, nor the sender's asks honestly."""
+
+    def honest(packet: Packet) -> bool:
+        if packet.src == bridge.mac:
+            return True
+        if ICMPv6ND_NS not in packet or ICMPv6NDOptSrcLLAddr not in packet:
+            return False
+        told = packet[ICMPv6NDOptSrcLLAddr].lladdr
+        return packet[IPv6].hlim == 255 and packet.src == told == bridge.sender.mac
+
+    return {name: [p for p in packets if not honest(p)] for name, packets in seen.items()}
 
 
 def test_what_is_its_own_passes(bridge: Bridge, family: int) -> None:
@@ -241,7 +250,24 @@ def imposture(bridge: Bridge, what: str) -> Packet:
         / IPv6(src=LINK_LOCAL, dst=victim.ip6, hlim=255)
         / ICMPv6ND_Redirect(tgt=bad.ip6, dst="fd00:244::1"),
         "redirect as itself": to_victim / ICMPv6ND_Redirect(tgt=bad.ip6, dst="fd00:244::1"),
-        "a solicitation to the victim": to_victim / ICMPv6ND_NS(tgt=victim.ip6) / mine,
+        "an advertisement of another's MAC": to_victim
+        / ICMPv6ND_NA(tgt=bad.ip6, O=1)
+        / ICMPv6NDOptDstLLAddr(lladdr=bridge.other.mac),
+        "an advertisement from another": frame
+        / IPv6(src=bridge.other.ip6, dst=victim.ip6, hlim=255)
+        / ICMPv6ND_NA(tgt=bad.ip6, O=1)
+        / ICMPv6NDOptDstLLAddr(lladdr=bad.mac),
+        "an advertisement from afar": frame
+        / IPv6(src=bad.ip6, dst=victim.ip6, hlim=64)
+        / ICMPv6ND_NA(tgt=bad.ip6, O=1)
+        / ICMPv6NDOptDstLLAddr(lladdr=bad.mac),
+        "an advertisement to all": Ether(src=bad.mac, dst=ALL_NODES)
+        / IPv6(src=bad.ip6, dst="ff02::1", hlim=255)
+        / ICMPv6ND_NA(tgt=bad.ip6, O=1)
+        / ICMPv6NDOptDstLLAddr(lladdr=bad.mac),
+        "a solicitation of another's MAC": to_victim
+        / ICMPv6ND_NS(tgt=victim.ip6)
+        / ICMPv6NDOptSrcLLAddr(lladdr=bridge.other.mac),
         "a solicitation from afar": frame
         / IPv6(src=bad.ip6, dst=victim.ip6, hlim=64)
         / ICMPv6ND_NS(tgt=victim.ip6)
@@ -283,7 +309,11 @@ def imposture(bridge: Bridge, what: str) -> Packet:
         "neighbor advertisement",
         "redirect",
         "redirect as itself",
-        "a solicitation to the victim",
+        "an advertisement of another's MAC",
+        "an advertisement from another",
+        "an advertisement from afar",
+        "an advertisement to all",
+        "a solicitation of another's MAC",
         "a solicitation from afar",
         "an advertisement in a fragment",
         "multicast listeners",
@@ -299,4 +329,4 @@ def imposture(bridge: Bridge, what: str) -> Packet:
 )
 def test_impostures_reach_nobody(bridge: Bridge, what: str) -> None:
     seen = bridge.reach(imposture(bridge, what))
-    assert not_of(bridge.mac, seen) == {"victim": [], "other": [], "node": []}
+    assert not_asked(bridge, seen) == {"victim": [], "other": [], "node": []}

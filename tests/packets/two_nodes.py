@@ -9,9 +9,10 @@ from typing import Self
 
 from wired import Wired
 
-from nsxdp.forwarding.host import routes, ruleset
+from nsxdp.forwarding.host import HOP_IPV6, routes, ruleset
 from nsxdp.forwarding.model import TUNNELS, Mode, Peer, pod_mtu
 from nsxdp.lab import Netns, Node, Pod
+from nsxdp.pipeline.registers import VIRTUAL_MAC
 
 MTU = 1500
 """Of the wire."""
@@ -97,6 +98,7 @@ class Side:
         bridge, config = self.node.bridge, self.wired.config
         self.netns.iproute(
             f"link set {bridge} mtu {self.mtu}",
+            f"neigh replace {HOP_IPV6} lladdr {VIRTUAL_MAC} dev {bridge} nud permanent",
             *(
                 f"route replace {route.network} via {route.via}"
                 + (f" dev {bridge} onlink" if route.by_gateway else "")

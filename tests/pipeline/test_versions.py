@@ -37,7 +37,7 @@ PIPELINES = {1: "7951ffaef067506e"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "e265dec1636e4d67"}
+NODES = {1: "2e3886607018c92e"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (

@@ -1,4 +1,4 @@
-"""Two nodes on a wire, each with a switch and an agent of its own, and a pod."""
+"""Two nodes on a wire, each with a switch, an agent of its own, and a pod that serves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime import Agent, Object
 
 from nsxdp.lab import Netns, Node
 
-__all__ = ["MTU", "Place", "Two"]
+__all__ = ["MTU", "UNDERLAY", "Place", "Two", "write"]
 
 UNDERLAY = "br-wire"
 """The bridge with the node's address: what is in tunnels leaves by a bridge on the userspace
@@ -20,6 +20,13 @@ datapath."""
 
 MTU = 1400
 """Of the wire between the nodes."""
+
+
+def write(manifest: Path, *objects: Object) -> None:
+    """Have these be all that a manifest says."""
+    made = manifest.with_suffix(".new")
+    made.write_text(yaml.safe_dump_all(objects))
+    made.rename(manifest)
 
 
 class Place:
@@ -49,21 +56,17 @@ class Place:
 
     def register(self) -> None:
         """Let Kubernetes know of the node."""
-        made = self.manifest.with_suffix(".new")
-        made.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Node",
-                    "metadata": {"name": self.name},
-                    "spec": {"podCIDR": self.cidrs[0], "podCIDRs": self.cidrs},
-                    "status": {
-                        "addresses": [{"type": "InternalIP", "address": ip} for ip in self.ips]
-                    },
-                }
-            )
+        addresses = [{"type": "InternalIP", "address": ip} for ip in self.ips]
+        write(
+            self.manifest,
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": self.name},
+                "spec": {"podCIDR": self.cidrs[0], "podCIDRs": self.cidrs},
+                "status": {"addresses": addresses},
+            },
         )
-        made.rename(self.manifest)
 
     def start(self, stack: ExitStack, *flags: str) -> None:
         own = [f"--manifests={self.manifest.parent}", f"--node-name={self.name}"]
@@ -96,8 +99,8 @@ class Two:
     """Two nodes, the second of which Kubernetes may not know yet, with a pod each."""
 
     def __init__(self, stack: ExitStack, directory: Path, mode: str) -> None:
-        manifests = directory / "manifests"
-        manifests.mkdir()
+        self.manifests = directory / "manifests"
+        self.manifests.mkdir()
         self.stack = stack
         nodes = [
             stack.enter_context(
@@ -113,7 +116,7 @@ class Two:
         other = nodes[1].netns.name
         nodes[0].netns.iproute(f"link add wire type veth peer name wire netns {other}")
         self.here, self.there = (
-            Place(node, number, manifests, directory / node.name)
+            Place(node, number, self.manifests, directory / node.name)
             for number, node in enumerate(nodes)
         )
         for place in (self.here, self.there):
