@@ -13,6 +13,7 @@ from typing import Any, Self
 from faults.agent import SECONDS, until
 from nsxdp.lab import Netns, Node
 from nsxdp.lab.ovs import datapath
+from nsxdp.lab.tools import slowness
 from nsxdp_agents.node_agent.cni.install import PLUGIN
 
 __all__ = ["SECONDS", "Agent", "Object", "PluginError", "Runtime", "until"]
@@ -79,7 +80,7 @@ class Runtime:
 
     def result_of(self, process: subprocess.Popen[bytes]) -> Object:
         """What a plugin that was started says; empty: nothing, which is good."""
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=SECONDS * slowness())
         assert err == b""
         said: Object = json.loads(out) if out else {}
         if process.returncode:
@@ -184,7 +185,7 @@ class Agent:
     def stop(self) -> int:
         """Ask it to end; its exit code."""
         self.process.terminate()
-        return self.process.wait(SECONDS)
+        return self.process.wait(SECONDS * slowness())
 
     def __enter__(self) -> Self:
         return self

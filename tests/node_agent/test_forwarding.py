@@ -9,6 +9,7 @@ import pytest
 from runtime import Agent, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node
+from nsxdp.lab.tools import slowness
 
 Sandbox = Callable[[str], Netns]
 
@@ -32,17 +33,19 @@ def test_a_pod_s_flows_are_there_with_the_answer_and_go_with_it(
     assert len(own_flows(node)) == before
 
 
+@pytest.mark.kernel
 def test_a_pod_sends_from_its_own_addresses_alone(runtime: Runtime, sandbox: Sandbox) -> None:
     web, client = sandbox("web"), sandbox("client")
     runtime.add("web", web)
     runtime.add("client", client)
     web.serve_http(80)
     client.iproute("addr add 10.244.0.77/24 dev eth0")
-    curl = ["curl", "--silent", "--max-time", "2", "http://10.244.0.3/"]
+    curl = ["curl", "--silent", "--max-time", str(2 * slowness()), "http://10.244.0.3/"]
     assert client.run([*curl, "--interface", "10.244.0.4"]).stdout == "web\n"
     assert client.run([*curl, "--interface", "10.244.0.77"], check=False).returncode != 0
 
 
+@pytest.mark.kernel
 def test_flows_are_there_again_after_a_restart_of_the_switch(
     node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_bridge_that_is_made_drops_what_no_flow_lets_pass_and_keeps_its_addres
     assert mac in link
 
 
+@pytest.mark.kernel
 def test_a_bridge_that_was_a_switch_is_taken_over_under_traffic(
     node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
 ) -> None:

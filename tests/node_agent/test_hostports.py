@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from runtime import Agent, Object, PluginError, Runtime, until
 
 from nsxdp.lab import Host, Netns, Node
+from nsxdp.lab.programs import Server
 from nsxdp_agents.node_agent.cni.runtime_config import HostPort
 from nsxdp_agents.node_agent.hostports import HostPorts, Opened, opened, ruleset
 from nsxdp_agents.node_agent.leases import Lease
+from tests.asking import ask
 
 Sandbox = Callable[[str], Netns]
 
@@ -45,21 +47,21 @@ def outside(node: Node) -> Iterator[Host]:
         yield host
 
 
+@pytest.mark.kernel
 def test_a_host_port_is_reached_from_everywhere(
-    node: Node, runtime: Runtime, sandbox: Sandbox, outside: Host
+    node: Node, runtime: Runtime, sandbox: Sandbox, outside: Host, protocol: str
 ) -> None:
     web, client = sandbox("web"), sandbox("client")
-    runtime.add("web", web, wants=wants(("tcp", 8080, 80), ("udp", 5353, 53)))
+    host_port, port = {"TCP": (8080, 80), "UDP": (5353, 53), "SCTP": (3869, 3868)}[protocol]
+    runtime.add("web", web, wants=wants((protocol.lower(), host_port, port)))
     runtime.add("client", client)
-    web.serve_http(80)
-    web.serve_udp(53)
+    kind = "http" if protocol == "TCP" else protocol.lower()
+    Server(web, "web", **{kind: [port]})
     for at in outside.gateways.values():
         for who in (outside, client, node.netns, web):
-            assert who.http_get(url(at, 8080)) == "web"
-            assert who.udp_ask(at, 5353) == "web"
-    assert node.netns.http_get(url("127.0.0.1", 8080)) == "web"
-    assert node.netns.udp_ask("127.0.0.1", 5353) == "web"
-    assert client.http_get(url("10.244.0.1", 8080)) == "web"
+            assert ask(who, at, protocol, host_port) == "web"
+    for who, at in ((node.netns, "127.0.0.1"), (client, "10.244.0.1")):
+        assert ask(who, at, protocol, host_port) == "web"
 
 
 def test_host_ports_are_understood_as_containerd_says_them(
@@ -72,6 +74,7 @@ def test_host_ports_are_understood_as_containerd_says_them(
     assert outside.http_get(url(outside.gateways[4], 8080)) == "web"
 
 
+@pytest.mark.kernel
 def test_who_comes_from_outside_is_known_by_its_own_address(
     runtime: Runtime, sandbox: Sandbox, outside: Host
 ) -> None:
@@ -83,6 +86,7 @@ def test_who_comes_from_outside_is_known_by_its_own_address(
         assert seen == outside.addresses[version]
 
 
+@pytest.mark.kernel
 def test_a_host_port_at_one_address_leaves_the_others_alone(
     node: Node, runtime: Runtime, sandbox: Sandbox, outside: Host
 ) -> None:
@@ -147,6 +151,7 @@ def test_nothing_is_left_of_a_deleted_pod_s_host_ports(
     assert table(node) == ""
 
 
+@pytest.mark.kernel
 def test_who_asked_by_udp_before_the_pod_came_and_went_gets_the_one_there_is(
     node: Node, runtime: Runtime, sandbox: Sandbox, outside: Host
 ) -> None:
@@ -161,6 +166,7 @@ def test_who_asked_by_udp_before_the_pod_came_and_went_gets_the_one_there_is(
         runtime.delete(name, pod)
 
 
+@pytest.mark.kernel
 def test_connections_to_host_ports_outlive_the_agent(
     agent: Agent, runtime: Runtime, sandbox: Sandbox, outside: Host
 ) -> None:
@@ -189,6 +195,7 @@ def test_loopback_leads_to_pods_when_the_bridge_is_made_anew(
     until("who is on the node", lambda: node.netns.http_get(url("127.0.0.1", 8080)) == "web")
 
 
+@pytest.mark.kernel
 def test_a_pod_does_not_get_at_what_listens_on_the_node_s_loopback(
     node: Node, runtime: Runtime, sandbox: Sandbox
 ) -> None:

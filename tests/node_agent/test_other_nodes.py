@@ -56,6 +56,7 @@ def test_pods_reach_pods_of_another_node_with_their_own_addresses(two: Two, fami
     assert source(two.far, two.web_ips[family], "TCP") == two.far_ips[family]
 
 
+@pytest.mark.kernel
 def test_the_outside_sees_the_node(two: Two, family: int) -> None:
     with Host(two.here.node, subnets=OUTSIDE) as outside:
         outside.serve_http(80)
@@ -63,6 +64,7 @@ def test_the_outside_sees_the_node(two: Two, family: int) -> None:
         assert source(two.web, outside.addresses[version], "TCP") == outside.gateways[version]
 
 
+@pytest.mark.kernel
 def test_pods_and_the_gateway_have_the_mtu_that_there_is_room_for(two: Two, mode: str) -> None:
     room = MTU - (50 if mode == "geneve" else 0)
     for netns, link in ((two.web, "eth0"), (two.here.node.netns, two.here.node.bridge)):
@@ -74,6 +76,7 @@ def test_metrics_tell_of_other_nodes(two: Two) -> None:
     assert metric(two.here, "nsx_node_agent_peers") == 1
 
 
+@pytest.mark.kernel
 def test_a_restart_of_the_agent_deletes_nothing(two: Two) -> None:
     agent, node = two.here.agent, two.here.node
     before = len(ages(node))
@@ -94,6 +97,7 @@ def test_a_restart_of_the_agent_deletes_nothing(two: Two) -> None:
     assert min(ages(node)) >= lasted
 
 
+@pytest.mark.kernel
 def test_another_node_comes_and_goes(two: Two, family: int) -> None:
     here, there = two.here, two.there
     at = ", ".join(there.ips)
@@ -126,6 +130,7 @@ def test_what_somebody_deleted_comes_again(two: Two) -> None:
     assert metric(here, "nsx_node_agent_host_repairs_total") >= 3
 
 
+@pytest.mark.kernel
 def test_all_is_there_after_a_restart_of_the_switch(two: Two) -> None:
     here = two.here
     routes = here.routes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -18,6 +17,8 @@ from runtime import SECONDS, Agent, Object, PluginError, until
 from faults.agent import Agent as Proxy
 from nsxdp.lab import Netns, Node
 from nsxdp.lab.apiserver import ApiServer
+from nsxdp.lab.tools import slowness
+from tests.asking import ask
 from tests.definitions import cluster_network_policies
 
 Sandbox = Callable[[str], Netns]
@@ -77,12 +78,10 @@ class Place:
 
     def reaches(self, client: str, target: str, port: int = 8080) -> bool:
         """Whether a new connection comes about."""
-        url = f"http://{self.address[target]}:{port}/"
         try:
-            answer = self.netns[client].run(["curl", "-s", "-m", "1", url], check=False)
-        except subprocess.SubprocessError:
+            return ask(self.netns[client], self.address[target], "TCP", port, timeout=1) != ""
+        except OSError:
             return False
-        return answer.returncode == 0
 
 
 def _node() -> Object:
@@ -117,6 +116,7 @@ def _place(
         yield Place(node, server, agent, sandbox)
 
 
+@pytest.mark.kernel
 def test_a_policy_comes_changes_and_goes(place: Place) -> None:
     place.add("web", app="web").serve_http(8080)
     place.add("client", app="client")
@@ -172,6 +172,7 @@ def decided(agent: Agent) -> set[tuple[str, str]]:
     return {(rule, verdict) for rule, (verdict, packets) in counted(agent).items() if packets}
 
 
+@pytest.mark.kernel
 def test_denied_connections_are_told(log_place: Place) -> None:
     place = log_place
     place.server.apply([only()])
@@ -238,7 +239,8 @@ _TIMED_OUT = 28
 
 def _curl(client: Netns, url: str) -> int:
     """How curl ends: 0, or its number of an error."""
-    return client.run(["curl", "-s", "-m", "1", url], check=False).returncode
+    argv = ["curl", "-s", "-m", str(slowness()), url]
+    return client.run(argv, check=False).returncode
 
 
 def service(name: str) -> Object:
@@ -302,7 +304,7 @@ def test_established_connections_go_on(place: Place) -> None:
     place.add("web", app="web").serve_tcp(8080)
     client = place.add("client", app="client")
     with client.enter():
-        connection = socket.create_connection((place.address["web"], 8080), SECONDS)
+        connection = socket.create_connection((place.address["web"], 8080), SECONDS * slowness())
     with connection:
         assert _asks(connection)
         place.server.apply([only(app="nobody")])
@@ -312,7 +314,7 @@ def test_established_connections_go_on(place: Place) -> None:
 
 def _asks(connection: socket.socket) -> bool:
     """Whether a server at the other end answers."""
-    connection.settimeout(SECONDS)
+    connection.settimeout(SECONDS * slowness())
     connection.sendall(b"hello\n")
     return bool(connection.recv(100))
 
@@ -320,7 +322,7 @@ def _asks(connection: socket.socket) -> bool:
 def _connects(client: Netns, address: str) -> bool:
     with client.enter():
         try:
-            socket.create_connection((address, 8080), 1).close()
+            socket.create_connection((address, 8080), slowness()).close()
         except OSError:
             return False
     return True

@@ -9,7 +9,10 @@ import pytest
 from cluster import HTTP, UDP, Cluster, of_family, until
 
 from nsxdp.lab import Netns, Pod
+from nsxdp.lab.tools import slowness
 from nsxdp.pipeline.tables import TABLES
+
+pytestmark = pytest.mark.kernel
 
 STICKY = "sessionAffinity: ClientIP"
 ALL = {"web1", "web2", "web3", "web4"}
@@ -144,16 +147,17 @@ def test_kp33_what_is_learned(cluster: Cluster) -> None:
 
 
 def test_kp33_affinity_lasts_while_it_is_used_and_ends_when_it_is_not(cluster: Cluster) -> None:
-    vip, _ = cluster.serve("short", both(cluster), target=HTTP, spec=sticky(2))
+    seconds = max(2, int(slowness() / 2))
+    vip, _ = cluster.serve("short", both(cluster), target=HTTP, spec=sticky(seconds))
     address = str(cluster.client.ip)
 
     def age() -> float:
-        found = re.search(r"duration=([\d.]+)s", learned(cluster, address, 2))
+        found = re.search(r"duration=([\d.]+)s", learned(cluster, address, seconds))
         return float(found[1]) if found else 0.0
 
-    load = cluster.client.traffic("http", vip, 80, rate=10)
+    load = cluster.client.traffic("http", vip, 80, rate=20)
     # It slides: new connections keep what was learned, for longer than the timeout.
-    until(lambda: age() > 3, "affinity older than its timeout")
+    until(lambda: age() > 1.5 * seconds, "affinity older than its timeout")
     report = load.stop()
     assert (len(report["backends"]), report["errors"]) == (1, {})
     until(lambda: not age(), "affinity that nobody uses gone")

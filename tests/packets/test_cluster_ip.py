@@ -7,6 +7,7 @@ import socket
 import pytest
 from cluster import CLOSED, HAIRPIN, HTTP, MASQUERADE, SCTP, UDP, Cluster, of_family
 
+from nsxdp.lab.tools import slowness
 from tests.asking import ask, source
 
 BRIDGES = ("switching", "wired")
@@ -154,7 +155,7 @@ def test_fragments_of_a_known_connection_pass(cluster: Cluster, family: int) -> 
         kind = socket.AF_INET if family == 4 else socket.AF_INET6
         client = socket.socket(kind, socket.SOCK_DGRAM)
     with client:
-        client.settimeout(5)
+        client.settimeout(5 * slowness())
         client.connect((vips[family == 6], 80))
         answers = set()
         for size in (1, 4000, 1, 8000):
@@ -168,7 +169,7 @@ def test_half_closed_connection_goes_on(cluster: Cluster, family: int) -> None:
     vips = cluster.serve("halfclosed", addresses(cluster), target=HTTP)
     vip = vips[family == 6]
     with cluster.client.enter():
-        connection = socket.create_connection((vip, 80), timeout=5)
+        connection = socket.create_connection((vip, 80), timeout=5 * slowness())
     with connection:
         connection.send(b"GET / HTTP/1.1\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)

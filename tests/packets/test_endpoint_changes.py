@@ -11,6 +11,8 @@ from cluster import CLOSED, HTTP, LINES, SCTP, UDP, Cluster, of_family, until
 from nsxdp.lab import Netns
 from nsxdp.lab.tools import slowness
 
+pytestmark = pytest.mark.kernel
+
 
 class Lines:
     """A connection whose server says its name for each line."""

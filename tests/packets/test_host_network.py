@@ -11,7 +11,7 @@ from cluster import NODE, Cluster, of_family
 from nsxdp.lab import Netns
 from nsxdp.lab.programs import Server
 
-BRIDGES = ("switching", "wired")
+BRIDGES = ("switching", pytest.param("wired", marks=pytest.mark.kernel))
 
 HTTP, UDP = 9080, 9053
 

@@ -43,6 +43,7 @@ def vips(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield made
 
 
+@pytest.mark.kernel
 def test_every_connection_is_served(cluster: Cluster, vips: tuple[str, str], family: int) -> None:
     vip = vips[family == 6]
     report = cluster.client.traffic("http", vip, 80, rate=500, count=600).wait()

@@ -9,7 +9,7 @@ from cluster import HTTP, Cluster, of_family
 
 from nsxdp.lab import Host
 
-BRIDGES = ("switching", "wired")
+BRIDGES = ("switching", pytest.param("wired", marks=pytest.mark.kernel))
 
 REMOTE = {4: "10.244.1.5", 6: "fd00:244:1::5"}
 

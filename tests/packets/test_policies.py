@@ -24,8 +24,11 @@ from nsxdp.k8s.policy_objects import (
 from nsxdp.k8s.policy_objects import Pod as PodObject
 from nsxdp.k8s.source import Op
 from nsxdp.lab import Netns, Node, Pod
+from nsxdp.lab.tools import slowness
 from nsxdp.policy.planner import NodePorts, PolicyPlanner
 from nsxdp.writer import Commit
+
+pytestmark = pytest.mark.kernel
 
 HTTP = 8080
 
@@ -88,7 +91,7 @@ class Place:
         with client.enter():
             sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         with sock:
-            sock.settimeout(1.5)
+            sock.settimeout(1.5 * slowness())
             try:
                 sock.connect((address, HTTP))
             except TimeoutError:
@@ -127,7 +130,7 @@ def test_a_connection_goes_on_when_a_policy_forbids_it(place: Place) -> None:
     with place.stranger.enter():
         sock = socket.socket()
     with sock:
-        sock.settimeout(10.0)
+        sock.settimeout(10 * slowness())
         sock.connect((address, HTTP))
         sock.sendall(b"GET / HTTP/1.0\r\n")
         place.sync(only(HTTP, "friend"))

@@ -12,7 +12,7 @@ from scapy.layers.l2 import Ether
 from nsxdp.lab import Netns
 from nsxdp.lab.tools import slowness
 
-BRIDGES = ("switching", "wired")
+BRIDGES = ("switching", pytest.param("wired", marks=pytest.mark.kernel))
 
 
 def connect(client: Netns, vip: str, timeout: float = 5.0) -> socket.socket:

@@ -27,6 +27,8 @@ from wired import Tap, Wired, marked
 
 from nsxdp.lab import Node, Pod
 
+pytestmark = pytest.mark.kernel
+
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 NOBODY = "0a:58:0a:f4:00:77"
 STRANGERS = {4: "10.244.0.77", 6: "fd00:244::77"}
@@ -99,15 +101,20 @@ def bridge() -> Iterator[Bridge]:
 
 
 def not_asked(bridge: Bridge, seen: dict[str, list[Packet]]) -> dict[str, list[Packet]]:
-    """Of what was seen, what neither the node's kernel asks, nor the sender's asks honestly."""
+    """Of what was seen, what isn't the node's kernel's, nor what the sender's asks and answers."""
+    mac, ip = bridge.sender.mac, bridge.sender.ip6
 
     def honest(packet: Packet) -> bool:
         if packet.src == bridge.mac:
             return True
-        if ICMPv6ND_NS not in packet or ICMPv6NDOptSrcLLAddr not in packet:
+        if IPv6 not in packet or packet[IPv6].hlim != 255 or packet.src != mac:
             return False
-        told = packet[ICMPv6NDOptSrcLLAddr].lladdr
-        return packet[IPv6].hlim == 255 and packet.src == told == bridge.sender.mac
+        if ICMPv6ND_NS in packet and ICMPv6NDOptSrcLLAddr in packet:
+            return bool(packet[ICMPv6NDOptSrcLLAddr].lladdr == mac)
+        if ICMPv6ND_NA not in packet or packet.dst == ALL_NODES:
+            return False
+        told = packet[ICMPv6NDOptDstLLAddr].lladdr if ICMPv6NDOptDstLLAddr in packet else mac
+        return bool((packet[IPv6].src, packet[ICMPv6ND_NA].tgt, told) == (ip, ip, mac))
 
     return {name: [p for p in packets if not honest(p)] for name, packets in seen.items()}
 

@@ -16,6 +16,7 @@ from wired import Tap, Wired, marked
 
 from nsxdp.lab import OVS, Netns, Pod
 from nsxdp.lab.programs import Server
+from nsxdp.lab.tools import slowness
 
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
 FAR = {4: "10.9.9.9", 6: "fd00:9::9"}
@@ -167,7 +168,7 @@ def test_the_platform_knows_endpoints_alone(platform: Platform, family: int) -> 
 def test_connections_outlive_restarts_of_either_owner(platform: Platform, family: int) -> None:
     vip = platform.serve("lasting", *platform.two.addresses, target=LINES)[family]
     with platform.one.enter():
-        connection = socket.create_connection((vip, 80), timeout=10)
+        connection = socket.create_connection((vip, 80), timeout=10 * slowness())
     with connection:
         for restart in (platform.wired.sync, platform.cluster.restart_agent, None):
             connection.send(b"hello\n")

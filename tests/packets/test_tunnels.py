@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 from cluster import CLOSED, HTTP, LINES, UDP, Cluster, of_family
 from scapy.contrib.geneve import GENEVE
 from scapy.layers import inet
@@ -19,6 +20,7 @@ from wired import Tap, marked
 from nsxdp.forwarding.model import TUNNELS, Mode
 from nsxdp.lab import Netns
 from nsxdp.lab.programs import Server
+from nsxdp.lab.tools import slowness
 from nsxdp.pipeline.registers import COOKIE_FAMILY, COOKIE_FAMILY_MASK, VIRTUAL_MAC
 
 BOTH = (4, 6)
@@ -56,11 +58,23 @@ MODES: tuple[tuple[Mode, bool], ...] = (
 )
 
 
-def mode_id(mode: tuple[Mode, bool]) -> str:
-    return mode[0] + "-on-IPv6" * mode[1]
+IN_KERNEL = ("vxlan", False), ("geneve", True)
+"""The others the node agent's tests have there."""
 
 
-@pytest.fixture(scope="module", params=MODES, ids=mode_id)
+def params(modes: Iterable[tuple[Mode, bool]]) -> list[ParameterSet]:
+    """As pytest takes them."""
+    return [
+        pytest.param(
+            mode,
+            id=mode[0] + "-on-IPv6" * mode[1],
+            marks=[pytest.mark.kernel] if mode in IN_KERNEL else [],
+        )
+        for mode in modes
+    ]
+
+
+@pytest.fixture(scope="module", params=params(MODES))
 def joined(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Joined]:
     mode, ipv6 = request.param
     with TwoNodes(cluster.node, mode, ipv6_underlay=ipv6) as nodes:
@@ -107,7 +121,7 @@ def test_an_address_of_another_interface_of_the_node(joined: Joined, family: int
     with joined.cluster.host.enter():
         client = socket.socket(kind, socket.SOCK_STREAM)
     with client:
-        client.settimeout(10)
+        client.settimeout(10 * slowness())
         client.bind((joined.node_ips[family], 0))
         client.connect((*of_family([joined.server], family), LINES))
         client.send(b"hello\n")
@@ -154,7 +168,7 @@ def test_the_largest_packet_fits(joined: Joined, family: int) -> None:
     with joined.cluster.client.enter():
         sender = socket.socket(kind, socket.SOCK_DGRAM)
     with sender, Tap(joined.far, "wire") as wire:
-        sender.settimeout(10)
+        sender.settimeout(10 * slowness())
         sender.setsockopt(level, discover, 2)
         sender.connect((ip, UDP))
         sender.send(bytes(room))
@@ -222,8 +236,7 @@ def in_tunnel(joined: Joined, family: int, what: str) -> Packet:
 )
 @pytest.mark.parametrize(
     "joined",
-    [mode for mode in MODES if mode[0] in TUNNELS],
-    ids=mode_id,
+    params(mode for mode in MODES if mode[0] in TUNNELS),
     indirect=True,
     scope="module",
 )
@@ -248,7 +261,7 @@ def is_marked(packet: Packet, what: str) -> bool:
 
 def lines(client: Netns, address: str, port: int) -> socket.socket:
     with client.enter():
-        return socket.create_connection((address, port), timeout=10)
+        return socket.create_connection((address, port), timeout=10 * slowness())
 
 
 def answer(connection: socket.socket) -> bytes:

@@ -15,6 +15,9 @@ from wired import Tap, Wired, marked
 
 from nsxdp.forwarding.host import ruleset
 from nsxdp.lab import Netns, Node, Pod
+from nsxdp.lab.tools import slowness
+
+pytestmark = pytest.mark.kernel
 
 HTTP, CLOSED = 8080, 9
 HERE = {4: "192.0.2.1", 6: "2001:db8::1"}
@@ -139,7 +142,7 @@ def test_fragments_pass(place: Place, family: int) -> None:
         client = socket.socket(kind, socket.SOCK_DGRAM)
     with server, client:
         server.bind(("", 7000))
-        server.settimeout(10)
+        server.settimeout(10 * slowness())
         for size in (4000, 8000):
             client.sendto(bytes(size), (place.address(place.server, family), 7000))
             assert len(server.recv(65536)) == size
@@ -233,7 +236,7 @@ def test_a_port_that_is_not_known_is_isolated(place: Place, family: int) -> None
 def test_connections_outlive_the_owner_and_other_pods(place: Place, family: int) -> None:
     server = place.address(place.server, family)
     with place.client.enter():
-        connection = socket.create_connection((server, HTTP), timeout=10)
+        connection = socket.create_connection((server, HTTP), timeout=10 * slowness())
     with connection:
         assert place.wired.sync().messages == 0
         pod = place.node.add_pod("passing")
