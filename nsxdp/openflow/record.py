@@ -5,17 +5,17 @@
         reason: PortReason = u8(PortReason, pad=7)
         desc: Port = nested(Port)
 
-A record is a frozen dataclass: it can be compared, hashed and pickled.  Its fields are in the order
-of the bytes, and each is declared with its `Part`, which reads and writes it.  What follows from
-other fields, as a length does, is a part without a field: a ``ClassVar``.  Properties, which come
-in any order or not at all, are fields too: `prop`.
+A record is a dataclass that can't be changed: it can be compared, hashed and pickled.  Its fields
+are in the order of the bytes, and each is declared with its `Part`, which reads and writes it.
+What follows from other fields, as a length does, is a part without a field: a ``ClassVar``.
+Properties, which come in any order or not at all, are fields too: `prop`.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from enum import KEEP, IntEnum, IntFlag
 from inspect import get_annotations
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, dataclass_transform
@@ -419,6 +419,32 @@ class _Properties:
 _Step = tuple[str, "Part[Any] | _Properties"]
 
 
+class _Init:
+    """A record's ``__init__``: written when it is first looked for.
+
+    `dataclass` would write and compile it at once; there are more than a hundred records, and who
+    imports them needs some.
+    """
+
+    def __get__(self, one: Record | None, kind: Any) -> Callable[..., None]:
+        declared = sorted(fields(kind), key=lambda each: bool(each.kw_only))
+        parameters = ["self"]
+        values: dict[str, Any] = {}
+        for each in declared:
+            if each.kw_only and "*" not in parameters:
+                parameters.append("*")
+            default = "" if each.default is MISSING else f"=_default_{each.name}"
+            parameters.append(each.name + default)
+            values[f"_default_{each.name}"] = each.default
+            values[f"_set_{each.name}"] = getattr(kind, each.name).__set__
+        lines = [f" _set_{each.name}(self, {each.name})\n" for each in declared]
+        exec(f"def __init__({', '.join(parameters)}):\n{''.join(lines) or ' pass'}", values)
+        init = values["__init__"]
+        init.__qualname__ = f"{kind.__qualname__}.__init__"
+        kind.__init__ = init
+        return init if one is None else init.__get__(one, kind)  # type: ignore[no-any-return]
+
+
 class Record:
     """See the module."""
 
@@ -427,6 +453,16 @@ class Record:
     _plan: ClassVar[tuple[_Step, ...]] = ()
     _compared: ClassVar[tuple[str, ...]] = ()
     _shown: ClassVar[tuple[str, ...]] = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        for name, value in state[1].items():
+            object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -539,9 +575,9 @@ class Record:
     ),
 )  # fmt: skip
 def record(cls: type[_T]) -> type[_T]:
-    """Make a class a record, and a frozen dataclass."""
-    # What all records do alike isn't made for each, of which there are a hundred.
-    made: Any = dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
+    """Make a class a record, and a dataclass."""
+    made: Any = dataclass(init=False, eq=False, repr=False, slots=True)(cls)
+    made.__init__ = _Init()
     made._plan = tuple(_steps(made))
     made._compared = tuple(one.name for one in fields(made) if one.compare)
     made._shown = tuple(one.name for one in fields(made) if one.repr)
