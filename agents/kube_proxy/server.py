@@ -15,7 +15,6 @@ from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.options import Options
-from nsxdp_agents.kube_proxy.profiling import profiling
 
 __all__ = ["CannotServeError", "serve"]
 
@@ -72,7 +71,7 @@ async def serve(
                 web.get("/proxyMode", proxy_mode),
                 web.get("/configz", configuration),
                 *asked,
-                *(profiling() if options.profiling else ()),
+                *_profiling(options),
             ],
         ),
     ]
@@ -84,3 +83,12 @@ async def serve(
 
     async with serving(servers, cannot):
         yield
+
+
+def _profiling(options: Options) -> list[web.RouteDef]:
+    """What shows what the process does, if that is wanted: few need what it imports."""
+    if not options.profiling:
+        return []
+    from nsxdp_agents.kube_proxy.profiling import profiling
+
+    return profiling()

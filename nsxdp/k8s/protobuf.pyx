@@ -9,6 +9,7 @@ generated.proto (Unknown).
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
@@ -46,6 +47,10 @@ _KINDS = {
 cdef struct Span:
     const uint8_t *at
     const uint8_t *end
+
+# Bytes of a message that is compared with the one before: of conditions, or of a port.
+cdef enum:
+    SHORT = 24
 
 
 class WireError(ValueError):
@@ -125,7 +130,8 @@ cdef class Message:
     Parameters
     ----------
     type
-        A msgspec.Struct, all of whose fields have defaults.
+        A msgspec.Struct that is frozen, and all of whose fields have defaults. Short messages that
+        are the same one after the other become one object.
     fields
         Those of its attributes that a message can hold.
 
@@ -138,6 +144,9 @@ cdef class Message:
     cdef readonly object type
     cdef tuple _defaults
     cdef list _fields
+    cdef uint8_t _last[SHORT]
+    cdef ptrdiff_t _last_size
+    cdef object _last_object
 
     def __init__(self, type, /, **fields):
         cdef Field field
@@ -145,6 +154,7 @@ cdef class Message:
         self.type = type
         self._defaults = type.__struct_defaults__
         self._fields = [None] * 64
+        self._last_size = -1
         for name, field in fields.items():
             field.index = names.index(name)
             field.name = type.__struct_encode_fields__[field.index]
@@ -198,6 +208,16 @@ cdef class Message:
         return objects, errors, span.at - begin
 
     cdef object _read(self, Span span):
+        cdef ptrdiff_t size = span.end - span.at
+        if size > SHORT:
+            return self._read_anew(span)
+        if size != self._last_size or memcmp(self._last, span.at, size):
+            self._last_object = self._read_anew(span)
+            memcpy(self._last, span.at, size)
+            self._last_size = size
+        return self._last_object
+
+    cdef object _read_anew(self, Span span):
         cdef list values = list(self._defaults)
         cdef uint64_t tag, lists = 0
         cdef Field field

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Iterable
+from sys import intern
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -109,8 +110,9 @@ class Inventory:
         """Take a part of the list; give what the consumer doesn't know yet."""
         changes = []
         for obj in objects:
-            self._unseen.discard(obj.key)
-            if self._upsert(obj):
+            key = intern(obj.key)  # who takes the objects keeps their keys, too
+            self._unseen.discard(key)
+            if self._upsert(key, obj):
                 changes.append((Op.UPSERT, obj))
         # An object that has become unreadable exists all the same: its last good state stays.
         self._unseen.difference_update(error.key for error in errors)
@@ -128,12 +130,11 @@ class Inventory:
     def watched(self, op: Op, obj: Object) -> Change | None:
         """Take one event of a watch; None if it tells the consumer nothing new."""
         if op is Op.UPSERT:
-            return (op, obj) if self._upsert(obj) else None
+            return (op, obj) if self._upsert(intern(obj.key), obj) else None
         return (op, obj) if self._known.pop(obj.key, None) is not None else None
 
-    def _upsert(self, obj: Object) -> bool:
+    def _upsert(self, key: str, obj: Object) -> bool:
         version = obj.metadata.resource_version
-        key = obj.key
         if version and self._known.get(key) == version:
             return False
         self._known[key] = version

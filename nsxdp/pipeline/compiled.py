@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nsxdp.openflow import Stamped, gather
 
-__all__ = ["Compiled", "Piece"]
+__all__ = ["Compiled", "Piece", "joined"]
 
 Piece = tuple[Stamped, NDArray[np.uint32]]
 """Stamped messages, and for each of them the row of its owner."""
@@ -34,3 +34,16 @@ class Compiled:
         """Order the messages of 'pieces' by owner; an owner without any needs nothing."""
         self.owners = np.array(owners, np.uint64)
         self.messages, self.ends = gather(pieces, len(owners))
+
+
+def joined(parts: Sequence[Compiled]) -> Compiled:
+    """What the owners of all of 'parts' need, each of which is in one of them."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = Compiled((), ())
+    whole.owners = np.concatenate([whole.owners, *(part.owners for part in parts)])
+    whole.messages = b"".join([part.messages for part in parts])
+    starts = np.cumsum([0, *(len(part.messages) for part in parts)]).astype(np.uint64)
+    ends = (part.ends + start for part, start in zip(parts, starts, strict=False))
+    whole.ends = np.concatenate([whole.ends, *ends])
+    return whole

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from nsxdp.k8s.objects import EndpointSlice, Object, Service
 from nsxdp.k8s.source import Op
-from nsxdp.pipeline.compiled import Compiled
+from nsxdp.pipeline.compiled import Compiled, joined
 from nsxdp.services.addresses import Family
 from nsxdp.services.compiler import ServiceCompiler
 from nsxdp.services.conntrack import Stale, StaleFinder
@@ -26,6 +27,10 @@ from nsxdp.services.tracker import Changes, ServiceTracker
 __all__ = ["Exposed", "NodePort", "Round", "ServicePlanner"]
 
 _Key = tuple[ServicePortName, Family]
+
+_PORTION: Final = 1000
+"""Service ports that are planned and compiled together: many, and yet what that takes for a moment
+stays small. Python doesn't give back the memory of small objects that once were there."""
 
 NodePort = tuple[Family, str, int]
 """Family, protocol and port."""
@@ -193,11 +198,21 @@ class ServicePlanner:
         keys = {(name, family) for family, names in changes.ports.items() for name in names}
         keys.update(self._due(now), self._renewed)
         self._renewed.clear()
-        plans: list[Plan] = []
-        removed: list[_Key] = []
         stale: list[Stale] = []
         # In order: where two hashes collide, the same one gives way after every restart.
-        for name, family in sorted(keys):
+        ordered = sorted(keys)
+        portions = [
+            self._compile(ordered[at : at + _PORTION], now, stale)
+            for at in range(0, len(ordered), _PORTION)
+        ]
+        exposed = Exposed(self._addresses.changes(), self._node_ports.changes())
+        return Round(changes, joined(portions), exposed, stale)
+
+    def _compile(self, keys: list[_Key], now: float, stale: list[Stale]) -> Compiled:
+        """What these Service ports need now; notes in 'stale' what has to be forgotten."""
+        plans: list[Plan] = []
+        removed: list[_Key] = []
+        for name, family in keys:
             port = self.tracker.ports(family).get(name)
             for traffic in TRAFFIC:
                 self._without_local[family, traffic].discard(name)
@@ -220,8 +235,7 @@ class ServicePlanner:
             if port.externally_accessible and plan.outside is Verdict.DROP:
                 self._without_local[family, "external"].add(name)
             self._schedule((name, family), port.affinity_timeout, now)
-        exposed = Exposed(self._addresses.changes(), self._node_ports.changes())
-        return Round(changes, self.compiler.compile(plans, removed), exposed, stale)
+        return self.compiler.compile(plans, removed)
 
     def _note_external(self, key: _Key, port: ServicePort | None) -> None:
         """Note where the Service port 'key' is served, which is 'port' now; None: it is gone."""

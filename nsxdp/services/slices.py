@@ -100,6 +100,8 @@ def compact(
     flags = bytearray()
     zones: list[list[str]] = []
     has_zones = False
+    conditions = None
+    usual = 0
     for endpoint in source.endpoints or ():
         if not endpoint.addresses:
             continue
@@ -112,8 +114,10 @@ def compact(
                 problem(f"EndpointSlice {source.key}: {text!r} is no {family.label} address")
                 continue
             packed = sloppy
-        conditions = endpoint.conditions
-        flag = _CONDITIONS[conditions.ready, conditions.serving, conditions.terminating]
+        if endpoint.conditions is not conditions:  # the same, most times: then they are one object
+            conditions = endpoint.conditions
+            usual = _CONDITIONS[conditions.ready, conditions.serving, conditions.terminating]
+        flag = usual
         if endpoint.node_name == node_name and node_name:
             flag |= LOCAL
         hints = endpoint.hints

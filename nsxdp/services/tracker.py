@@ -135,7 +135,7 @@ class ServiceTracker:
         """Take note of 'source', new or changed. Returns whether it says anything new."""
         metadata = source.metadata
         labels = metadata.labels or _NO_LABELS
-        key = source.key
+        key = intern(source.key)
         if (
             source.address_type not in FAMILIES  # KP-5
             or HEADLESS_LABEL in labels  # KP-4
