@@ -134,7 +134,7 @@ def _rest() -> Iterator[str]:
         With the userspace datapath, Open vSwitch's own connection tracking is told, and only what
         is configured: a limit of connections that holds for all zones, and in its database a
         timeout policy for our two zones. It has no timeout of its own for connections that one end
-        has closed.
+        has closed. The kernel's timeouts are set there, too: it tracks the node's own connections.
 
         That policy is there in any case, and is restored with the next comparison: connections that
         both ends have closed are remembered for 66 seconds, for longer than Linux remembers them as

@@ -241,11 +241,16 @@ def _is_userspace(view: BridgeView) -> bool:
 
 
 async def _track(options: Options, view: BridgeView) -> None:
-    """Have connections tracked as configured, by whom the datapath has for it."""
+    """Have connections tracked as configured, by whom the datapath has for it.
+
+    The kernel tracks the node's own, and those that it translates, also where the datapath's are
+    tracked by Open vSwitch.
+    """
+    kernel = of_kernel(options)
     if _is_userspace(view):
         await set_timeouts(view.client, timeouts(of_open_vswitch(options)))
-        return
-    for problem in await asyncio.to_thread(set_sysctls, of_kernel(options)):
+        kernel = kernel._replace(most=0)
+    for problem in await asyncio.to_thread(set_sysctls, kernel):
         log.warning("connections are not tracked as configured", reason=problem)
 
 
