@@ -8,6 +8,7 @@ releases (Kubernetes v1.X.Y has ``k8s.io/api`` and its like as v0.X.Y).
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -55,8 +56,17 @@ class Program:
     static: bool = True
     main: str = ""
 
+    @property
+    def edition(self) -> str:
+        """Which one it is of those that may have been built: its version, and what is in `main`."""
+        digest = hashlib.sha256(self.main.encode()).hexdigest()[:8]
+        return f"{self.version}-{digest}" if self.main else self.version
 
-_COREDNS_PLUGINS = ("cache", "errors", "health", "kubernetes", "loadbalance", "ready", "reload")
+
+_COREDNS_PLUGINS = (
+    *("cache", "errors", "health", "kubernetes", "loadbalance", "ready", "reload"),
+    *("hosts", "log"),  # the suite's own servers have these
+)
 _COREDNS_MAIN = "\n".join(
     [
         "package main",
@@ -84,6 +94,7 @@ PROGRAMS = {
     "coredns": Program("", "github.com/coredns/coredns", "1.14.7", main=_COREDNS_MAIN),
     "e2e.test": Program("k8s.io/kubernetes/test/e2e", tests=True),
     "ginkgo": Program("github.com/onsi/ginkgo/v2/ginkgo"),
+    "regression-issue-74839": Program("k8s.io/kubernetes/test/images/regression-issue-74839"),
 }
 """What can be built, by name. ginkgo is of the version that Kubernetes itself asks for."""
 
@@ -116,7 +127,7 @@ def ensure(program: str, console: Console | None = None) -> Path:
         raise LabError(f"no program {program}; there are: {', '.join(PROGRAMS)}") from None
     # Of e2e.test, ginkgo wants the end of the name to stay.
     name = Path(program)
-    binary = cache_directory() / f"{name.stem}-{recipe.version}{name.suffix}"
+    binary = cache_directory() / f"{name.stem}-{recipe.edition}{name.suffix}"
     if binary.exists():
         return binary
     console = console or Console(stderr=True)

@@ -20,6 +20,9 @@ from nsxdp.lab.cluster.ours import our_image
 
 COREDNS_IMAGE = "docker.io/nsxdp-lab/coredns:1"
 
+_REGRESSION = "regression-issue-74839"
+"""A server that a client's proxy of Services may answer for by mistake."""
+
 _REGISTRY = "registry.k8s.io"
 _SUITE_IMAGES = f"{_REGISTRY}/e2e-test-images"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -110,7 +113,9 @@ class _Suite:
 
     def images(self) -> list[Image]:
         """All of them, in layers."""
-        agnhost, coredns = (build.ensure(name, self.console) for name in ("agnhost", "coredns"))
+        agnhost, coredns, regression = (
+            build.ensure(name, self.console) for name in ("agnhost", "coredns", _REGRESSION)
+        )
         with self.console.status("images of the e2e suite: unpacking Debian's packages"):
             root = debian_layer(self.folder, "tools", _TOOLS, _TOOL_LINKS, _TOOL_FILES)
 
@@ -139,6 +144,9 @@ class _Suite:
         def coredns_files(layer: Layer) -> None:
             layer.file("coredns", coredns)
 
+        def regression_files(layer: Layer) -> None:
+            layer.file(_REGRESSION, regression)
+
         env = {"Env": [_PATH]}
         return [
             Image(
@@ -162,6 +170,11 @@ class _Suite:
                 [self.name("Nginx"), self.name("NginxNew")],
                 [root, self._layer("nginx", nginx_files)],
                 env | {"Cmd": ["nginx", "-g", "daemon off;"]},
+            ),
+            Image(
+                [self.name("RegressionIssue74839")],
+                [self._layer(_REGRESSION, regression_files)],
+                env | {"Entrypoint": [f"/{_REGRESSION}"]},
             ),
             Image(
                 [COREDNS_IMAGE],

@@ -27,8 +27,16 @@ _SITE = "usr/lib/python3/dist-packages"
 _PIP_SECONDS = 600.0
 
 _DEBIAN = (
-    *("bash", "coreutils", "dash", "ethtool", "grep", "iproute2", "libc-bin", "libstdc++6"),
-    *("nftables", "openvswitch-common", "openvswitch-switch", "procps", "python3", "sed"),
+    *("bash", "conntrack", "coreutils", "dash", "ethtool", "grep", "iproute2", "libc-bin"),
+    *(
+        "libstdc++6",
+        "nftables",
+        "openvswitch-common",
+        "openvswitch-switch",
+        "procps",
+        "python3",
+        "sed",
+    ),
 )
 _LINKS = {"ovs-vswitchd": "usr/lib/openvswitch-switch/ovs-vswitchd"}
 _FILES = {
