@@ -16,8 +16,9 @@ TARGET  ?=
 SECONDS ?= 60
 # the demo's options, such as D=--api-server
 D       ?=
-# what of the e2e suite make cluster-test runs
-SPECS   ?= Services should serve a basic endpoint from pods
+# what of the e2e suite make cluster-test runs: conformance, netpol, loadbalancer, network, topology
+# or all of them; or a regular expression
+SPECS   ?= all
 # and which of these not
 SKIP    ?=
 # the fault run's options, such as F="--minutes 10 --seed 7"
@@ -27,7 +28,7 @@ say = @printf '\033[1m== %s\033[0m\n'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kernel-test cluster-test lint lab build docs bench sanitize coverage fuzz
-.PHONY: cni-cycles policy-sets faults dist clean
+.PHONY: cluster-page cni-cycles policy-sets faults dist clean
 
 help:  ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ cluster-test: build  ## Run the agents and Kubernetes's own tests on a cluster o
 	@VENV=$(VENV) scripts/bootstrap cluster
 	$(say) "a cluster of real nodes"
 	@NSXDP_SPECS='$(SPECS)' NSXDP_SKIP='$(SKIP)' $(PYTEST) -v -s -m cluster tests/cluster $(T)
+
+cluster-page: build  ## Write docs/specs.md: what became of Kubernetes's own tests when they ran last
+	@$(PYTHON) -m pages.specs
 
 lint: $(READY) $(MYPY)  ## Check style and types only
 	$(say) "ruff: style"

@@ -18,6 +18,7 @@ from nsxdp.cli._lab import (
     take_down,
 )
 from nsxdp.lab import tools
+from nsxdp.lab.cluster.lists import LISTS
 from nsxdp.lab.cluster.plan import MOST_NODES, Cni, Plan, Proxy
 
 if TYPE_CHECKING:
@@ -136,7 +137,11 @@ def shell(
 @app.command()
 def e2e(
     focus: Annotated[
-        str, typer.Argument(metavar="FOCUS", help="Regular expression: which specs, by name.")
+        str,
+        typer.Argument(
+            metavar="FOCUS",
+            help=f"Which specs: {', '.join(LISTS)}; or a regular expression for their names.",
+        ),
     ],
     skip: Annotated[
         str, typer.Option(metavar="PATTERN", help="Regular expression: which of them not.")
@@ -160,7 +165,7 @@ def e2e(
 
     ```
     nsxdp lab cluster e2e 'Services should serve a basic endpoint from pods'
-    nsxdp lab cluster e2e --procs 4 '\[sig-network\].*\[Conformance\]'
+    nsxdp lab cluster e2e --procs 4 conformance
     ```
     """
     with errors_in_one_line():

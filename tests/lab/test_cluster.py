@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 import tomllib
 from pathlib import Path
@@ -20,6 +21,7 @@ from nsxdp.lab.cluster.coredns import coredns
 from nsxdp.lab.cluster.debian import _fill
 from nsxdp.lab.cluster.deploy import DAEMON_SETS, ENDPOINT, manifests
 from nsxdp.lab.cluster.images import versions
+from nsxdp.lab.cluster.lists import LISTS
 from nsxdp.lab.cluster.loadbalancers import FINALIZER, changes
 from nsxdp.lab.cluster.network import reference_cni
 from nsxdp.lab.cluster.node import node_object
@@ -297,6 +299,48 @@ def test_results_are_files_for_programs(tmp_path: Path) -> None:
         "timed out\nafter 2m",
         "\ufffd\ufffd<&",
     ]
+
+
+def test_of_a_spec_the_last_result_counts_that_is_one_of_our_network(tmp_path: Path) -> None:
+    ours = ["nsx-kube-proxy", "nsx-node-agent", "nsx-ovs", "something-else"]
+    runs = [
+        ("1", "passed", ours),
+        ("2", "failed", ours),
+        ("3", "skipped", ours),
+        ("4", "passed", ["nsx-ovs"]),
+    ]
+    for name, state, daemon_sets in runs:
+        run = tmp_path / name
+        run.mkdir()
+        report.write([report.Spec("one", state, 1), report.Spec(name, state, 1)], run, daemon_sets)
+    found = report.newest(tmp_path, DAEMON_SETS)
+    assert [(spec.name, spec.state) for spec in found] == [
+        ("1", "passed"),
+        ("2", "failed"),
+        ("3", "skipped"),
+        ("one", "failed"),
+    ]
+
+
+def test_no_spec_is_on_two_lists_that_make_up_all() -> None:
+    for name in (
+        "[sig-network] DNS should provide DNS for the cluster [Conformance]",
+        "[sig-network] Netpol should support allow-all policy [Feature:NetworkPolicy]",
+        "[sig-network] LoadBalancers [Feature:LoadBalancer] should be able to change [Slow]",
+        "[sig-network] Services should be rejected when no endpoints exist",
+    ):
+        on = [each for each, (_, focus, skip) in LISTS.items() if chosen(name, focus, skip)]
+        assert len(on) == 2, name
+        assert on[1] == "all"
+    for name in (
+        "[sig-network] Networking should function: sctp [Feature:SCTPConnectivity]",
+        "[sig-network] Networking should provide Internet connection [Feature:Networking-IPv4]",
+    ):
+        assert not any(chosen(name, focus, skip) for _, focus, skip in LISTS.values())
+
+
+def chosen(name: str, focus: str, skip: str) -> bool:
+    return bool(re.search(focus, name)) and not (skip and re.search(skip, name))
 
 
 def balanced(*addresses: str, kind: str = "LoadBalancer", **metadata: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from nsxdp.lab import build, tools
-from nsxdp.lab.cluster import progress, report
+from nsxdp.lab.cluster import lists, progress, report
 from nsxdp.lab.cluster.cluster import Running
 from nsxdp.lab.errors import LabError
 
@@ -48,6 +48,8 @@ def run(
 
     Parameters
     ----------
+    focus
+        A regular expression, or the name of a list (see `nsxdp.lab.cluster.lists`).
     procs
         How many at a time. With more than one, serial and disruptive specs are left out.
     timeout
@@ -63,6 +65,7 @@ def run(
     suite, ginkgo, kubectl = (
         build.ensure(name, console) for name in ("e2e.test", "ginkgo", "kubectl")
     )
+    focus, skip = lists.named(focus, skip)
     output = cluster.directory / "e2e" / time.strftime("%Y%m%d-%H%M%S")
     output.mkdir(parents=True)
     skips = [skip] if skip else []
@@ -98,5 +101,12 @@ def run(
             f"no spec was run: none matches {focus!r}{f' and not {skip!r}' if skip else ''}; "
             f"a regular expression is asked for, in which [ is written \\[; the log: {log}"
         )
-    report.write(found, output)
+    report.write(found, output, _daemon_sets(cluster, kubectl))
     return Results(found, output)
+
+
+def _daemon_sets(cluster: Running, kubectl: Path) -> list[str]:
+    """The names of all that the cluster has: its network is among them."""
+    names = "jsonpath={.items[*].metadata.name}"
+    asked = [str(kubectl), "get", "daemonsets", "--all-namespaces", f"--output={names}"]
+    return tools.run(cluster.at_control_plane(asked), env=cluster.environment).stdout.split()

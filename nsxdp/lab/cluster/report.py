@@ -14,6 +14,9 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 
+RESULTS = "results.json"
+"""Of a run: what became of the specs that were chosen."""
+
 _LONGEST_REASON = 300
 _NOT_IN_XML = {code: "\ufffd" for code in range(0x20) if chr(code) not in "\t\n\r"}
 
@@ -102,13 +105,36 @@ def summary(found: Iterable[Spec]) -> str:
     return ", ".join(f"{number} {state}" for state, number in states.most_common())
 
 
-def write(found: Sequence[Spec], directory: Path) -> None:
-    """Write ``results.json`` and ``junit.xml``."""
-    said = {"summary": Counter(spec.state for spec in found), "specs": [asdict(s) for s in found]}
-    (directory / "results.json").write_text(json.dumps(said, indent=1) + "\n")
+def write(found: Sequence[Spec], directory: Path, daemon_sets: Iterable[str] = ()) -> None:
+    """Write ``results.json``, which also has the cluster's DaemonSets, and ``junit.xml``."""
+    said = {
+        "summary": Counter(spec.state for spec in found),
+        "daemonSets": sorted(daemon_sets),
+        "specs": [asdict(spec) for spec in found],
+    }
+    (directory / RESULTS).write_text(json.dumps(said, indent=1) + "\n")
     ElementTree.ElementTree(_junit(found)).write(
         directory / "junit.xml", encoding="utf-8", xml_declaration=True
     )
+
+
+def newest(directory: Path, daemon_sets: Iterable[str]) -> list[Spec]:
+    """What became of each spec when it last ran in a cluster with these DaemonSets.
+
+    The runs' files are in `directory`.
+    """
+    wanted = set(daemon_sets)
+    found: dict[str, Spec] = {}
+    for path in sorted(directory.glob(f"*/{RESULTS}")):
+        run = json.loads(path.read_text())
+        if not wanted <= set(run.get("daemonSets", ())):
+            continue
+        for entry in run["specs"]:
+            spec = Spec(**entry)
+            # Elsewhere there may be what it needs: more nodes.
+            if spec.state != "skipped" or spec.name not in found:
+                found[spec.name] = spec
+    return sorted(found.values(), key=lambda spec: spec.name)
 
 
 def _junit(found: Sequence[Spec]) -> ElementTree.Element:

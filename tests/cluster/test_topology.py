@@ -1,0 +1,27 @@
+"""Traffic that stays near: Kubernetes's own specs, which want two nodes in each of three zones."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from rich.console import Console
+
+from nsxdp.lab.cluster import e2e
+from nsxdp.lab.cluster.cluster import Cluster, Running
+from nsxdp.lab.cluster.plan import Plan
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+LIST = "topology"
+
+
+@pytest.mark.skipif(
+    os.environ.get("NSXDP_SPECS", "all") not in ("", "all", LIST), reason="not asked for"
+)
+def test_traffic_stays_near() -> None:
+    console = Console()
+    with Cluster(Plan(nodes=6, cni="nsx", proxy="nsx-kube-proxy")) as cluster:
+        results = e2e.run(Running(cluster.owner), LIST, procs=4, console=console)
+    results.show(console)
+    assert [spec.name for spec in results.specs if spec.state != "passed"] == []
