@@ -175,8 +175,10 @@ class Client:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch; gives the stream of its bytes, in chunks as they come.
 
-        The stream ends when the server ends it, and raises UnreachableError when the connection
-        breaks or nothing at all (not even a bookmark) came for `idle_timeout` seconds.
+        The stream ends when the server ends it, or nothing at all came for `idle_timeout` seconds,
+        and raises UnreachableError when the connection breaks. A server that is silent may be gone,
+        or have nothing to tell: of a kind in which nothing has changed since it was started it
+        sends no bookmarks.
         """
         path = want.resource.path(want.namespace)
         query = {**_selectors(want), "watch": "1", **params}
@@ -188,6 +190,8 @@ class Client:
         try:
             async for chunk in response.content.iter_any():
                 yield chunk
+        except aiohttp.SocketTimeoutError:
+            return
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from None
 

@@ -78,7 +78,7 @@ class Reflector:
         Batches that may wait for the consumer.
     idle_timeout
         Seconds without a byte after which a watch is opened anew. The server sends a bookmark
-        about every minute.
+        about every minute, but not of a kind that has not changed since it was started.
     read_timeout
         Seconds without a byte after which a list is given up.
     relist

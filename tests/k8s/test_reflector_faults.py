@@ -307,6 +307,21 @@ async def test_a_stalled_list_and_a_stalled_watch(fake, fake_client, reflector, 
         assert [w["resourceVersion"] for w in fake.watches[:2]] == ["10", "11"]
 
 
+async def test_a_silent_watch_is_opened_anew_without_a_word(
+    fake, fake_client, reflector, consumer, caplog
+):
+    """Nothing to tell is no failure; whether the server is gone shows when it is asked."""
+    fake.script = [
+        fake.page(fake.service("a"), version=10),
+        fake.watch(added(fake.service("b", 11))),
+        fake.watch(added(fake.service("c", 12))),
+    ]
+    async with reflector(fake_client, idle_timeout=0.2) as source:
+        seen = consumer(source)
+        await seen.until(lambda: seen.get("default/c"))
+    assert "cannot follow" not in caplog.text
+
+
 async def test_watches_that_end_at_once_do_not_make_it_spin(fake, seen):
     fake.script = [fake.page(version=10), *[fake.watch(hold=False)] * 5]
     fake.script += [fake.watch(added(fake.service("a", 11)))]
