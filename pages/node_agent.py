@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
+from nsxdp.flowrecords.record import FlowRecord, as_line
 from nsxdp_agents.node_agent.cli import run
 from nsxdp_agents.node_agent.cni.install import CONFLIST, conflist
 from nsxdp_agents.node_agent.cni.request import VERSIONS
@@ -212,6 +214,36 @@ def _plugin() -> Iterator[str]:
         """)
 
 
+_SAMPLE: Final = (
+    as_line(
+        FlowRecord(
+            node="node-1",
+            start=1767225600.0,
+            end=1767225612.5,
+            verdict="allow",
+            reason="end",
+            protocol="TCP",
+            source="10.244.0.3",
+            source_port=41034,
+            source_pod="default/client",
+            destination="10.244.1.7",
+            destination_port=8080,
+            destination_pod="default/web",
+            service="default/web:http/TCP IPv4",
+            service_address="10.96.0.10",
+            service_port=80,
+            packets=6,
+            bytes=512,
+            reply_packets=5,
+            reply_bytes=2210,
+        )
+    )
+    .decode()
+    .replace(',"', ',\n "')
+    .rstrip()
+)
+
+
 def _rest() -> Iterator[str]:
     yield textwrap.dedent("""\
         ## Asking a running agent
@@ -231,6 +263,40 @@ def _rest() -> Iterator[str]:
 
         `nsxdp trace POD DESTINATION` asks this, and tells what becomes of a packet: which Service
         and endpoint, which rule of policies decides, to which node it goes, and out of which port.
+
+        ## Records of connections
+
+        With `--flow-records FILE` or `--ipfix-collector HOST:PORT` the agent tells who talked with
+        whom: of each connection that was let through the bridge to or from a pod of this node when
+        it ended, and every minute of one that goes on (`reason` is `end`, `active`, or `idle`, of
+        what is just tracked no more); and of packets that policies denied, at most ten a second. A
+        connection between two nodes is told of by both; `node` says by which.
+
+        ```json
+        """)
+    yield _SAMPLE
+    yield textwrap.dedent("""\
+        ```
+
+        - `source` is who began it, `destination` who answered: a Service's endpoint. `service`,
+          `service_address` and `service_port` say by which Service it came there, if it did; the
+          name is known where nsx-kube-proxy runs beside.
+        - `start` is when it was first seen, at most `--flow-records-interval` late, and `end` when
+          it was last seen, or seen closed.
+        - `packets`, `bytes`, `reply_packets` and `reply_bytes` are those since the beginning. They
+          are `null` where the datapath doesn't count: the kernel's counts with
+          `sysctl net.netfilter.nf_conntrack_acct=1`, the userspace one doesn't.
+        - `verdict` is `allow`, or `deny`; then `policy`, `rule` and `direction` say by whom.
+
+        A file can be moved away at any time: the next record goes to a new one of that name. A
+        collector gets IPFIX (RFC 7011) by UDP, the templates every minute, the answers' counts as
+        RFC 5103 has them, and names by the elements of Antrea's registry (enterprise 56506).
+
+        Connection tracking is asked once in an interval, and tells of what ended for half a minute:
+        with a longer interval, short connections may be missed. At most 100,000 connections are
+        remembered. An output that is slow has room for 10,000 records. What is lost is counted, by
+        `nsx_node_agent_flow_records_lost_total`. Without a source of policies (`--pod-cidr`), only
+        connections to Services are tracked, and told of.
 
         ## Permissions
 

@@ -52,6 +52,8 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "logs": ("nsxdp.logs",),
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),
+    "conntrack": ("nsxdp.conntrack",),
+    "flowrecords": ("nsxdp.flowrecords", "record", "tracker", "ipfix"),
     "netns": ("nsxdp.netns",),
     "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "veth", "wire"),
     "k8s": (

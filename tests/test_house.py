@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"nsxdp.bridge", "nsxdp.logs", "nsxdp.netns", "nsxdp.rtnetlink"},
     {"nsxdp.received", "nsxdp.transport"},
-    {"nsxdp.unixctl"},
+    {"nsxdp.conntrack", "nsxdp.unixctl"},
+    {"nsxdp.flowrecords"},
     {"nsxdp.openflow", "nsxdp.ovsdb"},
     {"nsxdp.switch", "nsxdp.writer"},
     {"nsxdp.k8s", "nsxdp.nsx", "nsxdp.pipeline"},
@@ -28,6 +29,8 @@ LAYERS = (
 """From the bottom: a module imports its own package, and packages of lower layers, of `nsxdp`."""
 
 PURE = (
+    "nsxdp.conntrack",
+    "nsxdp.flowrecords",
     "nsxdp.forwarding",
     "nsxdp.pipeline",
     "nsxdp.policy",

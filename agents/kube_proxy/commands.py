@@ -8,13 +8,20 @@ import msgspec
 
 import nsxdp
 from nsxdp.openflow import OpenFlowError
+from nsxdp.services.addresses import parse_address
+from nsxdp.services.model import ServicePort
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.tracing.names import ServiceAddress
 from nsxdp.tracing.packet import PacketError
 from nsxdp.writer import Writer
 from nsxdp_agents.common.unixctl import Command, read_cookie
 from nsxdp_agents.kube_proxy.inspect.packet import destination
-from nsxdp_agents.kube_proxy.inspect.services import UnknownServiceError, whose
+from nsxdp_agents.kube_proxy.inspect.services import (
+    Frontends,
+    UnknownServiceError,
+    frontends,
+    whose,
+)
 from nsxdp_agents.kube_proxy.node import NodeSide
 
 __all__ = ["commands"]
@@ -42,7 +49,38 @@ def commands(planner: ServicePlanner, node: NodeSide, writer: Writer) -> dict[st
             raise ValueError(str(error)) from None
         return msgspec.json.encode("" if owner is None else whose(planner, node, owner)).decode()
 
-    return {"service/find": find, "service/whose": owner_of, "version": version}
+    async def at(arguments: tuple[str, ...]) -> str:
+        known = frontends(planner.tracker)
+        return msgspec.json.encode([_at(known, each) for each in arguments]).decode()
+
+    return {
+        "service/at": at,
+        "service/find": find,
+        "service/whose": owner_of,
+        "version": version,
+    }
+
+
+def _at(known: Frontends, where: str) -> str:
+    """The Service port at ``PROTOCOL,ADDRESS,PORT``; empty: none is.
+
+    Raises
+    ------
+    ValueError
+        The text is something else.
+    """
+    protocol, _, rest = where.partition(",")
+    address, _, number = rest.partition(",")
+    packed = parse_address(address)
+    if packed is None or not number.isdecimal():
+        raise ValueError(f"{where}: service/at takes PROTOCOL,ADDRESS,PORT ...")
+    key = protocol.upper(), int(number)
+    port = known.get((*key, packed)) or known.get((*key, None))
+    return _label(port) if port is not None else ""
+
+
+def _label(port: ServicePort) -> str:
+    return f"{port.name} {port.family.label}"
 
 
 def _find(planner: ServicePlanner, arguments: tuple[str, ...]) -> ServiceAddress:
@@ -63,5 +101,5 @@ def _find(planner: ServicePlanner, arguments: tuple[str, ...]) -> ServiceAddress
     except (PacketError, UnknownServiceError) as error:
         raise ValueError(str(error)) from None
     port = target.service
-    label = f"{port.name} {port.family.label}" if port is not None else name
+    label = _label(port) if port is not None else name
     return ServiceAddress(label, str(target.address), target.port, target.protocol)

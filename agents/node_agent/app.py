@@ -8,6 +8,7 @@ from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from nsxdp.bridge import BridgeError
 from nsxdp.forwarding.model import pod_mtu
@@ -33,7 +34,9 @@ from nsxdp_agents.node_agent.cni.server import Server
 from nsxdp_agents.node_agent.commands import commands
 from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.dataplane import Dataplane, open_dataplane
-from nsxdp_agents.node_agent.denials import Denials
+from nsxdp_agents.node_agent.denials import Denials, log_denied
+from nsxdp_agents.node_agent.flow_outputs import Collector, Lines, Output, Queued
+from nsxdp_agents.node_agent.flow_records import FlowRecords
 from nsxdp_agents.node_agent.host import HostKeeper
 from nsxdp_agents.node_agent.hostports import HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
@@ -49,6 +52,7 @@ from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
 from nsxdp_agents.node_agent.readiness import Readiness
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
+from nsxdp_agents.node_agent.who import pod_with
 from nsxdp_agents.node_agent.wiring import Wiring
 
 __all__ = ["serve"]
@@ -90,6 +94,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     await _ensure_ways_out(options, client)
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
     ports = stack.enter_context(closing(Ports(client, options.bridge)))
+    run = run_directory(options.ovsdb) or _OVS_RUN
     pools = Pools()
     opened = HostPorts(options.bridge, routed=not by_platform)
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
@@ -97,9 +102,11 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     source = await open_source(options, stack)
     policies = denials = None
     if source is not None and not by_platform:
-        logged = options.log_dropped_traffic
-        policies = Policies(options.node_name, every_pod=not options.manifests, log=logged)
-        denials = Denials(policies.planner) if logged else None
+        told = options.log_dropped_traffic or options.records_flows
+        policies = Policies(options.node_name, every_pod=not options.manifests, log=told)
+        denials = Denials(policies.planner) if told else None
+    if denials is not None and options.log_dropped_traffic:
+        denials.listeners.append(log_denied)
     dataplane = await stack.enter_async_context(
         open_dataplane(
             parse_remote(options.openflow, 6653),
@@ -181,7 +188,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(server.serving())
     await stack.enter_async_context(
         answering(
-            run_directory(options.ovsdb) or _OVS_RUN,
+            run,
             "nsx-node-agent",
             commands(
                 options.node_name,
@@ -194,6 +201,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             ),
         )
     )
+    records = _flow_records(options, run, wiring, policies, metrics)
+    if records is not None and denials is not None:
+        denials.listeners.append(records.denied)
     if options.install_cni:
         directories = Path(options.install_cni), Path(options.cni_conf_dir)
         await asyncio.to_thread(install, *directories, options.cni_socket)
@@ -205,6 +215,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
         if denials is not None:
             tasks.create_task(denials.keep(dataplane))
+        if records is not None:
+            tasks.create_task(records.keep())
         if source is not None and policies is not None:
             tasks.create_task(follow(source, nodes.take, policies.take))
         if source is not None and platform is not None:
@@ -252,6 +264,23 @@ async def _forward(
             await policies.loaded.wait()
             tasks.create_task(policies.keep(dataplane.replace, dataplane.confirmed))
         tasks.create_task(dataplane.run())
+
+
+def _flow_records(
+    options: Options, run: Path, wiring: Wiring, policies: Policies | None, metrics: Metrics
+) -> FlowRecords | None:
+    """Who tells of connections, if anybody wants that."""
+    outputs: list[Output] = []
+    if options.flow_records:
+        outputs.append(Lines(options.flow_records))
+    if options.ipfix_collector:
+        outputs.append(Collector(*options.collector, crc32(options.node_name.encode())))
+    if not outputs:
+        return None
+    queued = [Queued(output, metrics.recorded, metrics.lost) for output in outputs]
+    pod = partial(pod_with, wiring, policies)
+    interval = options.flow_records_interval
+    return FlowRecords(options.node_name, run, interval, queued, pod, metrics.lost)
 
 
 def _policed(policies: Policies, wiring: Wiring) -> Compiled:

@@ -46,6 +46,7 @@ app = typer.Typer(
 _DEFAULTS = Options()
 _NODE = "The node"
 _RUNTIME = "The container runtime"
+_RECORDS = "Records of connections"
 
 
 _die = partial(die, _NAME)
@@ -231,6 +232,34 @@ def run(
             help="Have the log tell of connections that policies deny, at most ten a second.",
             show_default="no",
             rich_help_panel=PROCESS,
+        ),
+    ] = None,
+    flow_records: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Add a line of JSON to this file for each connection of pods that ended, goes on, "
+            "or was denied; - is standard output.",
+            show_default="none",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = None,
+    ipfix_collector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Send the same as IPFIX, by UDP.",
+            show_default="none",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = None,
+    flow_records_interval: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Between two looks at connections, 1 to 600.",
+            show_default=str(_DEFAULTS.flow_records_interval),
+            rich_help_panel=_RECORDS,
         ),
     ] = None,
     log_format: LogFormatOption = None,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Final
 
 import msgspec
 
 import nsxdp
-from nsxdp.k8s.defaults import parse_ip
-from nsxdp.tracing.names import NodeFacts, Other, PodAddresses
+from nsxdp.tracing.names import NodeFacts, Other
 from nsxdp_agents.common.unixctl import Command, read_cookie
 from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.ipam import Pools
 from nsxdp_agents.node_agent.leases import Leases
 from nsxdp_agents.node_agent.node import Nodes
 from nsxdp_agents.node_agent.policies import Policies
+from nsxdp_agents.node_agent.who import find_pod
 from nsxdp_agents.node_agent.wiring import Wiring
 
 __all__ = ["commands"]
@@ -81,7 +80,7 @@ def commands(
     async def find(arguments: tuple[str, ...]) -> str:
         if len(arguments) != 1:
             raise ValueError("pod/find takes a pod, NAMESPACE/NAME, or an address")
-        return _json(_pod(wiring, policies, arguments[0]))
+        return _json(find_pod(wiring, policies, arguments[0]))
 
     async def rule(arguments: tuple[str, ...]) -> str:
         cookie = read_cookie("policy/rule", arguments)
@@ -129,19 +128,3 @@ def _facts(node: str, wiring: Wiring, nodes: Nodes) -> NodeFacts | None:
             for peer in sorted(wiring.peers, key=lambda peer: peer.name)
         ),
     )
-
-
-def _pod(wiring: Wiring, policies: Policies | None, wanted: str) -> PodAddresses | None:
-    """A pod of the cluster by its name, or by one of its addresses."""
-    address = parse_ip(wanted)
-    for pod in wiring.pods.values():
-        if pod.iface_id == wanted or address in pod.ips:
-            return PodAddresses(pod.iface_id, tuple(map(str, pod.ips)))
-    if policies is None:
-        return None
-    planner = policies.planner
-    name = planner.pod_with(address.packed) if address is not None else wanted
-    kind = planner.kind_of(name) if name else None
-    if name is None or kind is None:
-        return None
-    return PodAddresses(name, tuple(str(ip_address(each)) for each in kind.pods[name]))

@@ -1,19 +1,20 @@
-"""The log of connections that policies deny: as many of their packets as a meter lets through."""
+"""Connections that policies deny: as many of their packets are told of as a meter lets through."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from nsxdp.logs import get_logger
 from nsxdp.openflow import PacketIn2, Session
 from nsxdp.pipeline.compiled import Compiled
 from nsxdp.pipeline.registers import LOG_METER
-from nsxdp.policy.denied import denied
+from nsxdp.policy.denied import Denied, denied
 from nsxdp.policy.planner import PolicyPlanner
 from nsxdp_agents.common.meters import limit, make_meter
 from nsxdp_agents.node_agent.dataplane import Dataplane
 
-__all__ = ["METER", "Denials"]
+__all__ = ["METER", "Denials", "log_denied"]
 
 log = get_logger(__name__)
 
@@ -31,9 +32,15 @@ class Denials:
     ----------
     planner
         Whose flows drop them.
+
+    Attributes
+    ----------
+    listeners
+        Who are told.
     """
 
     def __init__(self, planner: PolicyPlanner) -> None:
+        self.listeners: list[Callable[[Denied], None]] = []
         self._planner = planner
 
     async def prepare(self, session: Session) -> Compiled:
@@ -50,4 +57,10 @@ class Denials:
         async for packet in dataplane.packets():
             found = denied(self._planner, packet) if isinstance(packet, PacketIn2) else None
             if found is not None:
-                log.info("a connection is denied", **found._asdict())
+                for listener in self.listeners:
+                    listener(found)
+
+
+def log_denied(told: Denied) -> None:
+    """Let the log tell of it."""
+    log.info("a connection is denied", **told._asdict())

@@ -98,6 +98,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._records = Counter(
+            "nsx_node_agent_flow_records_total",
+            "Records of connections that were written or sent",
+            ("output",),
+            registry=self.registry,
+        )
+        self._lost_records = Counter(
+            "nsx_node_agent_flow_records_lost_total",
+            "Records of connections that were lost: by an output, or of connections that are too "
+            "many to be remembered (tracked)",
+            ("output",),
+            registry=self.registry,
+        )
         self.rules = RuleCollector(self.registry)
 
         def of_family(version: int, of: Callable[[Pool], int]) -> Callable[[], float]:
@@ -142,6 +155,14 @@ class Metrics:
     def host_repaired(self, count: int) -> None:
         """So many of the node's routes and tables were made anew."""
         self._host_repairs.inc(count)
+
+    def recorded(self, output: str, count: int) -> None:
+        """So many records of connections got to an output."""
+        self._records.labels(output).inc(count)
+
+    def lost(self, output: str, count: int) -> None:
+        """So many didn't."""
+        self._lost_records.labels(output).inc(count)
 
     def refused(self) -> None:
         """The switch refused a message."""

@@ -59,6 +59,11 @@ _MTUS: Final = range(1280, 65536)
 """IPv6 needs 1280 bytes."""
 
 
+_INTERVALS: Final = range(1, 601)
+"""A connection is tracked for half a minute after its end, at least: what ends and goes between two
+looks isn't told of."""
+
+
 class Options(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
@@ -98,6 +103,12 @@ class Options(
     metrics_bind_address: str = METRICS
     log_dropped_traffic: bool = False
     """Whether the log tells of connections that policies deny."""
+    flow_records: str = ""
+    """The file to which records of connections are added; ``-``: standard output; empty: none."""
+    ipfix_collector: str = ""
+    """Where they are sent by UDP, ``HOST:PORT``; empty: nowhere."""
+    flow_records_interval: int = 10
+    """Seconds between two looks at connections."""
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 
@@ -132,6 +143,7 @@ class Options(
         for flag, path in (("--cni-socket", self.cni_socket), ("--state-dir", self.state_dir)):
             if not path.startswith("/"):
                 raise OptionsError(f"{flag} {path}: must be a path that begins with /")
+        self._check_flow_records()
         self._check_pod_cidrs()
         self._check_forwarding()
         check_log(self.log_format, self.log_level)
@@ -149,6 +161,32 @@ class Options(
                 "--metrics-bind-address", self.metrics_bind_address, METRICS
             ),
         )
+
+    @property
+    def records_flows(self) -> bool:
+        """Whether anybody wants records of connections."""
+        return bool(self.flow_records or self.ipfix_collector)
+
+    @property
+    def collector(self) -> tuple[str, int]:
+        """Its host and port."""
+        host, _, port = self.ipfix_collector.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def _check_flow_records(self) -> None:
+        if self.flow_records_interval not in _INTERVALS:
+            raise OptionsError(
+                f"--flow-records-interval {self.flow_records_interval}: must be "
+                f"{_INTERVALS.start} to {_INTERVALS.stop - 1} seconds"
+            )
+        if not self.ipfix_collector:
+            return
+        host, _, port = self.ipfix_collector.rpartition(":")
+        if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise OptionsError(
+                f"--ipfix-collector {self.ipfix_collector}: must be HOST:PORT, such as "
+                "collector.example:4739"
+            )
 
     def _check_forwarding(self) -> None:
         if self.config_retry_timeout not in _WAITS:

@@ -21,6 +21,8 @@ PACKAGE = {
     "ip": "iproute2",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
+    "nfcapd": "nfdump",
+    "nfdump": "nfdump",
     "nft": "nftables",
     "nsenter": "util-linux",
     "ovn-controller": "ovn-host",

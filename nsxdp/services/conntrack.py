@@ -8,11 +8,11 @@ any serving endpoint. TCP's are left alone (KP-52).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from nsxdp.conntrack import read_entries
 from nsxdp.services.addresses import Family
 from nsxdp.services.model import SERVING, Endpoints, ServicePort, ServicePortName
 
@@ -77,20 +77,17 @@ class StaleFinder:
         self._serving.pop((name, family), None)
 
 
-_ENTRY: Final = re.compile(
-    r"^udp,orig=\(src=[^,]+,dst=([^,]+),sport=\d+,dport=(\d+)\),"
-    r"reply=\(src=([^,]+),dst=[^,]+,sport=(\d+),dport=\d+\)",
-    re.MULTILINE,
-)
-
-
 def parse_entries(dump: str) -> Iterator[Stale]:
     """The UDP connections in what ``ovs-appctl dpctl/dump-conntrack`` prints."""
-    for vip, port, endpoint, endpoint_port in _ENTRY.findall(dump):
-        family = AF_INET6 if ":" in vip else AF_INET
-        yield Stale(
-            inet_pton(family, vip), int(port), inet_pton(family, endpoint), int(endpoint_port)
-        )
+    for entry in read_entries(dump):
+        if entry.protocol == "udp":
+            family = AF_INET6 if ":" in entry.dst else AF_INET
+            yield Stale(
+                inet_pton(family, entry.dst),
+                entry.dst_port,
+                inet_pton(family, entry.reply_src),
+                entry.reply_src_port,
+            )
 
 
 def _frontends(port: ServicePort) -> list[tuple[bytes | None, int]]:

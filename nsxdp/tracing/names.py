@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -207,6 +208,14 @@ class AgentNames:
             raise PacketError(error.said) from None
         except (UnixctlError, msgspec.DecodeError) as error:
             raise PacketError(f"Service {words[0]}: {error}") from None
+
+    async def services_at(self, places: Sequence[tuple[str, str, int]]) -> list[str] | None:
+        """The Services that are served at protocols, addresses and ports; None: nobody knows.
+
+        A name is empty where there is none.
+        """
+        words = [",".join(map(str, place)) for place in places]
+        return await self._ask(_PROXY, "service/at", *words, type_=list[str])
 
     async def _ask(self, agent: str, *command: str, type_: type[_T]) -> _T | None:
         """What an agent answers; None: it doesn't know, or it can't be asked."""

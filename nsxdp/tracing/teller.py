@@ -12,6 +12,7 @@ from typing import Final
 
 from nsxdp.bridge import Bridge, local_pods
 from nsxdp.bridge import gateway as gateway_of
+from nsxdp.bridge import uplink as uplink_of
 from nsxdp.openflow import Group, Switch, Trace, TraceStep
 from nsxdp.pipeline.node import Gateway
 from nsxdp.pipeline.registers import BITS
@@ -107,6 +108,8 @@ class _Teller:
         self._pods = local_pods(bridge)[0]
         port = gateway_of(bridge)
         self._gateway = Gateway.of(port) if port is not None else None
+        by_uplink = uplink_of(bridge)
+        self._uplink = by_uplink.ofport if by_uplink is not None else None
         self._left_by = 0
         if facts is not None:
             story.node = facts.name
@@ -334,6 +337,9 @@ class _Teller:
         elif facts is not None and peer is not None and self._left_by == facts.tunnel:
             story.way, story.next_node = "tunnel", peer.name
             story.end = f"to {peer}, in a {facts.mode} tunnel, out of port {port}"
+        elif facts is not None and facts.mode == "nsx" and self._left_by == self._uplink:
+            story.way = "trunk"
+            story.end = f"to the platform, in the sender's VLAN, out of port {port}"
         elif self._gateway is None or self._left_by != self._gateway.ofport:
             return
         elif facts is None:

@@ -16,9 +16,20 @@ from nsxdp_agents.kube_proxy.node import NodeSide
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.source import open_client, open_source, wants_of
 
-__all__ = ["UnknownServiceError", "find_ports", "is_service", "service_names", "whose"]
+__all__ = [
+    "Frontends",
+    "UnknownServiceError",
+    "find_ports",
+    "frontends",
+    "is_service",
+    "service_names",
+    "whose",
+]
 
 _SUGGESTED: Final = 3
+
+Frontends = dict[tuple[str, int, bytes | None], ServicePort]
+"""By protocol, port and address, packed; None for an address: any of the node's."""
 
 
 class UnknownServiceError(Exception):
@@ -65,6 +76,18 @@ def _near(key: str, known: Iterable[str]) -> str:
     if near:
         return f": is it {' or '.join(near)}?"
     return f" ({len(names)} others are)" if names else " (none at all is)"
+
+
+def frontends(tracker: ServiceTracker) -> Frontends:
+    """Where connections to Services go, and whose that is."""
+    found: Frontends = {}
+    for family in Family:
+        for port in tracker.ports(family).values():
+            for vip in (port.cluster_ip, *port.external_ips, *port.load_balancer_vips):
+                found[port.protocol, port.port, vip] = port
+            if port.node_port:
+                found[port.protocol, port.node_port, None] = port
+    return found
 
 
 def whose(planner: ServicePlanner, node: NodeSide | None, owner: int) -> str:

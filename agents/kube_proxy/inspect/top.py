@@ -6,7 +6,6 @@ connections. What follows only connection tracking sees; whether it counts is th
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any, Final, NamedTuple
 
@@ -14,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from nsxdp.conntrack import read_entries
 from nsxdp.openflow import FlowTable, Switch
 from nsxdp.pipeline.registers import ZONE
-from nsxdp.services.addresses import Family, parse_address
+from nsxdp.services.addresses import parse_address
 from nsxdp.services.endpoints import choose
 from nsxdp.services.model import ServicePort
 from nsxdp_agents.kube_proxy.inspect.intent import OUR_FLOWS, Intent
+from nsxdp_agents.kube_proxy.inspect.services import frontends
 
 __all__ = ["Busy", "Sample", "Tracked", "busiest", "read_tracked", "sample", "table"]
 
@@ -143,45 +144,22 @@ def _refuses(flows: FlowTable) -> NDArray[np.bool_]:
     return refuses
 
 
-_ENTRY: Final = re.compile(
-    r"^(\w+),orig=\(src=[^,]+,dst=([^,]+),sport=\d+,dport=(\d+)(?:,packets=(\d+),bytes=(\d+))?\),"
-    r"reply=\([^)]*?(?:,packets=(\d+),bytes=(\d+))?\)",
-    re.MULTILINE,
-)
-
-
 def read_tracked(dump: str, intent: Intent) -> dict[int, Tracked]:
     """By owner, what ``ovs-appctl dpctl/dump-conntrack -s`` tells of its connections."""
-    owners = _frontends(intent)
+    known = frontends(intent.planner.tracker)
     found: dict[int, Tracked] = {}
-    for entry in _ENTRY.finditer(dump):
-        protocol, dst, port, *counted = entry.groups()
-        key = protocol.upper(), int(port)
-        owner = owners.get((*key, parse_address(dst)), owners.get((*key, None)))
+    for entry in read_entries(dump):
+        key = entry.protocol.upper(), entry.dst_port
+        port = known.get((*key, parse_address(entry.dst))) or known.get((*key, None))
+        owner = intent.planner.compiler.group_id(port.name, port.family) if port else None
         if owner is None:
             continue
         before = found.get(owner, Tracked())
         packets, bytes_ = before.packets, before.bytes
-        if any(counted):
-            numbers = [int(count or 0) for count in counted]
-            packets = (packets or 0) + numbers[0] + numbers[2]
-            bytes_ = (bytes_ or 0) + numbers[1] + numbers[3]
+        if entry.packets is not None or entry.reply_packets is not None:
+            packets = (packets or 0) + (entry.packets or 0) + (entry.reply_packets or 0)
+            bytes_ = (bytes_ or 0) + (entry.bytes or 0) + (entry.reply_bytes or 0)
         found[owner] = Tracked(before.connections + 1, packets, bytes_)
-    return found
-
-
-def _frontends(intent: Intent) -> dict[tuple[str, int, bytes | None], int]:
-    """Where connections go, and whose that is; None for an address: any of the node's."""
-    found: dict[tuple[str, int, bytes | None], int] = {}
-    for family in Family:
-        for port in intent.planner.tracker.ports(family).values():
-            owner = intent.planner.compiler.group_id(port.name, family)
-            if owner is None:
-                continue
-            for vip in (port.cluster_ip, *port.external_ips, *port.load_balancer_vips):
-                found[port.protocol, port.port, vip] = owner
-            if port.node_port:
-                found[port.protocol, port.node_port, None] = owner
     return found
 
 

@@ -1,0 +1,211 @@
+"""Where flow records go: a file, and a collector. Each has a queue of its own, with an end.
+
+Whoever is slow or away loses records, which are counted; nothing else waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from nsxdp.flowrecords.ipfix import Encoder
+from nsxdp.flowrecords.record import FlowRecord, as_line
+from nsxdp.logs import get_logger
+
+__all__ = ["Collector", "Lines", "Output", "Queued"]
+
+log = get_logger(__name__)
+
+_WAITING: Final = 10_000
+"""Records that wait for an output."""
+_AT_ONCE: Final = 1000
+
+_TEMPLATE_SECONDS: Final = 60.0
+"""Between two times that a collector is sent the templates."""
+
+
+class Output(Protocol):
+    """Somewhere that records go.
+
+    Attributes
+    ----------
+    name
+        As metrics have it.
+    """
+
+    name: str
+
+    async def write(self, records: list[FlowRecord]) -> None:
+        """Have them there.
+
+        Raises
+        ------
+        OSError
+            They aren't.
+        """
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Queued:
+    """An output with its queue.
+
+    Parameters
+    ----------
+    count, lose
+        Are told how many records got there, and how many were lost, by the output's name.
+    """
+
+    def __init__(
+        self, output: Output, count: Callable[[str, int], None], lose: Callable[[str, int], None]
+    ) -> None:
+        self._output = output
+        self._count = count
+        self._lose = lose
+        self._queue: asyncio.Queue[FlowRecord] = asyncio.Queue(_WAITING)
+        self._problem = ""
+
+    def put(self, record: FlowRecord) -> None:
+        """Let it have a record, if there is room."""
+        try:
+            self._queue.put_nowait(record)
+        except asyncio.QueueFull:
+            self._lose(self._output.name, 1)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while len(batch) < _AT_ONCE and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                await self._write(batch)
+        finally:
+            self._output.close()
+
+    async def _write(self, batch: list[FlowRecord]) -> None:
+        problem = ""
+        try:
+            await self._output.write(batch)
+        except OSError as error:
+            problem = str(error)
+            self._lose(self._output.name, len(batch))
+        else:
+            self._count(self._output.name, len(batch))
+        if problem and problem != self._problem:
+            log.warning("flow records are lost", output=self._output.name, reason=problem)
+        self._problem = problem
+
+
+class Lines:
+    """A file to which a line of JSON is added for each record.
+
+    When somebody moves the file away, the next records go to a new one of its name.
+
+    Parameters
+    ----------
+    path
+        ``-``: standard output.
+    """
+
+    name = "file"
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path != "-" else None
+        self._file: int | None = None
+
+    async def write(self, records: list[FlowRecord]) -> None:
+        """Add the lines."""
+        data = b"".join(map(as_line, records))
+        await asyncio.to_thread(self._add, data)
+
+    def _add(self, data: bytes) -> None:
+        file = self._opened()
+        while data:
+            data = data[os.write(file, data) :]
+
+    def _opened(self) -> int:
+        if self._path is None:
+            return sys.stdout.fileno()
+        if self._file is not None and not self._is_there(self._file):
+            self.close()
+        if self._file is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o640)
+        return self._file
+
+    def _is_there(self, file: int) -> bool:
+        assert self._path is not None
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(file))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Close it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class Collector:
+    """A collector of IPFIX that is reached by UDP.
+
+    Parameters
+    ----------
+    host, port
+        Its address; a name is looked up again after each error.
+    domain
+        See `Encoder`.
+    """
+
+    name = "ipfix"
+
+    def __init__(self, host: str, port: int, domain: int) -> None:
+        self._host = host
+        self._port = port
+        self._encoder = Encoder(domain)
+        self._socket: socket.socket | None = None
+        self._templates_at = 0.0
+
+    async def write(self, records: list[FlowRecord]) -> None:
+        """Send them. What the network loses, nobody hears of."""
+        now = time.time()
+        try:
+            if self._socket is None:
+                self._socket = await self._connect()
+                self._templates_at = 0.0
+            if not 0 <= now - self._templates_at < _TEMPLATE_SECONDS:
+                self._socket.send(self._encoder.templates(now))
+                self._templates_at = now
+            for message in self._encoder.messages(records, now):
+                self._socket.send(message)
+        except OSError as error:
+            self.close()
+            raise OSError(f"{self._host}:{self._port}: {error}") from None
+
+    async def _connect(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.setblocking(False)
+            made.connect(address)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,109 @@
+"""Outputs of records that are slow, away, or moved: nobody waits, and what is lost is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from nsxdp.flowrecords.record import FlowRecord
+from nsxdp_agents.node_agent.flow_outputs import Collector, Lines, Queued
+
+
+def record(port: int = 1) -> FlowRecord:
+    return FlowRecord(
+        node="n",
+        start=0.0,
+        end=1.5,
+        verdict="allow",
+        reason="end",
+        protocol="TCP",
+        source="10.0.0.1",
+        source_port=port,
+        destination="10.0.0.2",
+        destination_port=80,
+    )
+
+
+class Slow:
+    """One that writes when it is told to."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.got: list[FlowRecord] = []
+
+    async def write(self, records: list[FlowRecord]) -> None:
+        await self.go.wait()
+        self.got += records
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_queue_has_an_end() -> None:
+    counted: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    output = Slow()
+    done = asyncio.Event()
+
+    def count(name: str, n: int) -> None:
+        counted.update({name: n})
+        if counted[name] == 10_000:
+            done.set()
+
+    queued = Queued(output, count, lambda name, n: lost.update({name: n}))
+    for port in range(12_000):
+        queued.put(record(port))
+    assert lost == {"slow": 2000}
+    work = asyncio.create_task(queued.run())
+    output.go.set()
+    async with asyncio.timeout(30):
+        await done.wait()
+    assert [one.source_port for one in output.got] == list(range(10_000))
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+async def test_a_collector_that_is_away_costs_records_and_nothing_else() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    collector = Collector("127.0.0.1", port, 1)
+    # The first message is sent before anybody says that nobody is there.
+    with pytest.raises(OSError, match=rf"127.0.0.1:{port}: .*refused"):
+        await collector.write([record()])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        there.bind(("127.0.0.1", port))
+        there.settimeout(10)
+        await collector.write([record()])
+        templates, message = (there.recv(65536) for _ in range(2))
+        assert templates[16:18] == b"\0\2"
+        assert message[16:18] >= b"\1\0"
+    collector.close()
+
+
+async def test_a_name_that_is_none() -> None:
+    with pytest.raises(OSError, match=r"nowhere\.invalid:4739"):
+        await Collector("nowhere.invalid", 4739, 1).write([record()])
+
+
+async def test_lines_go_where_the_name_is(tmp_path: Path) -> None:
+    path = tmp_path / "flows"
+    lines = Lines(str(path))
+    await lines.write([record(1)])
+    path.rename(tmp_path / "old")
+    await lines.write([record(2)])
+    path.unlink()
+    await lines.write([record(3), record(4)])
+    ports = [json.loads(line)["source_port"] for line in path.read_text().splitlines()]
+    assert ports == [3, 4]
+    assert json.loads((tmp_path / "old").read_text())["end"] == "1970-01-01T00:00:01.500Z"
+    lines.close()
