@@ -135,6 +135,26 @@ def _plugin() -> Iterator[str]:
         Where no interface of the node has it, that is 1500. A pod keeps the MTU that it was added
         with.
 
+        ## The node's own interface
+
+        With `--node-uplink NAME` the interface that has the node's addresses goes on a bridge of
+        its own, `--node-bridge`, and the bridge's own port gets its MAC address, its MTU, its
+        addresses and its routes, those of other tables, too. A switch with a userspace datapath
+        needs that for tunnels. The bridge switches as any other. Without the option, all of it is
+        given back when the agent starts, and a bridge that it made is gone.
+
+        Connections to the node outlive both. At any time either the old interface or the bridge has
+        all that it takes; if the agent is killed on the way, the next one goes on. What is moved is
+        in the file `uplink` of `--state-dir` before it is: an interface that ovs-vswitchd makes
+        anew gets it again, and what is added to or taken from the bridge's own port meanwhile is
+        kept, too. Addresses that somebody, such as a DHCP client, gives the old interface move on;
+        better let the client look after the bridge. An interface with a route of several next
+        hops is refused. Link-local addresses are not moved, nor are settings (sysctl) such as
+        `accept_ra`.
+
+        With a userspace datapath, what comes by the interface would come to the kernel, too: the
+        nftables table `netdev nsxdp_uplink` drops that.
+
         ## On a platform's network
 
         With `--forwarding nsx` a platform (NSX) switches, routes and filters for pods: each one has

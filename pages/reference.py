@@ -55,7 +55,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "conntrack": ("nsxdp.conntrack",),
     "flowrecords": ("nsxdp.flowrecords", "record", "tracker", "ipfix"),
     "netns": ("nsxdp.netns",),
-    "rtnetlink": ("nsxdp.rtnetlink", "connection", "news", "objects", "veth", "wire"),
+    "rtnetlink": ("nsxdp.rtnetlink", "connection", "holdings", "news", "objects", "veth", "wire"),
     "k8s": (
         "nsxdp.k8s",
         *("objects", "policy_objects", "resources", "source", "reflector", "manifests", "client"),

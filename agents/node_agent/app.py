@@ -18,6 +18,7 @@ from nsxdp.pipeline.compiled import Compiled
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp.switch import DATABASE, BridgeView
 from nsxdp.transport import parse_remote
+from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
@@ -52,6 +53,7 @@ from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
 from nsxdp_agents.node_agent.readiness import Readiness
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
+from nsxdp_agents.node_agent.uplink import NodeUplink, UplinkError
 from nsxdp_agents.node_agent.who import pod_with
 from nsxdp_agents.node_agent.wiring import Wiring
 
@@ -79,7 +81,7 @@ async def serve(options: Options) -> None:
             await _serve(options, stack)
         except (BridgeError, OvsdbError, LeasesError, PlugError, PortError) as error:
             raise StartError(str(error)) from error
-        except (RtnetlinkError, InstallError) as error:
+        except (RtnetlinkError, InstallError, UplinkError, NftError) as error:
             raise StartError(str(error)) from error
 
 
@@ -90,6 +92,11 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         Client(options.ovsdb, DATABASE, WATCHES, tls=tls_files(options))
     )
     by_platform = options.mode == "nsx"
+    node_uplink = NodeUplink(client, Path(options.state_dir) / "uplink")
+    if options.node_uplink:
+        await node_uplink.set_up(*options.node_uplink_place)
+    else:
+        await node_uplink.take_down()
     await ensure_bridge(client, options.bridge, options.datapath)
     await _ensure_ways_out(options, client)
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
@@ -211,6 +218,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.keep())
         tasks.create_task(opened.keep())
+        if options.node_uplink:
+            tasks.create_task(node_uplink.keep(*options.node_uplink_place))
         tasks.create_task(_keep_ports(options, client, view, pods))
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
         if denials is not None:

@@ -139,6 +139,24 @@ def run(
             rich_help_panel=SWITCH,
         ),
     ] = None,
+    node_uplink: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Put the interface that has the node's own addresses on a bridge, whose own port "
+            "gets its addresses and routes. Without it, it has them again.",
+            rich_help_panel=SWITCH,
+        ),
+    ] = None,
+    node_bridge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The bridge for --node-uplink. One that isn't there is made.",
+            show_default=_DEFAULTS.node_bridge,
+            rich_help_panel=SWITCH,
+        ),
+    ] = None,
     config_retry_timeout: Annotated[
         int | None,
         typer.Option(

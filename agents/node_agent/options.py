@@ -87,6 +87,10 @@ class Options(
     forwarding: Forwarding = "standalone"
     uplink_port: str = ""
     """The interface that leads to the platform's trunk; empty: the bridge's port with that role."""
+    node_uplink: str = ""
+    """The interface with the node's own addresses that is put on a bridge; empty: none is."""
+    node_bridge: str = "br-ex"
+    """That bridge."""
     config_retry_timeout: int = 50
     """Seconds that a pod waits for its network on the platform."""
     encapsulation: Encapsulation = "none"
@@ -116,6 +120,11 @@ class Options(
     def mode(self) -> Mode:
         """The encapsulation, or the platform, as forwarding knows it."""
         return "nsx" if self.forwarding == "nsx" else _MODES[self.encapsulation]
+
+    @property
+    def node_uplink_place(self) -> tuple[str, str, Datapath]:
+        """Where the node's own interface is to be: bridge, interface, and the bridge's datapath."""
+        return self.node_bridge, self.node_uplink, self.datapath
 
     def check(self) -> Options:
         """Return the options with the defaults that depend on the machine and on each other.
@@ -193,6 +202,15 @@ class Options(
             raise OptionsError(
                 f"--config-retry-timeout {self.config_retry_timeout}: must be {_WAITS.start} to "
                 f"{_WAITS.stop - 1}"
+            )
+        if self.node_uplink and self.node_bridge in (self.bridge, self.node_uplink):
+            raise OptionsError(
+                f"--node-bridge {self.node_bridge}: must be another one than that of the pods, and "
+                "than the interface"
+            )
+        if self.node_uplink and self.node_uplink == self.uplink_port:
+            raise OptionsError(
+                f"--node-uplink {self.node_uplink}: the uplink to the platform is another interface"
             )
         if self.forwarding == "standalone":
             if self.uplink_port:

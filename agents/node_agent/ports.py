@@ -35,7 +35,10 @@ LEASE: Final = "nsxdp-lease"
 """The key, in an Interface's external_ids, whose value is all that is known of the pod, in JSON: an
 agent that has lost its leases finds them there. It also says that the port is ours."""
 
+_OF_BRIDGE: Final = next(watch for watch in BRIDGE_WATCHES if watch.table == "Bridge")
+
 _MORE: Final = {
+    "Bridge": Watch("Bridge", (*(_OF_BRIDGE.columns or ()), "other_config"), indexes=("name",)),
     "Interface": Watch(
         "Interface",
         (
@@ -45,6 +48,7 @@ _MORE: Final = {
         indexes=("name",),
     ),
     "Port": Watch("Port", ("name", "interfaces", "tag"), indexes=("interfaces", "name")),
+    "Open_vSwitch": Watch("Open_vSwitch", ("datapaths", "ovs_version", "next_cfg", "cur_cfg")),
 }
 
 _LEFT_ALONE: Final = {"nsxdp": "left alone"}

@@ -5,6 +5,7 @@ Objects are what a message says, and nothing is kept of what was said before.
 """
 
 from nsxdp.rtnetlink.connection import Connection, RefusedError
+from nsxdp.rtnetlink.holdings import Holding
 from nsxdp.rtnetlink.news import News
 from nsxdp.rtnetlink.objects import Address, Link, Neighbor, Route
 from nsxdp.rtnetlink.tbf import Tbf
@@ -14,6 +15,7 @@ __all__ = [
     "RTM",
     "Address",
     "Connection",
+    "Holding",
     "Link",
     "MalformedError",
     "Neighbor",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Self, TypeVar
 
+from nsxdp.rtnetlink.holdings import Holding, address_of, next_hops, route_of
 from nsxdp.rtnetlink.objects import WIDTHS, Address, Link, Route
 from nsxdp.rtnetlink.tbf import Tbf
 from nsxdp.rtnetlink.wire import (
@@ -186,6 +187,33 @@ class Connection:
             for route in found
             if (route.family, route.protocol) == (family, protocol) and oif in (0, route.oif)
         ]
+
+    def holdings(self, index: int) -> list[Holding]:
+        """The addresses of an interface, and then its routes, as another one can have them.
+
+        What each interface has by itself is left out, also because of an address. A route comes
+        after that by which its next hop is reached.
+
+        Raises
+        ------
+        RtnetlinkError
+            The kernel doesn't tell; or it has a route with several next hops, which no single
+            interface has.
+        """
+        asked = Request(RTM.GETADDR, 0, Address(0, 0, b"", 0).encode())
+        found = self._dump(asked, RTM.NEWADDR, address_of)
+        routes: list[tuple[int, Holding] | None] = []
+        for family in WIDTHS:
+            wanted = Route(family, b"", 0, index, type=0, table=0).encode()
+            bodies = self._dump(Request(RTM.GETROUTE, 0, wanted), RTM.NEWROUTE, bytes)
+            for network, devices in map(next_hops, bodies):
+                if index in devices:
+                    raise RtnetlinkError(f"the route to {network} has several next hops")
+            routes += map(route_of, bodies)
+        routes.sort(key=lambda each: each is not None and " via " in each[1].name)
+        held = [each[1] for each in (*found, *routes) if each is not None and each[0] == index]
+        by_itself = {each.network for each in held if not each.route} - {""}
+        return [each for each in held if not (each.route and each.network in by_itself)]
 
     def apply(self, requests: Sequence[Request]) -> list[RefusedError]:
         """Have the kernel do all that, in this order; what is refused keeps nothing else from it.

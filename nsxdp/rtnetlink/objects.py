@@ -71,6 +71,8 @@ class IFA(IntEnum):
 
     ADDRESS = 1
     LOCAL = 2
+    LABEL = 3
+    FLAGS = 8
 
 
 class RTA(IntEnum):
@@ -80,7 +82,11 @@ class RTA(IntEnum):
     OIF = 4
     GATEWAY = 5
     PRIORITY = 6
+    MULTIPATH = 9
+    CACHEINFO = 12
     TABLE = 15
+    EXPIRES = 23
+    NH_ID = 30
 
 
 class NDA(IntEnum):
@@ -91,8 +97,8 @@ class NDA(IntEnum):
 
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")
-_IFADDRMSG: Final = struct.Struct("=BBBBI")
-_RTMSG: Final = struct.Struct("=BBBBBBBBI")
+IFADDRMSG: Final = struct.Struct("=BBBBI")
+RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _NDMSG: Final = struct.Struct("=BxxxiHBB")
 _U32: Final = struct.Struct("=I")
 
@@ -190,8 +196,8 @@ class Address(Struct, frozen=True, gc=False):
         MalformedError
             It is none.
         """
-        family, prefixlen, flags, scope, index = _unpack("address", _IFADDRMSG, body)
-        found = attributes("address", body, _IFADDRMSG.size)
+        family, prefixlen, flags, scope, index = _unpack("address", IFADDRMSG, body)
+        found = attributes("address", body, IFADDRMSG.size)
         address = _address("address", family, found, IFA.ADDRESS)
         local = _address("address", family, found, IFA.LOCAL)
         if not (address or local):
@@ -201,7 +207,7 @@ class Address(Struct, frozen=True, gc=False):
     def encode(self) -> bytes:
         """A message's body."""
         return (
-            _IFADDRMSG.pack(self.family, self.prefixlen, self.flags, self.scope, self.index)
+            IFADDRMSG.pack(self.family, self.prefixlen, self.flags, self.scope, self.index)
             + _given(IFA.ADDRESS, self.address)
             + _given(IFA.LOCAL, self.local)
         )
@@ -255,8 +261,8 @@ class Route(Struct, frozen=True, gc=False):
         MalformedError
             It is none.
         """
-        family, dst_len, _, _, table, protocol, scope, kind, flags = _unpack("route", _RTMSG, body)
-        found = attributes("route", body, _RTMSG.size)
+        family, dst_len, _, _, table, protocol, scope, kind, flags = _unpack("route", RTMSG, body)
+        found = attributes("route", body, RTMSG.size)
         width = WIDTHS.get(family, 0)
         if width and dst_len > 8 * width:
             raise MalformedError(f"route: a prefix of {dst_len} bits, and addresses of {8 * width}")
@@ -279,7 +285,7 @@ class Route(Struct, frozen=True, gc=False):
 
     def encode(self) -> bytes:
         """A message's body."""
-        body = _RTMSG.pack(
+        body = RTMSG.pack(
             self.family,
             self.dst_len,
             0,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsxdp.rtnetlink import RTM, Address, Link, MalformedError, Neighbor, Request, Route
+from nsxdp.rtnetlink.holdings import address_of, next_hops, route_of
 from nsxdp.rtnetlink.objects import decode
 from nsxdp.rtnetlink.wire import NLMSG_ERROR, Failure, Message, messages
 
@@ -86,6 +87,27 @@ def test_bytes_are_the_kernel_s(kind: RTM) -> None:
     body = bytes.fromhex(golden)
     assert thing.encode() == body
     assert decode(kind, body) == thing
+
+
+def test_what_one_interface_has_another_gets() -> None:
+    read: Any
+    for kind, read in ((RTM.NEWADDR, address_of), (RTM.NEWROUTE, route_of)):
+        body = GOLDEN[kind][0].encode()
+        index, holding = read(body)
+        assert index == 7
+        for request in (holding.give(9), holding.take(9)):
+            assert read(request.body) == (9, holding)
+
+
+@given(st.sampled_from([RTM.NEWADDR, RTM.NEWROUTE]), st.data())
+def test_what_an_interface_has_is_read_or_refused(kind: RTM, data: st.DataObject) -> None:
+    body = bytearray(bytes.fromhex(GOLDEN[kind][1]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(u8)
+    for read in (address_of, route_of, next_hops):
+        with suppress(MalformedError):
+            read(bytes(body))
+            read(bytes(body[: data.draw(st.integers(0, len(body)))]))
 
 
 def test_an_anywhere_has_no_address() -> None:
