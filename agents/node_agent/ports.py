@@ -1,8 +1,8 @@
 """The bridge's ports of pods, in Open vSwitch's database.
 
-A port is there when ovs-vswitchd has given it a number. What is to be added and removed while a
-transaction is under way goes with the next one: so a hundred pods at once cost a few transactions,
-and one pod doesn't wait for others.
+A port is there when ovs-vswitchd has given it a number. What is to be added and removed until then
+goes with the next transaction: so a hundred pods at once cost a few, and one pod doesn't wait for
+others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -86,8 +87,16 @@ def lease_of(interface: Row) -> Lease | None:
         return None
 
 
-_Build = Callable[[Transaction], None]
-"""Adds its operations to a transaction."""
+_LOOK_SECONDS: Final = 0.05
+"""How long what comes waits for ovs-vswitchd to look at what was committed before. For each change
+of a bridge it looks at all ports: so it shall see many at once, and not one after the other."""
+
+
+class _Change(NamedTuple):
+    """Adds its operations to a transaction; and the number that ovs-vswitchd gives a new port."""
+
+    build: Callable[[Transaction], None]
+    number: asyncio.Future[int] | None = None
 
 
 class Ports:
@@ -144,7 +153,7 @@ class Ports:
             The database doesn't take it, or ovs-vswitchd doesn't, or not in time.
         """
         with self._number_of(lease.port) as number:
-            await self._batches.do(lambda transaction: self._add(transaction, lease))
+            await self._batches.do(_Change(partial(self._add, lease), number))
             try:
                 async with asyncio.timeout(self._seconds):
                     return await number
@@ -163,12 +172,12 @@ class Ports:
             The database doesn't take it.
         """
         if self._client.replica["Port"].one("name", port) is not None:
-            await self._batches.do(lambda transaction: self._remove(transaction, port))
+            await self._batches.do(_Change(partial(self._remove, port)))
 
     # What goes into a transaction.
 
-    def _add(self, transaction: Transaction, lease: Lease) -> None:
-        self._remove(transaction, lease.port)
+    def _add(self, lease: Lease, transaction: Transaction) -> None:
+        self._remove(lease.port, transaction)
         interface = transaction.insert(
             "Interface", {"name": lease.port, "external_ids": external_ids(lease)}
         )
@@ -180,7 +189,7 @@ class Ports:
         port = transaction.insert("Port", columns)
         transaction.mutate("Bridge", [("name", "==", self._bridge)], [("ports", "insert", [port])])
 
-    def _remove(self, transaction: Transaction, port: str) -> None:
+    def _remove(self, port: str, transaction: Transaction) -> None:
         for row in self._client.replica["Port"].by("name", port):
             transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
 
@@ -194,13 +203,13 @@ class Ports:
             self._made = transaction, transaction.insert("QoS", columns)
         return self._made[1]
 
-    async def _commit_together(self, batch: Asked[_Build]) -> None:
+    async def _commit_together(self, batch: Asked[_Change]) -> None:
         """Commit all of it at once; if that is refused, one by one: it is the fault of one."""
         error: Exception | None = None
         try:
             transaction = self._client.transaction()
-            for build, _ in batch:
-                build(transaction)
+            for change, _ in batch:
+                change.build(transaction)
             await self._client.commit(transaction)
         except TransactionError as refused:
             if len(batch) > 1:
@@ -213,6 +222,9 @@ class Ports:
         except Exception as failure:
             error = failure
         settle(batch, error)
+        numbers = [change.number for change, _ in batch if change.number is not None]
+        if numbers and error is None:
+            await asyncio.wait(numbers, timeout=_LOOK_SECONDS)
 
     @contextmanager
     def _number_of(self, port: str) -> Iterator[asyncio.Future[int]]:
