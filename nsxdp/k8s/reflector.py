@@ -43,6 +43,10 @@ __all__ = ["MAX_LINE", "Reflector"]
 MAX_LINE: Final = 16 << 20
 """The longest line of a watch, in bytes. etcd takes 1.5 MB per object."""
 
+_TOGETHER: Final = 200
+"""Objects of a page that are looked at together. Some such parts are in memory at a time, and
+Python doesn't give back the memory of small objects that once were there."""
+
 _PAGES_AHEAD: Final = 16
 """Pages of a list that may wait for their turn."""
 
@@ -69,7 +73,7 @@ class Reflector:
     wants
         What to follow; one for each kind.
     page_size
-        Objects that are looked at together, and those in a page of a list.
+        Objects in a page of a list.
     streaming
         Take the list as initial events of the watch (WatchList, KEP-3157) where the server can;
         it falls back to pages where it can't (before Kubernetes 1.32, or with an etcd that lacks
@@ -303,7 +307,7 @@ class _Follower:
                 got = await pages.get()
                 if isinstance(got, Exception):
                     raise got
-                parts = self._decoder.pages(got.body, self._page_size)
+                parts = self._decoder.pages(got.body, min(_TOGETHER, self._page_size))
                 for part, is_last in _with_last(parts):
                     complete = is_last and not got.meta.continue_
                     changes = self._inventory.listed(part.items, part.errors)
