@@ -315,8 +315,8 @@ def _rest() -> Iterator[str]:
         Connection tracking is asked once in an interval, and tells of what ended for half a minute:
         with a longer interval, short connections may be missed. At most 100,000 connections are
         remembered. An output that is slow has room for 10,000 records. What is lost is counted, by
-        `nsx_node_agent_flow_records_lost_total`. Without a source of policies (`--pod-cidr`), only
-        connections to Services are tracked, and told of.
+        `nsx_node_agent_flow_records_lost_total`. Where the agent keeps no policies (`--pod-cidr`),
+        only connections to Services are tracked, and told of.
 
         ## Permissions
 

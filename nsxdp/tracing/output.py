@@ -13,6 +13,7 @@ from nsxdp.tracing.tree import Branch
 __all__ = ["out", "show_line", "show_tree"]
 
 out: Final = Console(soft_wrap=True, highlight=False)
+"""Standard output."""
 
 _STYLES: Final = (
     (r"\b\d[\d,]* packets?\b(?:, \d[\d,]* bytes)?", "dim"),

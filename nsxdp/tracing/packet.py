@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 Address = IPv4Address | IPv6Address
+"""Of either version of IP."""
 
 SOURCE_PORT = 33333
 """The client's, where nobody asked for another one."""

@@ -17,7 +17,7 @@ class Branch:
     >>> from nsxdp.tracing.tree import Branch
     >>> tree = Branch("a packet")
     >>> _ = tree.add("a Service").add("an endpoint")
-    >>> print(*tree.lines(), sep="\\n")
+    >>> print(*tree.lines(), sep="\n")
     a packet
     └── a Service
         └── an endpoint
