@@ -36,8 +36,8 @@ The first packets of connections come here from L3Forwarding and from Output, an
         actions=set_field:0x20000/0x20000->reg0,resubmit(,L3Forwarding)
     table=Output, priority=401,ct_state=-est-rel+trk,ip,reg0=0/0x40000
         actions=resubmit(,IngressPolicy)
-    table=ConntrackCommit, priority=200,ct_state=+new+trk,ct_zone=65312,ip,ct_mark=0/0x10
-        actions=ct(commit,zone=65312,nat(src=0.0.0.0)),set_field:0x40000/0x40000->reg0,
+    table=ConntrackCommit, priority=200,ct_state=+new+trk,ct_zone=65312,ct_mark=0/0x10,ip
+        actions=ct(commit,zone=65312,nat(src)),set_field:0x40000/0x40000->reg0,
             goto_table:Output
 
 A connection through a Service is committed already. Any other is one whose answers conntrack must
@@ -201,14 +201,14 @@ BASE: Final = tuple(
         ),
         *(
             text
-            for ip, any_address in (("ip", "0.0.0.0"), ("ipv6", "::"))
+            for ip in ("ip", "ipv6")
             for text in (
                 f"table=L3Forwarding,priority=401,{ip},{_FIRST},reg0=0/{_LET_OUT:#x},"
                 "actions=resubmit(,EgressPolicy)",
                 f"table=Output,priority=401,{ip},{_FIRST},reg0=0/{_LET_IN:#x},"
                 "actions=resubmit(,IngressPolicy)",
                 f"table=ConntrackCommit,priority=200,{ip},ct_state=+new+trk,ct_zone={ZONE},"
-                f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE},nat(src={any_address})),"
+                f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE},nat(src)),"
                 f"set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,"
                 "goto_table:Output",
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from rich.console import Console
 
@@ -16,9 +14,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 LIST = "topology"
 
 
-@pytest.mark.skipif(
-    os.environ.get("NSXDP_SPECS", "all") not in ("", "all", LIST), reason="not asked for"
-)
 def test_traffic_stays_near() -> None:
     console = Console()
     with Cluster(Plan(nodes=6, cni="nsx", proxy="nsx-kube-proxy")) as cluster:

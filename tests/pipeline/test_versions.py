@@ -37,7 +37,7 @@ PIPELINES = {1: "fa697cfc74b5c69d"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "2e3886607018c92e"}
+NODES = {1: "7a591e8812590940"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (
