@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 
 import pytest
-from wired import Wired
+from wired_policies import Policed
 
-from nsxdp.forwarding.compiler import ForwardingCompiler
 from nsxdp.k8s.objects import ObjectMeta
 from nsxdp.k8s.policy_objects import (
     LabelSelector,
@@ -18,47 +16,13 @@ from nsxdp.k8s.policy_objects import (
     NetworkPolicyPeer,
     NetworkPolicyPort,
     NetworkPolicySpec,
-    PodIP,
-    PodStatus,
 )
-from nsxdp.k8s.policy_objects import Pod as PodObject
-from nsxdp.k8s.source import Op
 from nsxdp.lab import Netns, Node, Pod
 from nsxdp.lab.tools import slowness
-from nsxdp.policy.planner import NodePorts, PolicyPlanner
-from nsxdp.writer import Commit
 
 pytestmark = pytest.mark.kernel
 
 HTTP = 8080
-
-
-class Policed(Wired):
-    """A wired bridge with policies."""
-
-    policies: tuple[NetworkPolicy, ...] = ()
-    known = True
-    """Whether the API server has told of the pods."""
-
-    def sync(self) -> Commit:
-        compiler, planner = ForwardingCompiler(), PolicyPlanner()
-        pods = [self.port(pod) for pod in self.node.pods.values()]
-        gateway = self.config.gateway
-        planner.set_node(
-            NodePorts(frozenset({gateway.ofport}), gateway.ofport, frozenset(gateway.addresses))
-        )
-        for pod in pods:
-            planner.plug(pod.ofport, pod.name, pod.ips)
-        for pod in pods if self.known else ():
-            namespace, name = pod.name.split("/")
-            meta = ObjectMeta(namespace=namespace, name=name, labels={"app": name})
-            status = PodStatus(pod_ips=tuple(PodIP(str(ip)) for ip in pod.ips))
-            planner.take(Op.UPSERT, PodObject(metadata=meta, status=status))
-        for policy in self.policies:
-            planner.take(Op.UPSERT, policy)
-        return asyncio.run(
-            self._write(compiler.configure(self.config), compiler.set_pods(pods), planner.round())
-        )
 
 
 def only(port: int, *apps: str) -> NetworkPolicy:

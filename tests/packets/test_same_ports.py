@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from cluster import LINES, UDP, Cluster, of_family
-from test_policies import Policed
+from wired_policies import Policed
 
 from nsxdp.lab import Pod
 
