@@ -11,7 +11,6 @@ from typing import Final
 from zlib import crc32
 
 from nsxdp.bridge import BridgeError
-from nsxdp.forwarding.model import pod_mtu
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.pipeline.compiled import Compiled
@@ -23,13 +22,7 @@ from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
 from nsxdp_agents.node_agent.assignment import OwnNetworks
-from nsxdp_agents.node_agent.bridge import (
-    GatewayKeeper,
-    ensure_bridge,
-    ensure_mtu,
-    ensure_tunnel,
-    ensure_uplink,
-)
+from nsxdp_agents.node_agent.bridge import GatewayKeeper
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
 from nsxdp_agents.node_agent.commands import commands
@@ -43,6 +36,7 @@ from nsxdp_agents.node_agent.hostports import HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
 from nsxdp_agents.node_agent.leases import Leases, LeasesError
 from nsxdp_agents.node_agent.metrics import Metrics
+from nsxdp_agents.node_agent.mtu import PodMtu
 from nsxdp_agents.node_agent.node import Nodes, follow, open_source
 from nsxdp_agents.node_agent.options import Options
 from nsxdp_agents.node_agent.platform import Platform
@@ -51,6 +45,7 @@ from nsxdp_agents.node_agent.pods import Pods
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.ports import WATCHES, PortError, Ports
 from nsxdp_agents.node_agent.readiness import Readiness
+from nsxdp_agents.node_agent.repair import ensure_all, keep_all
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
 from nsxdp_agents.node_agent.uplink import NodeUplink, UplinkError
@@ -62,10 +57,6 @@ __all__ = ["serve"]
 log = get_logger(__name__)
 
 _OVS_RUN: Final = Path("/var/run/openvswitch")
-_REPAIR_SECONDS: Final = 1.0
-"""The least time between two looks for ports that were lost."""
-_MTU: Final = 1500
-"""Of a nodes' network that isn't known."""
 
 
 async def serve(options: Options) -> None:
@@ -86,34 +77,30 @@ async def serve(options: Options) -> None:
 
 
 async def _serve(options: Options, stack: AsyncExitStack) -> None:
+    # What there is: of pods, and of the switch.
     leases = Leases(Path(options.state_dir) / "leases")
     stack.push_async_callback(leases.close)
     client = await stack.enter_async_context(
         Client(options.ovsdb, DATABASE, WATCHES, tls=tls_files(options))
     )
-    by_platform = options.mode == "nsx"
     node_uplink = NodeUplink(client, Path(options.state_dir) / "uplink")
     if options.node_uplink:
         await node_uplink.set_up(*options.node_uplink_place)
     else:
         await node_uplink.take_down()
-    await ensure_bridge(client, options.bridge, options.datapath)
-    await _ensure_ways_out(options, client)
+    await ensure_all(options, client)
     view = stack.enter_context(closing(BridgeView(client, options.bridge)))
     ports = stack.enter_context(closing(Ports(client, options.bridge)))
-    run = run_directory(options.ovsdb) or _OVS_RUN
+    source = await open_source(options, stack)
+
+    # Who takes care of what.
+    by_platform = options.mode == "nsx"
     pools = Pools()
     opened = HostPorts(options.bridge, routed=not by_platform)
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
     metrics = Metrics(lambda: pools.pools, lambda: len(leases), lambda: len(wiring.peers))
-    source = await open_source(options, stack)
-    policies = denials = None
-    if source is not None and not by_platform:
-        told = options.log_dropped_traffic or options.records_flows
-        policies = Policies(options.node_name, every_pod=not options.manifests, log=told)
-        denials = Denials(policies.planner) if told else None
-    if denials is not None and options.log_dropped_traffic:
-        denials.listeners.append(log_denied)
+    policies = None if source is None or by_platform else _policies(options)
+    denials = _denials(options, policies)
     dataplane = await stack.enter_async_context(
         open_dataplane(
             parse_remote(options.openflow, 6653),
@@ -124,50 +111,40 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         )
     )
     wiring = Wiring(view, dataplane, options.mode)
+    if policies is not None:
+        wiring.followers.append(partial(_policed, policies, wiring))
+        metrics.rules.counters = Counters(policies.planner, dataplane)
     with Connection() as node:
         await restore(leases, ports, node)
     await opened.restore(leases)
-
-    def use(networks: list[Network]) -> None:
-        taken = [address for lease in leases for address in lease.addresses]
-        pools.use(networks, taken, leases.free)
-        gateway.use(pools.pools)
-        wiring.use(pools.networks)
-        log.info("pods get addresses of", networks=", ".join(map(str, networks)))
-
-    def mtu() -> int:
-        return options.mtu or pod_mtu(
-            options.mode, host.underlay_mtu or _MTU, ipv6_underlay=nodes.by_ipv6
-        )
-
-    async def set_mtu() -> None:
-        try:
-            await ensure_mtu(client, options.bridge, mtu())
-        except OvsdbError as error:
-            log.warning("the gateway has another MTU than pods", reason=str(error))
-
+    use = partial(_use_networks, pools, leases, gateway, wiring)
     nodes = Nodes(options.node_name, use, wiring.set_peers)
+    mtu = PodMtu(options, client, lambda: nodes.by_ipv6)
     host = HostKeeper(
         options.bridge,
         wiring,
         lambda: nodes.addresses,
-        also=set_mtu,
+        tell_mtu=mtu.take,
         on_repair=metrics.host_repaired,
     )
     wiring.listeners.append(host.look_again)
-    if policies is not None:
-        wiring.followers.append(partial(_policed, policies, wiring))
-        metrics.rules.counters = Counters(policies.planner, dataplane)
-
-    platform = None
-    if by_platform:
-        platform = Platform(leases, seconds=options.config_retry_timeout)
+    platform = Platform(leases, seconds=options.config_retry_timeout) if by_platform else None
     assigner = platform or OwnNetworks(options.node_name, pools)
     readiness = Readiness(options.bridge, client, view, assigner, nodes, wiring, policies)
+    pods = Pods(
+        leases,
+        ports,
+        opened,
+        assigner,
+        wiring,
+        policies,
+        mtu=mtu,
+        checksums=partial(_fills_checksums, view),
+        readiness=readiness,
+    )
+    stack.enter_context(closing(pods))
 
-    def checksums() -> bool:
-        return view.bridge is None or view.bridge.datapath_type != "netdev"
-
+    # What is known without asking anybody.
     if options.pod_cidrs:
         use([ip_network(cidr) for cidr in options.pod_cidrs])
     if by_platform:
@@ -175,39 +152,15 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         wiring.use(())
     if source is None or by_platform:
         nodes.loaded.set()
-    pods = stack.enter_context(
-        closing(
-            Pods(
-                leases,
-                ports,
-                opened,
-                assigner,
-                wiring,
-                policies,
-                mtu=mtu,
-                checksums=checksums,
-                readiness=readiness,
-            )
-        )
-    )
+
+    # Who may ask.
+    run = run_directory(options.ovsdb) or _OVS_RUN
+    counters = metrics.rules.counters
+    answers = commands(options.node_name, leases, pools, wiring, nodes, policies, counters)
     await stack.enter_async_context(serve_http(options, metrics, readiness))
     server = Server(Path(options.cni_socket), pods.handle, metrics.request)
     await stack.enter_async_context(server.serving())
-    await stack.enter_async_context(
-        answering(
-            run,
-            "nsx-node-agent",
-            commands(
-                options.node_name,
-                leases,
-                pools,
-                wiring,
-                nodes,
-                policies,
-                metrics.rules.counters,
-            ),
-        )
-    )
+    await stack.enter_async_context(answering(run, "nsx-node-agent", answers))
     records = _flow_records(options, run, wiring, policies, metrics)
     if records is not None and denials is not None:
         denials.listeners.append(records.denied)
@@ -215,12 +168,14 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         directories = Path(options.install_cni), Path(options.cni_conf_dir)
         await asyncio.to_thread(install, *directories, options.cni_socket)
     log.info("started", node=options.node_name, bridge=options.bridge)
+
+    # And all goes on.
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.keep())
         tasks.create_task(opened.keep())
         if options.node_uplink:
             tasks.create_task(node_uplink.keep(*options.node_uplink_place))
-        tasks.create_task(_keep_ports(options, client, view, pods))
+        tasks.create_task(keep_all(options, client, view, pods))
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
         if denials is not None:
             tasks.create_task(denials.keep(dataplane))
@@ -232,24 +187,41 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             tasks.create_task(follow(source, platform.take))
 
 
-async def _ensure_ways_out(options: Options, client: Client) -> None:
-    """Have the bridge's port to other nodes, or to the platform."""
-    await ensure_tunnel(client, options.bridge, options.mode)
-    if options.mode == "nsx":
-        await ensure_uplink(client, options.bridge, options.uplink_port)
+def _policies(options: Options) -> Policies:
+    """What pods may do, as Kubernetes says."""
+    return Policies(
+        options.node_name, every_pod=not options.manifests, log=options.tells_of_denials
+    )
 
 
-async def _keep_ports(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
-    """Have the bridge and its ports again when somebody deleted them."""
-    async for _ in view.changes(view.bridge):
-        try:
-            if view.bridge is None:
-                await ensure_bridge(client, options.bridge, options.datapath)
-            await _ensure_ways_out(options, client)
-            await pods.repair()
-        except (BridgeError, PortError, OvsdbError, RtnetlinkError) as error:
-            log.warning("the bridge lacks ports", reason=str(error))
-        await asyncio.sleep(_REPAIR_SECONDS)
+def _denials(options: Options, policies: Policies | None) -> Denials | None:
+    """Who tells of what policies deny, if anybody wants that."""
+    if policies is None or not options.tells_of_denials:
+        return None
+    denials = Denials(policies.planner)
+    if options.log_dropped_traffic:
+        denials.listeners.append(log_denied)
+    return denials
+
+
+def _use_networks(
+    pools: Pools,
+    leases: Leases,
+    gateway: GatewayKeeper,
+    wiring: Wiring,
+    networks: list[Network],
+) -> None:
+    """The node's pods have addresses of these from now on."""
+    taken = [address for lease in leases for address in lease.addresses]
+    pools.use(networks, taken, leases.free)
+    gateway.use(pools.pools)
+    wiring.use(pools.networks)
+    log.info("pods get addresses of", networks=", ".join(map(str, networks)))
+
+
+def _fills_checksums(view: BridgeView) -> bool:
+    """Whether the bridge's datapath fills in checksums."""
+    return view.bridge is None or view.bridge.datapath_type != "netdev"
 
 
 async def _forward(

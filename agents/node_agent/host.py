@@ -46,8 +46,9 @@ class HostKeeper:
         Knows the node and the others.
     addresses
         Asked for the node's own, by which others know it.
-    also
-        Done after each look.
+    tell_mtu
+        Told after each look the MTU of the link that has the first of the node's addresses; 0:
+        there is none.
     on_repair
         Told how many of what was left as it should be was not any more.
     look_seconds
@@ -57,8 +58,6 @@ class HostKeeper:
     ----------
     looked
         Set when all was looked at once.
-    underlay_mtu
-        Of the link that has the first of the node's addresses; 0: there is none.
     """
 
     def __init__(
@@ -67,16 +66,16 @@ class HostKeeper:
         wiring: Wiring,
         addresses: Callable[[], Sequence[Address]],
         *,
-        also: Callable[[], Awaitable[None]],
+        tell_mtu: Callable[[int], Awaitable[None]],
         on_repair: Callable[[int], None],
         look_seconds: float = 30.0,
     ) -> None:
         self.looked = asyncio.Event()
-        self.underlay_mtu = 0
+        self._underlay_mtu = 0
         self._interface = interface
         self._wiring = wiring
         self._addresses = addresses
-        self._also = also
+        self._tell_mtu = tell_mtu
         self._on_repair = on_repair
         self._look_seconds = look_seconds
         self._table = Table(TABLE)
@@ -94,7 +93,7 @@ class HostKeeper:
             while True:
                 self._due.clear()
                 await self._look()
-                await self._also()
+                await self._tell_mtu(self._underlay_mtu)
                 self.looked.set()
                 try:
                     async with asyncio.timeout(self._look_seconds):
@@ -117,7 +116,7 @@ class HostKeeper:
         first = {route.network: route for route in reversed(routes(config, peers))}
         wanted = frozenset(first.values())
         found = await asyncio.to_thread(_route, self._interface, wanted, self._addresses())
-        self.underlay_mtu = found.underlay_mtu
+        self._underlay_mtu = found.underlay_mtu
         problems += found.problems
         repaired += len(found.made & self._made)
         self._made = wanted

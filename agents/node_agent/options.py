@@ -177,6 +177,11 @@ class Options(
         return bool(self.flow_records or self.ipfix_collector)
 
     @property
+    def tells_of_denials(self) -> bool:
+        """Whether anybody wants to know what policies deny."""
+        return self.log_dropped_traffic or self.records_flows
+
+    @property
     def collector(self) -> tuple[str, int]:
         """Its host and port."""
         host, _, port = self.ipfix_collector.rpartition(":")
