@@ -160,6 +160,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(serve_http(options, metrics, readiness))
     server = Server(Path(options.cni_socket), pods.handle, metrics.request)
     await stack.enter_async_context(server.serving())
+    if platform is not None:
+        stack.callback(platform.close)  # before the server waits for those that wait for it
     await stack.enter_async_context(answering(run, "nsx-node-agent", answers))
     records = _flow_records(options, run, wiring, policies, metrics)
     if records is not None and denials is not None:

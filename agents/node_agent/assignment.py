@@ -54,6 +54,9 @@ class Assigner(Protocol):
             Nothing can be said.
         """
 
+    def give_up(self, container: str) -> None:
+        """Nobody wants what an interface of 'container' is to have: who waits for it, fails."""
+
     def take_back(self, addresses: tuple[Address, ...]) -> None:
         """Nobody has these any more."""
 
@@ -95,6 +98,9 @@ class OwnNetworks:
             gateways=tuple(str(pool.gateway) for pool in pools),
             mac=plug.mac_of(addresses[0], str(request.attachment)),
         )
+
+    def give_up(self, container: str) -> None:
+        """See `Assigner`; nobody waits."""
 
     def take_back(self, addresses: tuple[Address, ...]) -> None:
         """See `Assigner`."""

@@ -142,12 +142,17 @@ class Platform:
         self._leases = leases
         self._seconds = seconds
         self._pods: dict[str, _Told] = {}
+        self._waiting: dict[str, Owner] = {}
+        """The containers whose pods wait for the platform, as long as there is a reason to."""
+        self._closed = False
         self._news = asyncio.Event()
         """Of the next thing that is told; then there is another."""
 
     @property
     def problem(self) -> str:
         """See `nsxdp_agents.node_agent.assignment.Assigner`."""
+        if self._closed:
+            return "this agent ends: the next one will be told of pods"
         if self.loaded.is_set():
             return ""
         return "this node's pods are not known yet: see whether the API server can be reached"
@@ -158,14 +163,13 @@ class Platform:
             if not isinstance(obj, Pod):
                 continue
             if op is Op.DELETE:
-                self._pods.pop(obj.key, None)
+                self._forget(obj.key)
             else:
                 network = (obj.metadata.annotations or {}).get(ANNOTATION)
                 self._pods[obj.key] = _Told(obj.metadata.uid, obj.uids, network)
         if batch.kind == PODS.kind and batch.synced:
             self.loaded.set()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._tell()
 
     async def assign(self, request: Request) -> Assignment:
         """See `nsxdp_agents.node_agent.assignment.Assigner`; it waits for the platform."""
@@ -173,18 +177,49 @@ class Platform:
         if not owner.name:
             text = "CNI_ARGS has no K8S_POD_NAME: the platform knows pods of Kubernetes alone"
             raise CniError(Code.BAD_ENVIRONMENT, text)
+        container = request.attachment.container
+        self._waiting[container] = owner
         try:
             async with asyncio.timeout(self._seconds):
                 while isinstance(said := self._said_of(owner), str):
+                    if container not in self._waiting:
+                        text = f"pod {owner}: nobody waits any more for its network: it is deleted"
+                        raise CniError(Code.TRY_AGAIN, f"{text}, or this agent ends", said)
                     await self._news.wait()
         except TimeoutError:
             text = f"pod {owner}: the platform has given it no network within {self._seconds:g} s"
             raise CniError(Code.TRY_AGAIN, text, str(said)) from None
+        finally:
+            self._waiting.pop(container, None)
         self._refuse_taken(said, request)
         return said
 
+    def give_up(self, container: str) -> None:
+        """See `nsxdp_agents.node_agent.assignment.Assigner`."""
+        if self._waiting.pop(container, None) is not None:
+            self._tell()
+
+    def close(self) -> None:
+        """Nothing is told any more: who waits, fails."""
+        self._closed = True
+        self._waiting.clear()
+        self._tell()
+
     def take_back(self, addresses: tuple[Address, ...]) -> None:
         """See `nsxdp_agents.node_agent.assignment.Assigner`; they are the platform's."""
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _forget(self, key: str) -> None:
+        """A Pod is gone; so nobody waits for its network."""
+        gone = self._pods.pop(key, None)
+        if gone is None:
+            return
+        for container, owner in list(self._waiting.items()):
+            if str(owner) == key and (not owner.uid or owner.uid in gone.names):
+                self.give_up(container)
 
     def _said_of(self, owner: Owner) -> Assignment | str:
         """What a pod has; or why that isn't known yet, in words."""

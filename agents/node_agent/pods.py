@@ -198,6 +198,8 @@ class Pods:
             self._assigner.take_back(lease.addresses)
 
     async def _delete(self, request: Request) -> bytes:
+        # An ADD whose runtime went away may still wait, and has this container's turn.
+        self._assigner.give_up(request.attachment.container)
         async with self._turns.of(request.attachment.container):
             await self._remove(request.attachment)
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -15,11 +16,19 @@ from hypothesis import strategies as st
 from runtime import SECONDS, Agent, Object, PluginError, Runtime, until
 
 from faults.agent import Agent as Proxy
+from nsxdp.k8s.objects import ObjectMeta
+from nsxdp.k8s.policy_objects import Pod
+from nsxdp.k8s.resources import PODS
+from nsxdp.k8s.source import Batch, Op
 from nsxdp.lab import OVS, Netns, Node
 from nsxdp.lab.apiserver import ApiServer
 from nsxdp_agents.common.options import OptionsError
+from nsxdp_agents.node_agent.cni.errors import CniError
+from nsxdp_agents.node_agent.cni.request import Attachment, Command, Config, Request
+from nsxdp_agents.node_agent.cni.request import Pod as Owner
 from nsxdp_agents.node_agent.options import read_options
 from nsxdp_agents.node_agent.platform import ANNOTATION, read_network
+from nsxdp_agents.node_agent.platform import Platform as Told
 
 Sandbox = Callable[[str], Netns]
 NODE = "node-1"
@@ -225,6 +234,60 @@ def test_an_add_waits_for_the_platform(
     assert waiting.poll() is None
     platform.say("late", network(11))
     assert runtime.result_of(waiting)["ips"][0]["address"] == "10.1.11.5/24"
+
+
+@pytest.fixture
+def patient(platform: Platform, start: Callable[..., Agent]) -> Agent:
+    """An agent whose pods wait for longer than anybody else does."""
+    return start(*platform.flags, "--config-retry-timeout=600")
+
+
+def test_who_is_deleted_waits_no_longer(
+    platform: Platform, patient: Agent, sandbox: Sandbox
+) -> None:
+    platform.say("late", None)
+    waiting = patient.runtime.start_add("late", sandbox("late"))
+
+    def deleted() -> bool:
+        patient.runtime.delete("late")
+        return waiting.poll() is not None
+
+    until("the ADD is over", deleted)
+    with pytest.raises(PluginError, match="nobody waits any more") as failed:
+        patient.runtime.result_of(waiting)
+    assert failed.value.code == 11
+    platform.say("late", network(11))
+    patient.runtime.add("late", sandbox("again"))
+
+
+def test_an_agent_that_ends_lets_nobody_wait(
+    platform: Platform, patient: Agent, sandbox: Sandbox
+) -> None:
+    platform.say("late", None)
+    waiting = patient.runtime.start_add("late", sandbox("late"))
+    platform.say("soon", network(12))
+    patient.runtime.add("soon", sandbox("soon"))
+    assert patient.stop() == 0
+    with pytest.raises(PluginError):
+        patient.runtime.result_of(waiting)
+
+
+@pytest.mark.parametrize("uid", ["", "7"])
+async def test_who_is_gone_from_kubernetes_waits_no_longer(uid: str) -> None:
+    told = Told([], seconds=SECONDS)
+    known = Pod(metadata=ObjectMeta(name="web", namespace="default", uid="7"))
+    told.take(Batch(PODS.kind, [(Op.UPSERT, known)], True, 0))
+    attachment = Attachment("4ac7", "eth0")
+    request = Request(Command.ADD, Config(), attachment, "", Owner("default", "web", uid))
+    waiting = asyncio.ensure_future(told.assign(request))
+    await asyncio.sleep(0)
+    other = Pod(metadata=ObjectMeta(name="db", namespace="default", uid="8"))
+    told.take(Batch(PODS.kind, [(Op.DELETE, other)], True, 0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    told.take(Batch(PODS.kind, [(Op.DELETE, known)], True, 0))
+    with pytest.raises(CniError, match="nobody waits any more"):
+        await waiting
 
 
 @pytest.mark.parametrize(
