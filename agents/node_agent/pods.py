@@ -282,14 +282,19 @@ class Pods:
         PortError
             It doesn't take them.
         """
-        for lease in missing_ports(self._leases, self._ports):
-            # Whose pod is being added has none yet, but will when it is our turn.
-            async with self._turns.of(lease.container):
-                if self._leases.get(lease.attachment) is lease and missing_ports(
-                    [lease], self._ports
-                ):
-                    log.warning("a pod's port was lost, and is made again", port=lease.port)
-                    await self._ports.add(lease)
+        # All at once, and each by itself: one whose device is gone takes nothing from the others.
+        missing = missing_ports(self._leases, self._ports)
+        done = await asyncio.gather(*map(self._repair, missing), return_exceptions=True)
+        for problem in done:
+            if problem is not None:
+                raise problem
+
+    async def _repair(self, lease: Lease) -> None:
+        # Whose pod is being added has no port yet, but will when it is our turn.
+        async with self._turns.of(lease.container):
+            if self._leases.get(lease.attachment) is lease and missing_ports([lease], self._ports):
+                log.warning("a pod's port was lost, and is made again", port=lease.port)
+                await self._ports.add(lease)
 
     async def _kernel(self, work: Callable[[Connection], _T]) -> _T:
         """Do 'work' in a thread, with a connection to the kernel in the node's namespace."""

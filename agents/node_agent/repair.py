@@ -1,4 +1,8 @@
-"""The bridge with all of its ports: at the start, and again when somebody deletes some of it."""
+"""The bridge with all of its ports: at the start, and again when somebody deletes some of it.
+
+What can't be had is tried again, less and less often: what stands in the way may be nothing that
+the bridge tells of, such as another bridge that has the uplink.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 from typing import Final
 
 from nsxdp.bridge import BridgeError
+from nsxdp.k8s.backoff import Backoff
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.rtnetlink import RtnetlinkError
@@ -38,11 +43,22 @@ async def ensure_all(options: Options, client: Client) -> None:
 
 
 async def keep_all(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
-    """Have all of it, and pods' ports, again when somebody deleted them, until cancelled."""
+    """Have all of it, and pods' ports, whatever happens, until cancelled."""
     async for _ in view.changes(view.bridge):
-        try:
-            await ensure_all(options, client)
-            await pods.repair()
-        except (BridgeError, PortError, OvsdbError, RtnetlinkError) as error:
-            log.warning("the bridge lacks ports", reason=str(error))
+        backoff, said = Backoff(_LEAST_SECONDS), ""
+        while problem := await _repaired(options, client, pods):
+            if problem != said:
+                log.warning("the bridge lacks ports", reason=problem)
+            said = problem
+            await asyncio.sleep(backoff.delay(_LEAST_SECONDS))
         await asyncio.sleep(_LEAST_SECONDS)
+
+
+async def _repaired(options: Options, client: Client, pods: Pods) -> str:
+    """Have it again; why it can't be, empty if it is."""
+    try:
+        await ensure_all(options, client)
+        await pods.repair()
+    except (BridgeError, PortError, OvsdbError, RtnetlinkError) as error:
+        return str(error)
+    return ""

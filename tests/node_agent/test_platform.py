@@ -411,6 +411,16 @@ def test_the_uplink_is_found_and_kept(
     assert one.http_get(url(FAR[4])) == "far"
 
 
+def test_an_uplink_that_comes_free_is_taken(node: Node, nsx_agent: Agent) -> None:
+    """What happens to another bridge, this one doesn't tell."""
+    take = ("add-br", "other", "--", "add-port", "other", TRUNK)
+    node.ovs.vsctl("del-port", node.bridge, TRUNK, "--", *take)
+    until("the agent says so", lambda: "is on another bridge" in nsx_agent.log.read_text())
+    node.ovs.vsctl("del-port", "other", TRUNK)
+    until("it is there again", lambda: TRUNK in node.ovs.vsctl("list-ports", node.bridge))
+    until("pods can be added", nsx_agent.answers)
+
+
 def test_an_uplink_of_another_bridge_is_refused(
     node: Node, platform: Platform, start: Callable[..., Agent]
 ) -> None:

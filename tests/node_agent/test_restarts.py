@@ -100,6 +100,18 @@ def test_a_bridge_that_was_deleted_is_made_again_with_its_ports(
     runtime.check("4ac7", pod, result)
 
 
+def test_a_dead_pod_keeps_no_port_from_others(
+    node: Node, runtime: Runtime, sandbox: Sandbox
+) -> None:
+    dead, alive = (runtime.add(name, sandbox(name)) for name in ("dead", "alive"))
+    node.netns.iproute(f"link del {dead['interfaces'][0]['name']}")
+    node.ovs.vsctl("del-br", node.bridge)
+    name = alive["interfaces"][0]["name"]
+    until(
+        "it is at work again", lambda: int(node.ovs.vsctl("get", "interface", name, "ofport")) > 0
+    )
+
+
 def test_pods_reach_the_node_again_when_open_vswitch_was_restarted(
     node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
 ) -> None:
