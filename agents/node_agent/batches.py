@@ -10,7 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from nsxdp.logs import get_logger
+
 __all__ = ["Asked", "Batches", "settle"]
+
+log = get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -24,7 +28,8 @@ class Batches(Generic[_T]):
     Parameters
     ----------
     work
-        Does a batch, and settles all of its futures.
+        Does a batch, and settles all of its futures. What it raises, those fail with that it
+        didn't settle.
     """
 
     def __init__(self, work: Callable[[Asked[_T]], Awaitable[None]]) -> None:
@@ -54,7 +59,12 @@ class Batches(Generic[_T]):
         try:
             while self._pending:
                 batch, self._pending = self._pending, []
-                await self._work(batch)
+                try:
+                    await self._work(batch)
+                except Exception as error:  # who asked has to know, and the next batch its turn
+                    if all(done.done() for _, done in batch):
+                        log.exception("what follows a batch failed")
+                    settle(batch, error)
         finally:
             self._working = None
 

@@ -307,7 +307,17 @@ class Pods:
         return await self._in_thread(with_connection)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Do 'work' in a thread. Who is cancelled meanwhile waits: a thread can't be, and what it
+        makes must not be there after all was taken back.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.exception()  # what failed is of no interest any more
+            raise
 
 
 async def _done(work: Awaitable[None]) -> None:

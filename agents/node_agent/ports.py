@@ -219,8 +219,6 @@ class Ports:
             error = PortError(str(refused))
         except OvsdbError as failure:
             error = PortError(str(failure))
-        except Exception as failure:
-            error = failure
         settle(batch, error)
         numbers = [change.number for change, _ in batch if change.number is not None]
         if numbers and error is None:

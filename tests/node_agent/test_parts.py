@@ -6,9 +6,12 @@ import asyncio
 import http.client
 import json
 import os
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,10 +21,12 @@ from runtime import PROGRAM, SECONDS, Agent, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, tools
 from nsxdp_agents.common.options import OptionsError
+from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.install import PLUGIN, install
 from nsxdp_agents.node_agent.ipam import Address, ExhaustedError, Pool, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.options import Options, read_options, written
+from nsxdp_agents.node_agent.pods import Pods
 
 Sandbox = Callable[[str], Netns]
 
@@ -121,6 +126,48 @@ async def test_what_the_disk_does_not_take_is_not_given(tmp_path: Path) -> None:
         await leases.give(lease(3))
     assert list(leases) == []
     await leases.close()
+
+
+async def test_a_batch_that_fails_is_told_and_the_next_one_is_done() -> None:
+    done = []
+
+    async def work(batch: Asked[int]) -> None:
+        await asyncio.sleep(0)
+        if (1, batch[0][1]) in batch:
+            raise RuntimeError("can't start new thread")
+        done.extend(item for item, _ in batch)
+        settle(batch, None)
+
+    batches = Batches(work)
+    asked = [asyncio.ensure_future(batches.do(n)) for n in (1, 2, 3)]
+    async with asyncio.timeout(SECONDS):
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        await batches.do(4)
+    assert [str(each) for each in said] == ["can't start new thread"] * 3
+    assert done == [4]
+
+
+async def test_who_is_cancelled_waits_for_what_a_thread_does() -> None:
+    """Or the thread would make what nobody takes back."""
+    nobody: Any = [None] * 6
+    never: Any = None
+    pods = Pods(*nobody, mtu=never, checksums=never, readiness=never)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(SECONDS)
+
+    with closing(pods):
+        asked = asyncio.ensure_future(pods._in_thread(work))
+        await asyncio.to_thread(begun.wait, SECONDS)
+        asked.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not asked.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
 
 
 def test_a_place_where_nothing_can_be_kept_is_told(tmp_path: Path) -> None:
