@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, NamedTuple
 
 __all__ = ["Entry", "read_entries"]
 
-_ENTRY: Final = re.compile(
-    r"^(?P<protocol>\w+),"
-    r"orig=\(src=([^,)]+),dst=([^,)]+)(?:,sport=(\d+),dport=(\d+))?[^)\n]*?"
-    r"(?:,packets=(\d+),bytes=(\d+))?\),"
-    r"reply=\(src=([^,)]+),dst=([^,)]+)(?:,sport=(\d+),dport=(\d+))?[^)\n]*?"
-    r"(?:,packets=(\d+),bytes=(\d+))?\)(.*)$",
-    re.MULTILINE,
+_TUPLE: Final = (
+    r"\(src=([^,)\n]+),dst=([^,)\n]+)(?:,sport=(\d{1,5}),dport=(\d{1,5}))?(?:,id=(\d{1,5}))?"
+    r"[^)\n]*?(?:,packets=(\d{1,20}),bytes=(\d{1,20}))?\)"
 )
-_MARK: Final = re.compile(r",mark=(\d+)")
+_ENTRY: Final = re.compile(rf"^(\w+),orig={_TUPLE},reply={_TUPLE}(.*)$", re.MULTILINE | re.ASCII)
+_MARK: Final = re.compile(r",mark=(\d{1,10})\b", re.ASCII)
 _STATE: Final = re.compile(r"\(state=(\w+)")
 
 
@@ -37,6 +35,8 @@ class Entry(NamedTuple):
         The connection's.
     state
         Of TCP, with ``dump-conntrack -s``: ``ESTABLISHED``; else empty.
+    icmp_id
+        The number by which the echoes of one ICMP sender are told from another's.
     """
 
     protocol: str
@@ -54,6 +54,7 @@ class Entry(NamedTuple):
     reply_bytes: int | None
     mark: int
     state: str
+    icmp_id: int = 0
 
 
 def read_entries(dump: str) -> Iterator[Entry]:
@@ -71,10 +72,10 @@ def read_entries(dump: str) -> Iterator[Entry]:
     ('10.96.0.10', '10.244.1.3', 8080, 4000, 'TIME_WAIT')
     """
     for found in _ENTRY.finditer(dump):
-        protocol, src, dst, sport, dport, packets, bytes_, *reply, rest = found.groups()
-        reply_src, reply_dst, reply_sport, reply_dport, reply_packets, reply_bytes = reply
+        protocol, src, dst, sport, dport, icmp_id, packets, bytes_, *reply, rest = found.groups()
+        reply_src, reply_dst, reply_sport, reply_dport, _, reply_packets, reply_bytes = reply
         mark, state = _MARK.search(rest), _STATE.search(rest)
-        yield Entry(
+        entry = Entry(
             protocol,
             src,
             int(sport or 0),
@@ -90,7 +91,23 @@ def read_entries(dump: str) -> Iterator[Entry]:
             _count(reply_bytes),
             int(mark[1]) if mark else 0,
             state[1] if state else "",
+            int(icmp_id or 0),
         )
+        if _can_be(entry):
+            yield entry
+
+
+def _can_be(entry: Entry) -> bool:
+    """Whether there can be such a connection: who reads of one has no need to doubt it."""
+    ports = entry.src_port, entry.dst_port, entry.reply_src_port, entry.reply_dst_port
+    family = AF_INET6 if ":" in entry.src else AF_INET
+    try:
+        for address in (entry.src, entry.dst, entry.reply_src, entry.reply_dst):
+            inet_pton(family, address)
+    except (OSError, ValueError):
+        return False
+    counts = entry.packets, entry.bytes, entry.reply_packets, entry.reply_bytes
+    return max(ports) < 1 << 16 and max(count or 0 for count in counts) < 1 << 64
 
 
 def _count(text: str | None) -> int | None:

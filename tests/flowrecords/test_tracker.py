@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nsxdp.conntrack import Entry, read_entries
 from nsxdp.flowrecords.tracker import FlowTracker
 
@@ -101,3 +103,25 @@ def test_entries_of_all_protocols() -> None:
         "udp", "fd00::3", 5, "fd00::a", 53, "fd00::a", 53, "fd00::3", 5, *[None] * 4, 0, ""
     )
     assert (entries[2].reply_packets, entries[2].bytes, entries[2].state) == (3, 300, "SYN_SENT")
+
+
+@pytest.mark.parametrize(
+    ("what", "lie"),
+    [
+        ("src=fd00::3", "src=10.0.0.1"),
+        ("src=fd00::3", "src=fd00::3%eth0"),
+        ("src=fd00::3", "src=fd00:\N{ARABIC-INDIC DIGIT THREE}"),
+        ("src=fd00::3", "src=\0"),
+        ("dport=53", "dport=65536"),
+        ("dport=53", "dport=53,packets=18446744073709551616,bytes=1"),
+    ],
+)
+def test_what_no_connection_can_be_is_none(what: str, lie: str) -> None:
+    assert list(read_entries(UDP)) != []
+    assert list(read_entries(UDP.replace(what, lie, 1))) == []
+
+
+@pytest.mark.parametrize("number", ["sport=" + "9" * 5000, "mark=" + "9" * 5000])
+def test_a_number_without_an_end_is_not_one(number: str) -> None:
+    (entry,) = read_entries(UDP.replace("sport=5,dport=53)", f"{number},dport=53)", 1))
+    assert (entry.src_port, entry.mark) == (0, 0)
