@@ -18,7 +18,7 @@ __all__ = ["Flow", "FlowTracker"]
 _CLOSED: Final = frozenset({"TIME_WAIT", "CLOSE", "CLOSED"})
 """States of TCP in which nothing more is said."""
 
-_Key = tuple[str, str, int, str, int]
+_Key = tuple[str, str, str, int, int, int]
 
 
 class Flow(NamedTuple):
@@ -72,11 +72,14 @@ class FlowTracker:
         return len(self._live)
 
     def update(self, entries: Iterable[Entry], now: float) -> list[Flow]:
-        """These are tracked 'now', in seconds since 1970: what is to be told?"""
+        """These are tracked 'now', in seconds since 1970: what is to be told?
+
+        The clock may be set while connections go on: then they are told of once more.
+        """
         told: list[Flow] = []
         left_out = 0
         for entry in entries:
-            key = entry.protocol, entry.src, entry.src_port, entry.dst, entry.dst_port
+            key = _key(entry)
             live = self._live.get(key)
             if live is not None and _is_another(live, entry):
                 if not live.ended:
@@ -89,12 +92,13 @@ class FlowTracker:
                 live = self._live[key] = _Live(entry, now, now, now)
                 live.ended = not self._looked and entry.state in _CLOSED
             live.entry, live.seen = entry, now
+            live.start = min(live.start, now)
             if live.ended:
                 continue
             if entry.state in _CLOSED:
                 live.ended = True
                 told.append(Flow(entry, live.start, now, "end"))
-            elif now - live.told >= self._active:
+            elif not 0 <= now - live.told < self._active:
                 live.told = now
                 told.append(Flow(entry, live.start, now, "active"))
         gone = [key for key, live in self._live.items() if live.seen != now]
@@ -105,6 +109,12 @@ class FlowTracker:
                 told.append(Flow(live.entry, live.start, live.seen, reason))
         self.left_out, self._looked = left_out, True
         return told
+
+
+def _key(entry: Entry) -> _Key:
+    """By which a connection is known at the next look."""
+    ports = entry.src_port, entry.dst_port
+    return (entry.protocol, entry.src, entry.dst, *ports, entry.icmp_id)
 
 
 def _is_another(live: _Live, entry: Entry) -> bool:

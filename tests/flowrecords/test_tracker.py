@@ -82,6 +82,30 @@ def test_a_port_that_is_used_again_is_another_connection() -> None:
     assert look(50) == [("end", 5000, 40, 40)]
 
 
+def test_two_pings_between_the_same_two_are_two() -> None:
+    def echo(number: int, packets: int) -> str:
+        count = f",packets={packets},bytes={packets}"
+        ends = (f"id={number},type={kind},code=0{count}" for kind in (8, 0))
+        there, back = ("src=10.0.0.1,dst=10.0.0.2", "src=10.0.0.2,dst=10.0.0.1")
+        return "icmp,orig=({},{}),reply=({},{}),zone=65312\n".format(
+            *(there, next(ends), back, next(ends))
+        )
+
+    look = Looks()
+    for now in range(0, 50, 10):
+        assert look(now, echo(1, 20 + now), echo(2, 1 + now)) == []
+    assert len(look(50)) == 2
+
+
+def test_the_clock_may_be_set() -> None:
+    look = Looks(active=60)
+    look(10_000, tcp("ESTABLISHED"))
+    assert look(1_000, tcp("ESTABLISHED")) == [("active", 5000, 1_000, 1_000)]
+    assert look(1_010, tcp("ESTABLISHED")) == []
+    assert look(1_060, tcp("ESTABLISHED")) == [("active", 5000, 1_000, 1_060)]
+    assert look(1_070, tcp("TIME_WAIT")) == [("end", 5000, 1_000, 1_070)]
+
+
 def test_there_is_an_end_to_what_is_remembered() -> None:
     look = Looks(most=3)
     look(0, *(tcp("ESTABLISHED", port=port) for port in range(1, 6)))
