@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,6 +26,9 @@ log = get_logger(__name__)
 _WAITING: Final = 10_000
 """Records that wait for an output."""
 _AT_ONCE: Final = 1000
+
+_LAST_SECONDS: Final = 2.0
+"""For what waits when the agent ends."""
 
 _TEMPLATE_SECONDS: Final = 60.0
 """Between two times that a collector is sent the templates."""
@@ -70,6 +74,7 @@ class Queued:
         self._count = count
         self._lose = lose
         self._queue: asyncio.Queue[FlowRecord] = asyncio.Queue(_WAITING)
+        self._left = 0
         self._problem = ""
 
     def put(self, record: FlowRecord) -> None:
@@ -78,28 +83,48 @@ class Queued:
             self._queue.put_nowait(record)
         except asyncio.QueueFull:
             self._lose(self._output.name, 1)
+        else:
+            self._left += 1
 
-    async def run(self) -> None:
-        """Write until cancelled."""
+    async def run(self, *, last_seconds: float = _LAST_SECONDS) -> None:
+        """Write until cancelled; what is left then may take so long."""
         try:
-            while True:
-                batch = [await self._queue.get()]
-                while len(batch) < _AT_ONCE and not self._queue.empty():
-                    batch.append(self._queue.get_nowait())
-                await self._write(batch)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_writing())
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(last_seconds):
+                            await self._queue.join()
         finally:
+            if self._left:
+                self._lost(self._left, "the agent ended")
             self._output.close()
 
+    async def _keep_writing(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _AT_ONCE and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._write(batch)
+            self._left -= len(batch)
+            for _ in batch:
+                self._queue.task_done()
+
     async def _write(self, batch: list[FlowRecord]) -> None:
-        problem = ""
         try:
             await self._output.write(batch)
         except OSError as error:
-            problem = str(error)
-            self._lose(self._output.name, len(batch))
+            self._lost(len(batch), str(error))
         else:
             self._count(self._output.name, len(batch))
-        if problem and problem != self._problem:
+            self._problem = ""
+
+    def _lost(self, count: int, problem: str) -> None:
+        """Records don't get there; the log is told once."""
+        self._lose(self._output.name, count)
+        if problem != self._problem:
             log.warning("flow records are lost", output=self._output.name, reason=problem)
         self._problem = problem
 

@@ -72,6 +72,40 @@ async def test_a_queue_has_an_end() -> None:
         await work
 
 
+async def ended(queued: Queued, **options: float) -> None:
+    """One that is cancelled as soon as it runs."""
+    work = asyncio.create_task(queued.run(**options))
+    await asyncio.sleep(0)
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+async def test_what_waits_at_the_end_is_written() -> None:
+    counted: Counter[str] = Counter()
+    output = Slow()
+    queued = Queued(output, lambda name, n: counted.update({name: n}), lost_none)
+    for port in range(2500):
+        queued.put(record(port))
+    output.go.set()
+    await ended(queued)
+    assert [one.source_port for one in output.got] == list(range(2500))
+    assert counted == {"slow": 2500}
+
+
+def lost_none(name: str, count: int) -> None:
+    raise AssertionError(f"{count} records of {name} are lost")
+
+
+async def test_who_hangs_at_the_end_costs_records_and_the_agent_ends() -> None:
+    lost: Counter[str] = Counter()
+    queued = Queued(Slow(), lost_none, lambda name, n: lost.update({name: n}))
+    for port in range(1500):
+        queued.put(record(port))
+    await ended(queued, last_seconds=0.01)
+    assert lost == {"slow": 1500}
+
+
 async def test_a_collector_that_is_away_costs_records_and_nothing_else() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
         nobody.bind(("127.0.0.1", 0))
