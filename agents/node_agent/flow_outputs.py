@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EAGAIN
+from io import FileIO
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -144,40 +145,56 @@ class Lines:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path) if path != "-" else None
-        self._file: int | None = None
+        self._file: FileIO | None = None
+        self._is_cut_off = False
 
     async def write(self, records: list[FlowRecord]) -> None:
         """Add the lines."""
-        data = b"".join(map(as_line, records))
-        await asyncio.to_thread(self._add, data)
+        await asyncio.to_thread(self._add, records)
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, records: list[FlowRecord]) -> None:
         file = self._opened()
+        data = b"".join(map(as_line, records))
+        if self._is_cut_off:
+            data = b"\n" + data
         while data:
-            data = data[os.write(file, data) :]
+            written = file.write(data)
+            if not written:
+                raise BlockingIOError(EAGAIN, f"{self._path}: nobody reads it")
+            self._is_cut_off = data[written - 1 : written] != b"\n"
+            data = data[written:]
 
-    def _opened(self) -> int:
-        if self._path is None:
-            return sys.stdout.fileno()
+    def _opened(self) -> FileIO:
         if self._file is not None and not self._is_there(self._file):
             self.close()
         if self._file is None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._file = os.open(self._path, flags, 0o640)
+            self._file = self._open()
         return self._file
 
-    def _is_there(self, file: int) -> bool:
-        assert self._path is not None
+    def _open(self) -> FileIO:
+        if self._path is None:
+            return FileIO(os.dup(1), "wb")
+        return FileIO(self._path, "ab", opener=_opener)
+
+    def _is_there(self, file: FileIO) -> bool:
+        if self._path is None:
+            return True
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(file))
+            return os.path.samestat(self._path.stat(), os.fstat(file.fileno()))
         except FileNotFoundError:
             return False
 
     def close(self) -> None:
         """Close it."""
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
+            self._is_cut_off = False
+
+
+def _opener(path: str, flags: int) -> int:
+    """Opens a file; a pipe that nobody reads is an error at once."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o640)
 
 
 class Collector:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 import socket
 from collections import Counter
 from contextlib import suppress
@@ -141,3 +143,55 @@ async def test_lines_go_where_the_name_is(tmp_path: Path) -> None:
     assert ports == [3, 4]
     assert json.loads((tmp_path / "old").read_text())["end"] == "1970-01-01T00:00:01.500Z"
     lines.close()
+
+
+async def test_a_line_that_is_cut_off_stays_alone(tmp_path: Path) -> None:
+    path = tmp_path / "flows"
+    lines = Lines(str(path))
+    await lines.write([record(1)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            await lines.write([record(2), record(3)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await lines.write([record(4)])
+    first, torn, last = path.read_text().splitlines()
+    assert [json.loads(line)["source_port"] for line in (first, last)] == [1, 4]
+    assert len(torn) == 20
+    lines.close()
+
+
+async def test_a_pipe_that_nobody_reads_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    lines = Lines(str(path))
+    with pytest.raises(OSError, match="No such device"):
+        await lines.write([record()])
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(BlockingIOError, match="nobody reads it"):
+            await lines.write([record()] * 1000)
+    finally:
+        os.close(reader)
+    lines.close()
+
+
+async def test_who_may_read_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "flows"
+    mask = os.umask(0)
+    try:
+        lines = Lines(str(path))
+        await lines.write([record()])
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o640
+    lines.close()
+
+
+async def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    lines = Lines("-")
+    await lines.write([record(7)])
+    lines.close()
+    assert json.loads(capfd.readouterr().out)["source_port"] == 7
