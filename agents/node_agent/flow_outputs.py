@@ -14,7 +14,7 @@ from contextlib import suppress
 from errno import EAGAIN
 from io import FileIO
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from nsxdp.flowrecords.ipfix import Encoder
 from nsxdp.flowrecords.record import FlowRecord, as_line
@@ -203,7 +203,7 @@ class Collector:
     Parameters
     ----------
     host, port
-        Its address; a name is looked up again after each error.
+        Its address; a name is looked up again with each sending of the templates.
     domain
         See `Encoder`.
     """
@@ -221,22 +221,38 @@ class Collector:
         """Send them. What the network loses, nobody hears of."""
         now = time.time()
         try:
-            if self._socket is None:
-                self._socket = await self._connect()
-                self._templates_at = 0.0
-            if not 0 <= now - self._templates_at < _TEMPLATE_SECONDS:
-                self._socket.send(self._encoder.templates(now))
+            if self._socket is None or not 0 <= now - self._templates_at < _TEMPLATE_SECONDS:
+                self._socket = await self._connected()
+                await self._send(self._socket, self._encoder.templates(now))
                 self._templates_at = now
-            for message in self._encoder.messages(records, now):
-                self._socket.send(message)
+            for message in await asyncio.to_thread(self._encode, records, now):
+                await self._send(self._socket, message)
         except OSError as error:
             self.close()
             raise OSError(f"{self._host}:{self._port}: {error}") from None
 
-    async def _connect(self) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, address = found[0]
+    def _encode(self, records: list[FlowRecord], now: float) -> list[bytes]:
+        return list(self._encoder.messages(records, now))
+
+    @staticmethod
+    async def _send(to: socket.socket, message: bytes) -> None:
+        """Send a datagram, once the network takes it."""
+        await asyncio.get_running_loop().sock_sendall(to, message)
+
+    async def _connected(self) -> socket.socket:
+        """A socket to where the collector is now, as far as that can be found out.
+
+        The one that there is, if that leads there: a collector tells who sends by its port.
+        """
+        try:
+            family, kind, protocol, address = await self._find()
+        except OSError:
+            if self._socket is None:
+                raise
+            return self._socket
+        if self._socket is not None and self._socket.getpeername() == address:
+            return self._socket
+        self.close()
         made = socket.socket(family, kind, protocol)
         try:
             made.setblocking(False)
@@ -245,6 +261,15 @@ class Collector:
             made.close()
             raise
         return made
+
+    async def _find(self) -> tuple[int, int, int, Any]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+        except UnicodeError as error:  # such as a label of a name that is too long
+            raise OSError(error) from None
+        family, kind, protocol, _, address = found[0]
+        return family, kind, protocol, address
 
     def close(self) -> None:
         """Close the socket."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import resource
 import socket
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from nsxdp.flowrecords.ipfix import Encoder
 from nsxdp.flowrecords.record import FlowRecord
+from nsxdp.lab import Netns
 from nsxdp_agents.node_agent.flow_outputs import Collector, Lines, Queued
 
 
@@ -126,9 +130,65 @@ async def test_a_collector_that_is_away_costs_records_and_nothing_else() -> None
     collector.close()
 
 
-async def test_a_name_that_is_none() -> None:
-    with pytest.raises(OSError, match=r"nowhere\.invalid:4739"):
-        await Collector("nowhere.invalid", 4739, 1).write([record()])
+@pytest.mark.parametrize("name", ["nowhere.invalid", "a..b", "x" * 64 + ".invalid"])
+async def test_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(OSError, match=rf"{re.escape(name)}:4739"):
+        await Collector(name, 4739, 1).write([record()])
+
+
+async def test_a_collector_that_moves_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for place in places:
+        place.bind(("127.0.0.1", 0))
+        place.settimeout(10)
+    addresses = [place.getsockname() for place in places]
+    now = [1000.0]
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        if not addresses:
+            raise OSError("no name server")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", addresses[0])]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    collector = Collector("collector.example", 4739, 1)
+    await collector.write([record()])
+    came_from = [places[0].recvfrom(65536)[1] for _ in range(2)]
+    now[0] += 60
+    await collector.write([record()])
+    came_from += [places[0].recvfrom(65536)[1] for _ in range(2)]
+    assert len(set(came_from)) == 1  # a collector tells exporters apart by that
+    addresses.reverse()
+    now[0] += 60
+    await collector.write([record()])
+    assert [places[1].recv(65536)[16:18] for _ in range(2)] == [b"\0\2", b"\1\1"]
+    addresses.clear()
+    now[0] += 60
+    await collector.write([record()])
+    assert [places[1].recv(65536)[16:18] for _ in range(2)] == [b"\0\2", b"\1\1"]
+    collector.close()
+    for place in places:
+        place.close()
+
+
+async def test_a_slow_network_is_waited_for(netns: Netns) -> None:
+    netns.run(f"tc qdisc add dev lo root tbf rate 2mbit burst 4kb limit {1 << 20}".split())
+    with netns.enter():
+        there = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        collector = Collector("127.0.0.1", 4739, 1)
+        there.bind(("127.0.0.1", 4739))
+        await collector.write([record()])
+    records = [record(port) for port in range(4000)]
+    messages = len(list(Encoder(1).messages(records, 0.0)))
+    there.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with there:
+        async with asyncio.timeout(30):
+            writing = asyncio.create_task(collector.write(records))
+            for _ in range(2 + messages):
+                await loop.sock_recv(there, 65536)
+            await writing
+    collector.close()
 
 
 async def test_lines_go_where_the_name_is(tmp_path: Path) -> None:
