@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,10 @@ log = get_logger(__name__)
 _MOST: Final = 64 << 20
 """Bytes of an answer: some 400,000 connections."""
 _SECONDS: Final = 30.0
+
+_PART: Final = 250
+_PAUSE: Final = 0.01
+"""After so many records, so many seconds for everything else: outputs write meanwhile."""
 
 _NAMES: Final = 500
 """Places that the Service proxy is asked about at once."""
@@ -133,9 +138,16 @@ class FlowRecords:
         self._problem = problem
 
     async def _tell(self, flows: list[Flow]) -> None:
-        await self._name({place for flow in flows if (place := _service_place(flow))})
-        for flow in flows:
-            self._put(self._record(flow))
+        left = iter(flows)
+        try:
+            await self._name({place for flow in flows if (place := _service_place(flow))})
+            while part := list(islice(left, _PART)):
+                for flow in part:
+                    self._put(self._record(flow))
+                await asyncio.sleep(_PAUSE)
+        finally:
+            for flow in left:
+                self._put(self._record(flow))
 
     def _put(self, record: FlowRecord) -> None:
         for output in self._outputs:
