@@ -21,7 +21,7 @@ from nsxdp.k8s.errors import CredentialsError
 from nsxdp.k8s.kubeconfig import Settings, loaders
 from nsxdp.logs import get_logger
 
-__all__ = ["SERVICE_ACCOUNT", "Access", "Credentials"]
+__all__ = ["SERVICE_ACCOUNT", "Access", "Credentials", "Files"]
 
 log = get_logger(__name__)
 
@@ -65,6 +65,25 @@ class Access(Struct, frozen=True):
     expires: float = 0.0
 
 
+class Files(Struct, frozen=True):
+    """Files that an API server is spoken to with; an empty name is none.
+
+    Attributes
+    ----------
+    authority
+        Who signed the server's certificate; none: an authority of the system's.
+    token
+        A bearer's.
+    certificate, key
+        The client's.
+    """
+
+    authority: str = ""
+    token: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
 class _Loaded(Struct):
     """Credentials, the files that they came from, and the client certificate (an exec plugin may
     give a new one while all files stay as they are).
@@ -78,7 +97,7 @@ class _Loaded(Struct):
 class Credentials:
     """Credentials that follow their source: a rotated token or certificate is used as it comes.
 
-    Make them with `from_kubeconfig`, `in_cluster`, `find` or `static`.
+    Make them with `from_kubeconfig`, `from_files`, `in_cluster`, `find` or `static`.
     """
 
     def __init__(self, load: Callable[[], Awaitable[_Loaded]], loaded: _Loaded) -> None:
@@ -157,6 +176,21 @@ class Credentials:
             If the file, the context or something that they refer to is not there or wrong.
         """
         return await cls._make(lambda: _load_kubeconfig(str(path), context))
+
+    @classmethod
+    async def from_files(cls, server: str, files: Files) -> Self:
+        """Credentials that are in files of their own, for the API server with that URL.
+
+        Raises
+        ------
+        CredentialsError
+            If one of the files can't be used.
+        """
+
+        async def load() -> _Loaded:
+            return _load_files(server, files)
+
+        return await cls._make(load)
 
     @classmethod
     async def in_cluster(cls, directory: Path = SERVICE_ACCOUNT) -> Self:
@@ -270,6 +304,26 @@ def _load_in_cluster(directory: Path) -> _Loaded:
             "Is this a pod with automountServiceAccountToken? Else use --kubeconfig."
         ) from None
     return _Loaded(_access(settings, compress=False), (token, authority))
+
+
+def _load_files(server: str, files: Files) -> _Loaded:
+    settings = Settings()
+    settings.host = server
+    settings.ssl_ca_cert = files.authority or None
+    settings.cert_file = files.certificate or None
+    settings.key_file = files.key or None
+    try:
+        token = _content(files.token).decode().strip()
+        certificate = _content(files.certificate)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(f"the API server's credentials: {error}") from None
+    if files.token and not (token.isascii() and token.isprintable() and token):
+        raise CredentialsError(f"the API server's credentials: {files.token} has no token")
+    settings.api_key["BearerToken"] = f"Bearer {token}" if token else ""
+    named = (files.authority, files.token, files.certificate, files.key)
+    return _Loaded(
+        _access(settings, compress=False), tuple(map(Path, filter(None, named))), certificate
+    )
 
 
 def _content(path: str | None) -> bytes:

@@ -13,7 +13,7 @@ import yaml
 
 from nsxdp.k8s import credentials as module
 from nsxdp.k8s.client import Client
-from nsxdp.k8s.credentials import Access, Credentials
+from nsxdp.k8s.credentials import Access, Credentials, Files
 from nsxdp.k8s.errors import CredentialsError, UnauthorizedError, UnreachableError
 from nsxdp.k8s.resources import SERVICES
 
@@ -118,6 +118,50 @@ async def test_in_cluster(tmp_path, monkeypatch, inside):
     got = await (await Credentials.in_cluster(tmp_path)).access()
     assert (got.server, got.authorization) == ("https://[fd00::1]:443", "Bearer pod-token")
     assert got.ssl_context is not None
+
+
+async def test_files_against_a_real_server(tmp_path, inside):
+    """Authority, certificate and key are in files of their own."""
+    config = json.loads(inside.kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+
+    def file(name: str, said: dict[str, str]) -> str:
+        (tmp_path / name).write_bytes(base64.b64decode(said[name]))
+        return str(tmp_path / name)
+
+    files = Files(
+        authority=file("certificate-authority-data", cluster),
+        certificate=file("client-certificate-data", user),
+        key=file("client-key-data", user),
+    )
+    async with Client(await Credentials.from_files(cluster["server"], files)) as client:
+        assert (await client.version()).startswith("v1.")
+        assert (await client.get(SERVICES, "kubernetes", "default")).spec.type == "ClusterIP"
+
+
+async def test_a_token_of_files_is_read_again(tmp_path, monkeypatch):
+    token = tmp_path / "token"
+    token.write_text("one\n")
+    monkeypatch.setattr(module, "_CHECK_SECONDS", 0.0)
+    credentials = await Credentials.from_files("http://127.0.0.1:1/", Files(token=str(token)))
+    assert await credentials.access() == Access("http://127.0.0.1:1", authorization="Bearer one")
+    (tmp_path / "new").write_text("second\n")
+    (tmp_path / "new").rename(token)
+    assert (await credentials.access()).authorization == "Bearer second"
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (Files(token="/nowhere/token"), "No such file or directory: '/nowhere/token'"),
+        (Files(token=os.devnull), "/dev/null has no token"),
+        (Files(authority="/nowhere/ca"), "certificate authority /nowhere/ca: .*No such file"),
+        (Files(certificate=__file__, key=__file__), "client certificate or its key cannot be used"),
+    ],
+)
+async def test_files_that_cannot_be_used(files, says):
+    with pytest.raises(CredentialsError, match=says):
+        await Credentials.from_files("https://127.0.0.1:1", files)
 
 
 async def test_find_prefers_what_is_said(kubeconfig, monkeypatch):
