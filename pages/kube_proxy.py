@@ -13,8 +13,9 @@ from nsxdp_agents.kube_proxy.config import API_VERSION, KIND
 from nsxdp_agents.kube_proxy.flags import parameter_name
 from nsxdp_agents.kube_proxy.inspect.cli import COMMANDS
 from nsxdp_agents.kube_proxy.metrics import Metrics
+from nsxdp_agents.kube_proxy.ncp_options import OPTIONS as NCP_INI
 from nsxdp_agents.kube_proxy.settings import SETTINGS
-from pages import commands
+from pages import commands, ncp_ini
 from pages.markdown import WRITTEN, code, item
 
 __all__ = ["manual"]
@@ -45,11 +46,11 @@ _ABOUT_LOOKING: Final = """\
 ## Looking at a running proxy
 
 `explain`, `trace`, `diff` and `top` are for people on the node. They run beside the proxy, with the
-same options and configuration file, which may stand before or after the command's name; in its pod,
-say: `kubectl exec POD -- nsx-kube-proxy --config FILE diff`. They read the same Services, compile
-them as the proxy does, and ask the switch over a connection of their own; they change nothing, and
-the proxy needn't run. As plain text in a pipe, in colours on a terminal, with `--json` an object a
-line. Where they can't look, the exit status is 2, and standard error says why.
+same options and configuration files, which may stand before or after the command's name; in its
+pod, say: `kubectl exec POD -- nsx-kube-proxy --config FILE diff`. They read the same Services,
+compile them as the proxy does, and ask the switch over a connection of their own; they change
+nothing, and the proxy needn't run. As plain text in a pipe, in colours on a terminal, with `--json`
+an object a line. Where they can't look, the exit status is 2, and standard error says why.
 
 `trace` names policies and other nodes, too, if nsx-node-agent runs beside; `nsxdp trace` follows a
 packet from pod to pod, also to another node, and needs no configuration.
@@ -123,8 +124,13 @@ def _rest() -> Iterator[str]:
         starts it again; Services go on working meanwhile. A file that can't be used any more is an
         error in the log, and nothing else. `/configz`, where the metrics are, shows all that is
         configured.
+
+        The file alone has the files that the API server is spoken to with, if not those of a
+        kubeconfig or of a pod: `nsxdp.apiCaFile`, and `nsxdp.apiTokenFile` or `nsxdp.apiCertFile`
+        and `nsxdp.apiKeyFile`. They go with its URL, `nsxdp.apiServer`, which is also `--master`.
         """)
     yield from _meaningless()
+    yield from ncp_ini.section(NCP_INI)
     yield textwrap.dedent("""\
         ## Connection tracking
 

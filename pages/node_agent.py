@@ -14,9 +14,10 @@ from nsxdp_agents.node_agent.cli import run
 from nsxdp_agents.node_agent.cni.install import CONFLIST, conflist
 from nsxdp_agents.node_agent.cni.request import VERSIONS
 from nsxdp_agents.node_agent.metrics import Metrics
+from nsxdp_agents.node_agent.ncp_options import OPTIONS as NCP_INI
 from nsxdp_agents.node_agent.node import WANTS
 from nsxdp_agents.node_agent.options import API_VERSION, KIND, Options
-from pages import commands
+from pages import commands, ncp_ini
 from pages.markdown import WRITTEN, code, item
 
 __all__ = ["manual"]
@@ -24,7 +25,9 @@ __all__ = ["manual"]
 
 def manual() -> str:
     """The page, in Markdown."""
-    return "\n".join([*_head(), *_options(), *_plugin(), *_rest()]) + "\n"
+    return (
+        "\n".join([*_head(), *_options(), *ncp_ini.section(NCP_INI), *_plugin(), *_rest()]) + "\n"
+    )
 
 
 def _head() -> Iterator[str]:
@@ -60,6 +63,10 @@ def _options() -> Iterator[str]:
         When it says something else, the process ends with status 1, so that whoever started it
         starts it again. A file that can't be used any more is an error in the log, and nothing
         else. `/configz`, where the metrics are, shows all that is configured.
+
+        The file alone has `server`, the API server's URL in place of the kubeconfig's, and, with
+        it and without a kubeconfig, the files that it is spoken to with: `apiCaFile`, and
+        `apiTokenFile` or `apiCertFile` and `apiKeyFile`.
         """)
 
 

@@ -5,6 +5,7 @@ Importing this takes no time: help must not wait.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Never
 
 import typer
@@ -19,6 +20,7 @@ __all__ = [
     "CertificateOption",
     "LogFormatOption",
     "LogLevelOption",
+    "NcpIniOption",
     "OpenflowOption",
     "OvsdbOption",
     "PrivateKeyOption",
@@ -30,6 +32,14 @@ SWITCH: Final = "The switch"
 PROCESS: Final = "The process"
 """Panels of help."""
 
+NcpIniOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file of VMware's NCP (ncp.ini), beneath the configuration file: both that and "
+        "flags override it. It is followed, too.",
+    ),
+]
 OvsdbOption = Annotated[
     str | None,
     typer.Option(

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 from nsxdp.services.addresses import parse_address
 
 if TYPE_CHECKING:
+    from nsxdp.k8s.credentials import Files
     from nsxdp.transport import Tls
 
 __all__ = [
     "OVSDB",
+    "Configured",
     "LogFormat",
     "LogLevel",
     "OptionsError",
+    "api_files",
+    "check_api",
     "check_log",
     "check_remotes",
     "check_sources",
     "check_tls",
     "checked_bind_address",
     "management_socket",
+    "nearest",
     "parse_bind_address",
     "run_directory",
     "tls_files",
@@ -47,8 +52,86 @@ class _WithTls(Protocol):
     def ca_cert(self) -> str: ...
 
 
+class _WithApi(Protocol):
+    """Options of an agent that may be told how the API server is spoken to."""
+
+    @property
+    def kubeconfig(self) -> str: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def api_ca_file(self) -> str: ...
+    @property
+    def api_token_file(self) -> str: ...
+    @property
+    def api_cert_file(self) -> str: ...
+    @property
+    def api_key_file(self) -> str: ...
+
+
 class OptionsError(ValueError):
     """A configuration that can't be used; says what is wrong and what to do."""
+
+
+_Options = TypeVar("_Options", covariant=True)
+
+
+class Configured(NamedTuple, Generic[_Options]):
+    """What there is to be done, and what was said in vain.
+
+    Attributes
+    ----------
+    options
+        Checked.
+    notes
+        Of each setting that means nothing here: where it was said, and why it doesn't.
+    """
+
+    options: _Options
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Of 'names' the one that was probably meant, as the end of an error; empty: none is near."""
+    from difflib import get_close_matches  # nobody needs it who has made no mistake
+
+    lower = {other.lower(): other for other in names}
+    found = get_close_matches(name.lower(), lower, 1, 0.75)
+    return f": is {lower[found[0]]} meant?" if found else ""
+
+
+def api_files(options: _WithApi) -> Files | None:
+    """The files that the API server is spoken to with; None: they aren't said."""
+    from nsxdp.k8s.credentials import Files  # see check_remotes
+
+    files = Files(
+        options.api_ca_file, options.api_token_file, options.api_cert_file, options.api_key_file
+    )
+    return None if files == Files() else files
+
+
+def check_api(options: _WithApi) -> None:
+    """See that it is said how the API server is spoken to in one way, and whole.
+
+    Raises
+    ------
+    OptionsError
+        It isn't.
+    """
+    if options.server and not options.server.startswith(("http://", "https://")):
+        raise OptionsError(f"the API server {options.server}: must begin with https:// or http://")
+    names = ("apiCaFile", "apiTokenFile", "apiCertFile", "apiKeyFile")
+    values = (
+        options.api_ca_file,
+        options.api_token_file,
+        options.api_cert_file,
+        options.api_key_file,
+    )
+    said = [name for name, value in zip(names, values, strict=True) if value]
+    if said and (options.kubeconfig or not options.server):
+        raise OptionsError(f"{said[0]}: goes with the API server's URL, and without a kubeconfig")
+    if ("apiCertFile" in said) != ("apiKeyFile" in said):
+        raise OptionsError("apiCertFile and apiKeyFile go together")
 
 
 def check_log(log_format: str, log_level: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
-from nsxdp.k8s.credentials import Credentials
+from nsxdp.k8s.credentials import Credentials, Files
 from nsxdp.k8s.errors import KubernetesError, UnreachableError
 from nsxdp.k8s.rate import Rate
 from nsxdp.logs import get_logger
@@ -59,6 +59,7 @@ async def open_client(
     kubeconfig: str,
     otherwise: str,
     server: str = "",
+    files: Files | None = None,
     rate: Rate | None = None,
     patient: bool = True,
 ) -> Client:
@@ -68,6 +69,8 @@ async def open_client(
     ----------
     kubeconfig, server
         As of `Credentials.find`; empty: not said.
+    files
+        With which the server is spoken to, if not with a kubeconfig.
     otherwise
         What to do instead, where no kubeconfig is said: the end of the error's sentence.
 
@@ -77,7 +80,10 @@ async def open_client(
         It can't be used.
     """
     try:
-        credentials = await Credentials.find(kubeconfig or None, server=server)
+        if files is not None:
+            credentials = await Credentials.from_files(server, files)
+        else:
+            credentials = await Credentials.find(kubeconfig or None, server=server)
         client = await stack.enter_async_context(
             Client(credentials, user_agent=user_agent, rate=rate)
         )

@@ -20,14 +20,15 @@ from nsxdp_agents.common.cli import (
     CertificateOption,
     LogFormatOption,
     LogLevelOption,
+    NcpIniOption,
     OpenflowOption,
     OvsdbOption,
     PrivateKeyOption,
     die,
     version_option,
 )
-from nsxdp_agents.common.options import OptionsError
-from nsxdp_agents.kube_proxy.config import Configured, read_options, written
+from nsxdp_agents.common.options import Configured, OptionsError
+from nsxdp_agents.kube_proxy.config import read_options, written
 from nsxdp_agents.kube_proxy.flags import given, plain_switches, with_kube_proxys_flags
 from nsxdp_agents.kube_proxy.inspect import cli as inspect
 from nsxdp_agents.kube_proxy.options import HEALTHZ, METRICS, Options
@@ -63,6 +64,7 @@ def run(
             "the process ends, to be started again.",
         ),
     ] = None,
+    ncp_ini: NcpIniOption = None,
     write_config_to: Annotated[
         Path | None,
         typer.Option(
@@ -237,7 +239,8 @@ def run(
     options = configured.options
     configure(options.log_format, options.log_level)
     warn_of(configured.notes)
-    changed = None if config is None else partial(until_changed, config, read, configured)
+    files = [file for file in (config, ncp_ini) if file is not None]
+    changed = partial(until_changed, files, read, configured) if files else None
     try:
         if cleanup or init_only:
             from nsxdp_agents.kube_proxy import app as process
@@ -249,8 +252,8 @@ def run(
         _die(str(error))
 
 
-def configured_by(parameters: dict[str, Any]) -> Configured:
-    """What these parameters of `run`, and the file that they name, configure.
+def configured_by(parameters: dict[str, Any]) -> Configured[Options]:
+    """What these parameters of `run`, and the files that they name, configure.
 
     Raises
     ------
@@ -262,8 +265,10 @@ def configured_by(parameters: dict[str, Any]) -> Configured:
     if flags["nodeport_addresses"] is not None:
         cidrs = tuple(filter(None, flags["nodeport_addresses"].split(",")))
         flags["nodeport_addresses"] = cidrs or None
-    config = Path(parameters["config"]) if parameters["config"] else None
-    return read_options(config, flags, kube_proxys)
+    config, ncp_ini = (
+        Path(parameters[name]) if parameters[name] else None for name in ("config", "ncp_ini")
+    )
+    return read_options(config, flags, kube_proxys, ncp_ini)
 
 
 @app.command()

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from nsxdp.services.nodeports import contains_loopback
 from nsxdp_agents.common.document import read_document
-from nsxdp_agents.common.options import OptionsError, with_port
+from nsxdp_agents.common.options import Configured, OptionsError, nearest, with_port
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.settings import (
     BY_FLAG,
@@ -32,11 +32,10 @@ from nsxdp_agents.kube_proxy.settings import (
     SECTIONS,
     SETTINGS,
     Setting,
-    nearest,
 )
 from nsxdp_agents.kube_proxy.values import DURATION, duration_text
 
-__all__ = ["API_VERSION", "KIND", "Configured", "read_options", "written"]
+__all__ = ["API_VERSION", "KIND", "read_options", "written"]
 
 API_VERSION: Final = "kubeproxy.config.k8s.io/v1alpha1"
 KIND: Final = "KubeProxyConfiguration"
@@ -46,26 +45,12 @@ _HEALTHZ_PORT: Final = 10256
 _METRICS_PORT: Final = 10249
 
 
-class Configured(NamedTuple):
-    """What there is to be done, and what was said in vain.
-
-    Attributes
-    ----------
-    options
-        Checked.
-    notes
-        Of each setting that means nothing here: where it was said, and why it doesn't.
-    """
-
-    options: Options
-    notes: tuple[tuple[str, str], ...] = ()
-
-
 def read_options(
     config: Path | None,
     flags: Mapping[str, Any],
     kube_proxys: Mapping[str, str | bool | None] | None = None,
-) -> Configured:
+    ncp_ini: Path | None = None,
+) -> Configured[Options]:
     """The options of the file 'config', overridden by those of 'flags' that aren't None.
 
     Parameters
@@ -76,11 +61,13 @@ def read_options(
         By the option's name.
     kube_proxys
         Flags of kube-proxy that are settings (`BY_FLAG`), with their text.
+    ncp_ini
+        A file of NCP's, which all else overrides.
 
     Raises
     ------
     OptionsError
-        The file can't be read, or something in it or in the flags can't be used.
+        A file can't be read, or something in it or in the flags can't be used.
     """
     said = list(_in_file(config)) if config else []
     said += _in_flags(kube_proxys or {})
@@ -94,6 +81,15 @@ def read_options(
     notes += _gates(values)
     values.update({name: value for name, value in flags.items() if value is not None})
     _ports(values)
+    if ncp_ini is not None:
+        # Only who has such a file needs them.
+        from nsxdp_agents.common.ncp_ini import read_ncp_ini
+        from nsxdp_agents.common.ncp_options import beneath
+        from nsxdp_agents.kube_proxy.ncp_options import OPTIONS
+
+        ini = read_ncp_ini(ncp_ini, OPTIONS)
+        values = beneath(ini, values)
+        notes += ini.notes
     at_loopback = {setting.path: value for _, setting, value in said}.get(LOCALHOST, True)
     cidrs = values.get("nodeport_addresses", ("primary",))
     if at_loopback and cidrs != ("primary",) and contains_loopback(cidrs):

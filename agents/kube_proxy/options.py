@@ -15,6 +15,7 @@ from nsxdp_agents.common.options import (
     LogFormat,
     LogLevel,
     OptionsError,
+    check_api,
     check_log,
     check_remotes,
     check_sources,
@@ -37,6 +38,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     kubeconfig: str = ""
     server: str = ""
     """The API server's URL; empty: the kubeconfig's, or the cluster's."""
+    api_ca_file: str = ""
+    api_token_file: str = ""
+    api_cert_file: str = ""
+    api_key_file: str = ""
+    """Files that it is spoken to with, if not those of a kubeconfig or of the pod."""
     api_qps: float = 0.0
     """Requests a second to the API server; 0, or less: as many as needed."""
     api_burst: int = 10
@@ -100,8 +106,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 f"{first} and --manifests both name where Services come from: give one of them"
             )
         check_sources(self.kubeconfig, self.manifests)
-        if self.server and not self.server.startswith(("http://", "https://")):
-            raise OptionsError(f"--master {self.server}: must begin with https:// or http://")
+        check_api(self)
         if not 1 <= self.sync_period <= 3600:
             raise OptionsError(f"--sync-period {self.sync_period:g}: must be 1 to 3600 seconds")
         check_tls(self.private_key, self.certificate, self.ca_cert)

@@ -9,8 +9,6 @@ Names and defaults are those of KubeProxyConfiguration v1alpha1 and of the flags
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from nsxdp_agents.kube_proxy.values import (
@@ -41,7 +39,6 @@ __all__ = [
     "SECTIONS",
     "SETTINGS",
     "Setting",
-    "nearest",
 ]
 
 EXTERNAL_IPS_GATE: Final = "AllowServiceExternalIPs"
@@ -214,6 +211,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "How long an idle UDP connection is tracked; 0: as it is."),
     # What kube-proxy hasn't.
     Setting("nsxdp.manifests", TEXT, "manifests"),
+    Setting("nsxdp.apiServer", TEXT, "server"),
+    Setting("nsxdp.apiCaFile", TEXT, "api_ca_file"),
+    Setting("nsxdp.apiTokenFile", TEXT, "api_token_file"),
+    Setting("nsxdp.apiCertFile", TEXT, "api_cert_file"),
+    Setting("nsxdp.apiKeyFile", TEXT, "api_key_file"),
     Setting("nsxdp.ovsdb", TEXT, "ovsdb"),
     Setting("nsxdp.bridge", TEXT, "bridge"),
     Setting("nsxdp.privateKey", TEXT, "private_key"),
@@ -235,10 +237,3 @@ SECTIONS: Final = frozenset(
     path[:end] for path in BY_PATH for end, character in enumerate(path) if character == "."
 )
 """What has settings below it: ``conntrack``."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Of 'names' the one that was probably meant, as the end of an error; empty: none is near."""
-    lower = {other.lower(): other for other in names}
-    found = difflib.get_close_matches(name.lower(), lower, 1, 0.75)
-    return f": is {lower[found[0]]} meant?" if found else ""

@@ -12,6 +12,7 @@ from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import Want, service_proxy_wants
 from nsxdp.k8s.source import Source
 from nsxdp_agents.common import start as common
+from nsxdp_agents.common.options import api_files
 from nsxdp_agents.kube_proxy.options import Options
 
 __all__ = ["open_client", "open_source", "wants_of"]
@@ -37,6 +38,7 @@ async def open_client(
         kubeconfig=options.kubeconfig,
         otherwise="a directory of manifests with --manifests",
         server=options.server,
+        files=api_files(options),
         rate=Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None,
         patient=patient,
     )

@@ -17,6 +17,7 @@ from nsxdp_agents.common.cli import (
     CertificateOption,
     LogFormatOption,
     LogLevelOption,
+    NcpIniOption,
     OpenflowOption,
     OvsdbOption,
     PrivateKeyOption,
@@ -24,7 +25,7 @@ from nsxdp_agents.common.cli import (
     version_option,
 )
 from nsxdp_agents.common.datapath import Datapath
-from nsxdp_agents.common.options import OptionsError
+from nsxdp_agents.common.options import Configured, OptionsError
 from nsxdp_agents.node_agent.options import (
     Encapsulation,
     Forwarding,
@@ -63,6 +64,7 @@ def run(
             "the process ends, to be started again.",
         ),
     ] = None,
+    ncp_ini: NcpIniOption = None,
     kubeconfig: Annotated[
         str | None,
         typer.Option(
@@ -299,27 +301,29 @@ def run(
     """
     read = partial(configured_by, context.params)
     try:
-        options = read()
+        options, notes = configured = read()
     except OptionsError as error:
         _die(str(error))
     # Only now: the rest takes a while to be imported, and help should not.
     with memory.importing():
         from nsxdp_agents.common.config_file import until_changed
-        from nsxdp_agents.common.logs import configure
+        from nsxdp_agents.common.logs import configure, warn_of
         from nsxdp_agents.common.start import StartError, until_ended
         from nsxdp_agents.node_agent.app import serve
 
     memory.before_load()
     configure(options.log_format, options.log_level)
-    changed = None if config is None else partial(until_changed, config, read, options)
+    warn_of(notes)
+    files = [file for file in (config, ncp_ini) if file is not None]
+    changed = partial(until_changed, files, read, configured) if files else None
     try:
         uvloop.run(until_ended(serve(options), changed))
     except StartError as error:
         _die(str(error))
 
 
-def configured_by(parameters: dict[str, Any]) -> Options:
-    """What these parameters of `run`, and the file that they name, configure.
+def configured_by(parameters: dict[str, Any]) -> Configured[Options]:
+    """What these parameters of `run`, and the files that they name, configure.
 
     Raises
     ------
@@ -329,7 +333,10 @@ def configured_by(parameters: dict[str, Any]) -> Options:
     flags = {name: value for name, value in parameters.items() if name in Options.__struct_fields__}
     if flags["pod_cidrs"] is not None:
         flags["pod_cidrs"] = tuple(filter(None, flags["pod_cidrs"].split(",")))
-    return read_options(Path(parameters["config"]) if parameters["config"] else None, flags)
+    config, ncp_ini = (
+        Path(parameters[name]) if parameters[name] else None for name in ("config", "ncp_ini")
+    )
+    return read_options(config, flags, ncp_ini)
 
 
 def main() -> None:

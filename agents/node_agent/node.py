@@ -16,6 +16,7 @@ from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import NODES, Want
 from nsxdp.k8s.source import Batch, Op, Source
 from nsxdp.logs import get_logger
+from nsxdp_agents.common.options import api_files
 from nsxdp_agents.common.start import open_client
 from nsxdp_agents.node_agent import platform
 from nsxdp_agents.node_agent.ipam import Address, Network
@@ -48,6 +49,8 @@ async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
         stack,
         "nsx-node-agent",
         kubeconfig=options.kubeconfig,
+        server=options.server,
+        files=api_files(options),
         otherwise="the networks of its pods with --pod-cidr",
     )
     return await stack.enter_async_context(Reflector(client, wants))

@@ -14,9 +14,11 @@ from nsxdp_agents.common.datapath import Datapath
 from nsxdp_agents.common.document import read_document
 from nsxdp_agents.common.options import (
     OVSDB,
+    Configured,
     LogFormat,
     LogLevel,
     OptionsError,
+    check_api,
     check_log,
     check_remotes,
     check_sources,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "KIND",
+    "MTUS",
+    "WAITS",
     "Encapsulation",
     "Forwarding",
     "Options",
@@ -52,10 +56,10 @@ _MODES: Final[dict[str, Mode]] = {"none": "noEncap", "geneve": "geneve", "vxlan"
 HEALTHZ: Final = "127.0.0.1:10260"
 METRICS: Final = "127.0.0.1:10261"
 
-_WAITS: Final = range(1, 601)
+WAITS: Final = range(1, 601)
 """Seconds; nsx-cni never waits any longer."""
 
-_MTUS: Final = range(1280, 65536)
+MTUS: Final = range(1280, 65536)
 """IPv6 needs 1280 bytes."""
 
 
@@ -70,6 +74,13 @@ class Options(
     """The configuration; an address is ``HOST:PORT``, or empty: none."""
 
     kubeconfig: str = ""
+    server: str = ""
+    """The API server's URL; empty: the kubeconfig's, or the cluster's."""
+    api_ca_file: str = ""
+    api_token_file: str = ""
+    api_cert_file: str = ""
+    api_key_file: str = ""
+    """Files that it is spoken to with, if not those of a kubeconfig or of the pod."""
     manifests: str = ""
     node_name: str = ""
     pod_cidrs: tuple[str, ...] = ()
@@ -134,14 +145,16 @@ class Options(
         OptionsError
             They contradict each other, or one is out of its range.
         """
-        if self.kubeconfig and self.manifests:
+        if (self.kubeconfig or self.server) and self.manifests:
+            first = "--kubeconfig" if self.kubeconfig else f"the API server {self.server}"
             raise OptionsError(
-                "--kubeconfig and --manifests both name where Nodes come from: give one of them"
+                f"{first} and --manifests both name where Nodes come from: give one of them"
             )
         check_sources(self.kubeconfig, self.manifests)
+        check_api(self)
         check_tls(self.private_key, self.certificate, self.ca_cert)
-        if self.mtu and self.mtu not in _MTUS:
-            raise OptionsError(f"--mtu {self.mtu}: must be {_MTUS.start} to {_MTUS.stop - 1}")
+        if self.mtu and self.mtu not in MTUS:
+            raise OptionsError(f"--mtu {self.mtu}: must be {MTUS.start} to {MTUS.stop - 1}")
         for flag, word, words in (
             ("--datapath", self.datapath, get_args(Datapath)),
             ("--forwarding", self.forwarding, get_args(Forwarding)),
@@ -203,10 +216,10 @@ class Options(
             )
 
     def _check_forwarding(self) -> None:
-        if self.config_retry_timeout not in _WAITS:
+        if self.config_retry_timeout not in WAITS:
             raise OptionsError(
-                f"--config-retry-timeout {self.config_retry_timeout}: must be {_WAITS.start} to "
-                f"{_WAITS.stop - 1}"
+                f"--config-retry-timeout {self.config_retry_timeout}: must be {WAITS.start} to "
+                f"{WAITS.stop - 1}"
             )
         if self.node_uplink and self.node_bridge in (self.bridge, self.node_uplink):
             raise OptionsError(
@@ -240,25 +253,55 @@ class Options(
             raise OptionsError(f"--pod-cidr {','.join(self.pod_cidrs)}: {error}") from None
 
 
-def read_options(config: Path | None, flags: Mapping[str, Any]) -> Options:
+def read_options(
+    config: Path | None, flags: Mapping[str, Any], ncp_ini: Path | None = None
+) -> Configured[Options]:
     """The options of the file 'config', overridden by those of 'flags' that aren't None.
+
+    Both override 'ncp_ini', a file of NCP's.
 
     Raises
     ------
     OptionsError
-        The file can't be read, or something in it or in the flags can't be used.
+        A file can't be read, or something in it or in the flags can't be used.
     """
-    said = msgspec.structs.asdict(_in_file(config) if config else Options())
+    said = _in_file(config) if config else {}
     said.update({name: value for name, value in flags.items() if value is not None})
-    return Options(**said).check()
+    notes: list[tuple[str, str]] = []
+    if ncp_ini is not None:
+        said, notes = _with_ncp_ini(ncp_ini, said)
+    return Configured(Options(**said).check(), tuple(notes))
 
 
-def _in_file(path: Path) -> Options:
+def _in_file(path: Path) -> dict[str, Any]:
+    """What the file says."""
     content = read_document(path, KIND, API_VERSION)
     try:
-        return msgspec.convert(content, Options)
+        options = msgspec.convert(content, Options)
     except msgspec.ValidationError as error:
         raise OptionsError(f"--config {path}: {error}") from None
+    fields = msgspec.structs.fields(Options)
+    return {f.name: getattr(options, f.name) for f in fields if f.encode_name in content}
+
+
+def _with_ncp_ini(
+    path: Path, above: dict[str, Any]
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What was said 'above', and beneath it what the file says; and what that says in vain."""
+    # Only who has such a file needs them.
+    from nsxdp_agents.common.ncp_ini import read_ncp_ini
+    from nsxdp_agents.common.ncp_options import beneath
+    from nsxdp_agents.node_agent.ncp_options import OPTIONS
+
+    ini = read_ncp_ini(path, OPTIONS)
+    said = beneath(ini, above)
+    notes = list(ini.notes)
+    if "uplink_port" in ini.values and said.get("forwarding") != "nsx":
+        # Whose nodes switch and route by themselves may still have the file of a platform.
+        notes.append((ini.places["uplink_port"], "only --forwarding nsx has an uplink"))
+        if "uplink_port" not in above:
+            del said["uplink_port"]
+    return said, notes
 
 
 def written(options: Options) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def start(node: Node, manifests: Manifests, tmp_path: Path) -> Iterator[Start]:
         def starter(*flags: str, wait: bool = True, **keywords: Any) -> Agent:
             nonlocal count
             count += 1
-            if not any(flag.startswith(("--kubeconfig", "--config")) for flag in flags):
+            if not any(
+                flag.startswith(("--kubeconfig", "--config", "--ncp-ini")) for flag in flags
+            ):
                 flags = (f"--manifests={manifests.path}", *flags)
             log = tmp_path / f"agent-{count}.log"
             agent = stack.enter_context(Agent(node, log, *flags, **keywords))

@@ -18,9 +18,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from nsxdp_agents.common.options import OptionsError, with_port
+from nsxdp_agents.common.options import Configured, OptionsError, with_port
 from nsxdp_agents.kube_proxy.cli import app, run
-from nsxdp_agents.kube_proxy.config import API_VERSION, KIND, Configured, read_options, written
+from nsxdp_agents.kube_proxy.config import API_VERSION, KIND, read_options, written
 from nsxdp_agents.kube_proxy.flags import plain_switches
 from nsxdp_agents.kube_proxy.options import Options
 from nsxdp_agents.kube_proxy.settings import BY_FLAG, BY_PATH, LOCALHOST, SETTINGS
@@ -60,6 +60,7 @@ _BY_PATH: dict[str, Any] = {
     "healthzBindAddress": "127.0.0.1:99",
     "metricsBindAddress": "127.0.0.1:99",
     "logging.format": "json",
+    "nsxdp.apiServer": "https://192.0.2.1:6443",
     "nsxdp.logFormat": "json",
     "nsxdp.logLevel": "debug",
     "nsxdp.hostRoutes": False,
@@ -124,6 +125,10 @@ def test_each_field_does_something_or_says_why_not(setting: Any, tmp_path: Path)
     content = nested(setting.path, _BY_PATH.get(setting.path, _SAMPLES[setting.kind.says]))
     if setting.option in ("private_key", "certificate", "ca_cert"):
         content["nsxdp"] |= dict.fromkeys(("privateKey", "certificate", "caCert"), "x")
+    if setting.option.startswith("api_") and setting.path.startswith("nsxdp."):
+        content["nsxdp"]["apiServer"] = _BY_PATH["nsxdp.apiServer"]
+        if setting.option in ("api_cert_file", "api_key_file"):
+            content["nsxdp"] |= dict.fromkeys(("apiCertFile", "apiKeyFile"), "x")
     if setting.option == "ovsdb":
         content["nsxdp"]["openflow"] = "tcp:192.0.2.1:6653"
     if setting.option == "kubeconfig":
@@ -200,7 +205,7 @@ def test_any_file_at_all(content: Any) -> None:
         read_options(file(Path(directory), extra), {})
 
 
-def flags(**said: str | bool) -> Configured:
+def flags(**said: str | bool) -> Configured[Options]:
     return read_options(None, {}, {f"--{name.replace('_', '-')}": v for name, v in said.items()})
 
 
@@ -220,12 +225,12 @@ def test_kp70_flags() -> None:
     assert "port" in why
     with pytest.raises(OptionsError, match=r"--conntrack-min x: must be a whole number of 0"):
         flags(conntrack_min="x")
-    with pytest.raises(OptionsError, match="--master"):
+    with pytest.raises(OptionsError, match="API server here: must begin with https://"):
         flags(master="here")
 
 
 def test_addresses_to_serve_at() -> None:
-    def addresses(configured: Configured) -> tuple[str | None, str | None]:
+    def addresses(configured: Configured[Options]) -> tuple[str | None, str | None]:
         options = configured.options
         return options.healthz_bind_address, options.metrics_bind_address
 

@@ -180,8 +180,8 @@ def test_the_file_says_what_the_flags_say(tmp_path: Path) -> None:
     options = Options(pod_cidrs=("10.244.3.0/24",), mtu=1400, log_level="debug").check()
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(written(options)))
-    assert read_options(file, {}) == options
-    assert read_options(file, {"mtu": 1300}).mtu == 1300
+    assert read_options(file, {}).options == options
+    assert read_options(file, {"mtu": 1300}).options.mtu == 1300
 
 
 @pytest.mark.parametrize(
@@ -208,6 +208,23 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("nsx-node-agent: unix:/none")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_ncp_ini_is_beneath_flags_and_is_followed(
+    start: Callable[..., Agent], tmp_path: Path
+) -> None:
+    ini = tmp_path / "etc" / "ncp.ini"
+    ini.parent.mkdir()
+    said = "[nsx_node_agent]\novs_bridge = another\nmtu = 1400\n"
+    ini.write_text(said + "waiting_before_cni_response = 3\n")
+    agent = start(f"--ncp-ini={ini}")  # and a bridge
+    assert "waiting_before_cni_response" in agent.log.read_text()
+    asked = ("get", "Interface", agent.node.bridge, "mtu_request")
+    until("the bridge's MTU", lambda: agent.node.ovs.vsctl(*asked) == "1400")
+    (ini.parent / "new").write_text(said.replace("1400", "1300"))
+    (ini.parent / "new").rename(ini)
+    assert agent.process.wait(SECONDS) == 1
+    assert agent.log.read_text().endswith("the configuration was changed: start anew\n")
 
 
 def test_the_plugin_and_its_configuration_are_installed_for_the_runtime(

@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 _SHOWN: Final = ("Where Services come from", "The switch")
 """The panels of the proxy's own options that help shows with these commands, too."""
 
+_FILES: Final = ("config", "ncp_ini")
+
 _NOT_SHARED: Final = ("cleanup", "init_only", "version", "write_config_to")
 """What would be something else to do."""
 
@@ -55,7 +57,7 @@ class SharedOptions(TyperCommand):
         for option in ctx.parent.command.params:
             if option.name in _NOT_SHARED:
                 continue
-            if option.name != "config" and option.rich_help_panel not in _SHOWN:
+            if option.name not in _FILES and option.rich_help_panel not in _SHOWN:
                 option = copy(option)
                 option.hidden = True
             shared.append(option)

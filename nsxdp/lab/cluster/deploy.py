@@ -12,6 +12,9 @@ NAMESPACE = "kube-system"
 ENDPOINT = "kubernetes-services-endpoint"
 """The ConfigMap that tells agents where the API server is, as long as there are no Services."""
 
+NCP_INI = "nsx-node-agent-config"
+"""The manifest with the ConfigMap of that name: ncp.ini, for all agents."""
+
 DAEMON_SETS = ("nsx-ovs", "nsx-node-agent", "nsx-kube-proxy")
 
 
@@ -37,6 +40,7 @@ def apply_agents(control: ControlPlane, names: Iterable[str] = DAEMON_SETS) -> N
         f"--from-literal=KUBERNETES_SERVICE_PORT={API_PORT}",
     )
     names = list(names)
-    control.kubectl("apply", *(f"--filename={manifests() / name}.yaml" for name in names))
+    files = (manifests() / f"{name}.yaml" for name in (NCP_INI, *names))
+    control.kubectl("apply", *(f"--filename={file}" for file in files))
     for name in names:
         control.await_rollout("daemonset", name)
