@@ -92,7 +92,8 @@ def test_the_bridge_has_what_nsx_kube_proxy_wants(ours: Cluster) -> None:
     for pod in pods:
         said = ours.control.kubectl(
             *("exec", f"--namespace={NAMESPACE}", pod["metadata"]["name"], "--"),
-            *("nsx-kube-proxy", "--config=/etc/nsx-kube-proxy/config.yaml", "diff", "--summary"),
+            *("nsx-kube-proxy", "--config=/etc/nsx-kube-proxy/config.yaml"),
+            *("--ncp-ini=/etc/nsx-ujo/ncp.ini", "diff", "--summary"),
         )
         assert said
 

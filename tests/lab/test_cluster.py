@@ -19,7 +19,7 @@ from nsxdp.lab.cluster.archive import Image, Layer, only, write_archive
 from nsxdp.lab.cluster.cluster import Cluster, _alone, purge
 from nsxdp.lab.cluster.coredns import coredns
 from nsxdp.lab.cluster.debian import _fill
-from nsxdp.lab.cluster.deploy import DAEMON_SETS, ENDPOINT, manifests
+from nsxdp.lab.cluster.deploy import DAEMON_SETS, ENDPOINT, NCP_INI, manifests
 from nsxdp.lab.cluster.images import versions
 from nsxdp.lab.cluster.lists import LISTS
 from nsxdp.lab.cluster.loadbalancers import FINALIZER, changes
@@ -234,6 +234,27 @@ def test_the_manifests_have_what_the_lab_waits_for_and_its_image() -> None:
     images = {line.split("image: ")[1] for line in text.splitlines() if "image: " in line}
     assert {f"docker.io/library/{image}" for image in images} == {NAME}
     assert ENDPOINT in text
+
+
+def test_the_agents_have_the_manifest_s_ncp_ini() -> None:
+    objects: dict[tuple[str, str], dict[str, Any]] = {
+        (item["kind"], item["metadata"]["name"]): item  # type: ignore[index]
+        for item in deployed()
+    }
+    (key,) = objects["ConfigMap", NCP_INI]["data"]
+    for name in ("nsx-node-agent", "nsx-kube-proxy"):
+        spec = objects["DaemonSet", name]["spec"]["template"]["spec"]
+        (volume,) = (v for v in spec["volumes"] if v.get("configMap", {}).get("name") == NCP_INI)
+        readers = [
+            container
+            for container in (*spec["initContainers"], *spec["containers"])
+            if container["command"][0] == name
+        ]
+        assert readers
+        for container in readers:
+            (mount,) = (m for m in container["volumeMounts"] if m["name"] == volume["name"])
+            said = f"--ncp-ini={mount['mountPath']}/{key}"
+            assert said in (*container["command"], *container["args"])
 
 
 def test_our_image_has_all_commands() -> None:
