@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oslo_config import cfg
 from typer.testing import CliRunner
 
@@ -224,6 +227,30 @@ def test_what_is_wrong_in_a_file(read: Read, text: str, said: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
+_NAMES = sorted({name for names in NAMES.values() for name in names})
+_VALUES = st.text() | st.sampled_from(["$" + name for name in _NAMES]) | st.integers().map(str)
+
+
+@BOTH
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary()
+    | st.dictionaries(
+        st.sampled_from(sorted(NAMES)) | st.text(),
+        st.dictionaries(st.sampled_from(_NAMES) | st.text(), _VALUES),
+    ).map(
+        lambda sections: "".join(
+            f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+            for section, options in sections.items()
+        ).encode(errors="replace")
+    )
+)
+def test_any_file_at_all(read: Read, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "ncp.ini").write_bytes(content)
+    with suppress(OptionsError):
+        read(tmp_path / "ncp.ini")
+
+
 @BOTH
 def test_a_file_that_cannot_be_read(read: Read, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=r"--ncp-ini .*/gone: No such file or directory"):
@@ -279,6 +306,8 @@ def test_who_says_another_source_has_nothing_of_the_file_s(read: Read, tmp_path:
     for flags in ({"kubeconfig": str(tmp_path / "kubeconfig")}, {"manifests": str(tmp_path)}):
         options, _ = read(SAMPLE, **flags)
         assert (options.server, options.api_token_file, options.api_ca_file) == ("", "", "")
+    options, _ = read_node_agent(SAMPLE, pod_cidrs=("10.244.0.0/24",))  # nobody is asked
+    assert options.server == ""
 
 
 def test_an_uplink_is_for_forwarding_by_a_platform() -> None:
@@ -297,6 +326,9 @@ def test_the_command_takes_it(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     options, _ = kube_proxy.read_options(target, {})
     assert options == read_kube_proxy(SAMPLE).options
+    done = CliRunner().invoke(app, ["--ncp-ini=/nowhere/ncp.ini"])
+    assert done.exit_code == 1
+    assert done.output == "nsx-kube-proxy: --ncp-ini /nowhere/ncp.ini: No such file or directory\n"
 
 
 @BOTH
