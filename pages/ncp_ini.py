@@ -27,10 +27,11 @@ def section(table: Iterable[IniOption]) -> Iterator[str]:
         ## ncp.ini
 
         `--ncp-ini FILE` reads the file that VMware's NCP and its agents share, as it is. The
-        configuration file and the options of the command line override it. It may say all that NCP
-        has had, up to 9.2; what is for other programs is passed over. A name that NCP never had is
-        a warning in the log, with the one that was probably meant, and a value that can't be used
-        is an error. When the file says something else, the process ends, as it does with the
+        configuration file and the options of the command line override it. Its format is
+        oslo.config's, in which `$name` is what another option says. It may say all that NCP has
+        had, up to 9.2; what is for other programs is passed over. A name that NCP never had is a
+        warning in the log, with the one that was probably meant, and a value that can't be used is
+        an error. When the file says something else, the process ends, as it does with the
         configuration file.
 
         What it says to this agent; of two that are the same, the later one here counts:

@@ -181,7 +181,7 @@ def _parsed(path: Path) -> _Sections:
 
     sections: dict[str, dict[str, str]] = {}
 
-    class Parser(BaseParser):  # type: ignore[misc]
+    class Parser(BaseParser):
         """Takes down what is said; of what is said twice, the latter."""
 
         current: dict[str, str] | None = None

@@ -80,10 +80,10 @@ def beneath(said: Said, above: Mapping[str, Any]) -> dict[str, Any]:
         It isn't said where the API server is, and this is no pod; or a certificate has no key.
     """
     values = {name: value for name, value in said.values.items() if name not in _API}
-    api = {name: said.values[name] for name in _API if name in said.values}
+    api = {name: value for name, value in said.values.items() if name in _API}
     if api and not any(above.get(name) for name in _OTHER_SOURCES):
         values |= _api(api, next(said.places[name] for name in api))
-    return values | above
+    return {**values, **above}
 
 
 def _api(said: dict[str, Any], where: str) -> dict[str, Any]:
