@@ -120,6 +120,6 @@ async def _read(reader: asyncio.StreamReader, most: int) -> dict[str, Any]:
         if chunk.rstrip().endswith(b"}"):
             try:
                 return msgspec.json.decode(data, type=dict[str, Any])
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 continue
     raise ValueError("an answer that is cut off")

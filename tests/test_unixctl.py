@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from nsxdp.lab import OVS
 from nsxdp.unixctl import UnixctlError, call, control_socket
+from nsxdp_agents.common.unixctl import serving
 
 
 async def test_a_real_daemon_answers(ovs: OVS) -> None:
@@ -57,8 +59,10 @@ async def server(path: Path, answer: bytes, *, close: bool) -> AsyncIterator[Pat
         (b'{"id": 0, "result": "a', True, "cut off"),
         (b"}", True, "cut off"),
         (b"[1, 2]}", True, "cut off"),
+        (b'{"result": ' + b"[" * 90_000 + b"}", True, "cut off"),
+        (b'{"result": "\xff"}', True, "utf-8"),
         (b'{"id": 0', False, "no answer within 0.2 s"),
-        (b'{"result": "' + bytes(5000) + b'"', False, "more than 1000 bytes"),
+        (b'{"result": "' + bytes(200_000) + b'"', False, "more than 100000 bytes"),
         (b'{"id": 0, "error": "no\\n", "result": null}', True, "no$"),
     ],
 )
@@ -67,7 +71,7 @@ async def test_a_daemon_that_lies(
 ) -> None:
     async with server(tmp_path / "ctl", answer, close=close) as socket:
         with pytest.raises(UnixctlError, match=expected):
-            await call(socket, "version", seconds=0.2, most=1000)
+            await call(socket, "version", seconds=0.2, most=100_000)
 
 
 async def test_an_answer_in_pieces_that_look_whole(tmp_path: Path) -> None:
@@ -81,3 +85,18 @@ async def test_an_answer_in_pieces_that_look_whole(tmp_path: Path) -> None:
     path = tmp_path / "ctl"
     async with await asyncio.start_unix_server(serve, path):
         assert await call(path, "version") == "{a}b}"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"[" * 60_000, b'{"method": "\xff"}', b"{}", b'{"method": "no/such"}', b"7" * 100_000],
+)
+async def test_an_agent_answers_whatever_it_is_asked(tmp_path: Path, request_: bytes) -> None:
+    async with serving(tmp_path, "agent", {}):
+        reader, writer = await asyncio.open_unix_connection(control_socket(tmp_path, "agent"))
+        writer.write(request_)
+        writer.write_eof()
+        answer = json.loads(await reader.read())
+        writer.close()
+    assert answer["result"] is None
+    assert answer["error"].endswith("\n")

@@ -31,6 +31,9 @@ _MOST: Final = 64 << 10
 
 _SECONDS: Final = 60.0
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What JSON that isn't one is to its decoder."""
+
 
 class _Request(Struct):
     method: str
@@ -114,7 +117,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     data = b""
     while len(data) <= _MOST and (chunk := await reader.read(_MOST)):
         data += chunk
-        with suppress(msgspec.DecodeError):
+        with suppress(*_UNREADABLE):
             msgspec.json.decode(data)
             break
     return data
@@ -130,6 +133,6 @@ async def _answer(known: Mapping[str, Command], data: bytes) -> bytes:
         if command is None:
             raise ValueError(f'"{request.method}" is not a valid command (use "list-commands")')
         text = await command(request.params)
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, *_UNREADABLE) as error:
         return msgspec.json.encode({"result": None, "error": f"{error}\n", "id": number})
     return msgspec.json.encode({"result": f"{text}\n" if text else "", "error": None, "id": number})
