@@ -103,6 +103,7 @@ class _Teller:
         self._names = names
         self._facts = facts
         self._story = story
+        self._bridge = bridge.name
         self._ports = bridge.ports.values()
         self._local = bridge.local_port
         self._pods = local_pods(bridge)[0]
@@ -311,7 +312,8 @@ class _Teller:
         """Tell what the trace leaves open."""
         story = self._story
         if "Translation failed" in traced.text or "Recirculation conflict" in traced.text:
-            self._note("Open vSwitch gave up before the end: --raw shows why")
+            asked = f"ovs-appctl ofproto/trace {self._bridge} {story.packet.flow}"
+            self._note(f"Open vSwitch gave up before the end: {asked} shows why")
         address = self._destination()
         if story.endpoint and address is not None:
             story.endpoint_pod = self._pod_with(address) or await self._names.pod(address)
