@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Final
 
+from nsxdp.bridge import LocalPod
 from nsxdp.k8s.defaults import parse_ip
 from nsxdp.tracing.names import PodAddresses
+from nsxdp.tracing.packet import Address
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.wiring import Wiring
 
-__all__ = ["find_pod", "pod_with"]
+__all__ = ["LastPods", "find_pod", "pod_with"]
+
+_MOST: Final = 1000
+"""Addresses of which is known who had them."""
 
 
 def pod_with(wiring: Wiring, policies: Policies | None, address: str) -> str:
@@ -33,3 +39,26 @@ def find_pod(wiring: Wiring, policies: Policies | None, wanted: str) -> PodAddre
     if kind is None:
         return None
     return PodAddresses(name, tuple(str(ip_address(each)) for each in kind.pods[name]))
+
+
+class LastPods:
+    """Who had an address last, of the pods that left the bridge.
+
+    Connections are tracked for a while after their pod has gone: a job that ended, say.
+    """
+
+    def __init__(self) -> None:
+        self._had: dict[Address, str] = {}
+
+    def note(self, pod: LocalPod) -> None:
+        """It left."""
+        for address in pod.ips:
+            self._had.pop(address, None)
+            self._had[address] = pod.iface_id
+        while len(self._had) > _MOST:
+            del self._had[next(iter(self._had))]
+
+    def pod_with(self, address: str) -> str:
+        """The pod that had an address, ``namespace/name``; empty: it isn't known."""
+        parsed = parse_ip(address)
+        return self._had.get(parsed, "") if parsed is not None else ""

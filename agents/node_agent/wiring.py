@@ -55,6 +55,8 @@ class Wiring:
         Are asked whenever a port or the node changed; what they need goes in the same bundle.
     listeners
         Are told when the node or the others changed.
+    departures
+        Are told of each pod that isn't on the bridge any more, or isn't what it was.
     configured
         Set when all is known that the first flow needs.
     """
@@ -62,6 +64,7 @@ class Wiring:
     def __init__(self, view: BridgeView, dataplane: Dataplane, mode: Mode) -> None:
         self.followers: list[Follower] = []
         self.listeners: list[Callable[[], None]] = []
+        self.departures: list[Callable[[LocalPod], None]] = []
         self.configured = asyncio.Event()
         self._view = view
         self._dataplane = dataplane
@@ -222,6 +225,9 @@ class Wiring:
                 pods[name] = PodPort(_who(name, now), now.ofport, now.mac, now.ips, vlan)
             if before is not None and (now is None or now.iface_id != before.iface_id):
                 gone.append(_who(name, before))
+            if before is not None and now != before:
+                for departure in self.departures:
+                    departure(before)
             if port is None:
                 self._problems.pop(name, None)
         try:

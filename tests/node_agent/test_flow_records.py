@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -130,6 +131,21 @@ def test_what_is_denied_is_told_of_with_its_policy(place: Place) -> None:
     assert record["reason"] == "denied"
     # Only who asks for that has it in the log.
     assert "a connection is denied" not in place.agent.log.read_text()
+
+
+def test_a_pod_that_is_gone_is_named(place: Place) -> None:
+    with Netns("brief") as netns:
+        place.add(netns, "brief")
+        with netns.enter():
+            connection = socket.create_connection((place.ips["web"][0], 80), SECONDS)
+        place.netns["client"].http_get(url(place.ips["web"][1]))
+        place.record(destination=place.ips["web"][1])  # so the agent knows of the first one, too
+        place.agent.runtime.delete("brief", netns)
+    connection.close()
+    (place.manifests / "brief.yaml").unlink()
+    until("it is gone", lambda: place.agent.appctl("pod/find", "default/brief").strip() == "null")
+    place.node.ovs.appctl("dpctl/flush-conntrack")
+    assert place.record(source=place.ips["brief"][0])["source_pod"] == "default/brief"
 
 
 def test_a_service_is_named(place: Place) -> None:
