@@ -253,6 +253,7 @@ _SAMPLE: Final = (
             source="10.244.0.3",
             source_port=41034,
             source_pod="default/client",
+            source_node="node-1",
             destination="10.244.1.7",
             destination_port=8080,
             destination_pod="default/web",
@@ -307,7 +308,8 @@ def _rest() -> Iterator[str]:
 
         - `source` is who began it, `destination` who answered: a Service's endpoint. `service`,
           `service_address` and `service_port` say by which Service it came there, if it did; the
-          name is known where nsx-kube-proxy runs beside.
+          name is known where nsx-kube-proxy runs beside. Who has left the node is still named.
+        - `source_node` and `destination_node` are this node, of a pod that is here; else empty.
         - `start` is when it was first seen, at most `--flow-records-interval` late, and `end` when
           it was last seen, or seen closed.
         - `packets`, `bytes`, `reply_packets` and `reply_bytes` are those since the beginning. They
@@ -317,11 +319,13 @@ def _rest() -> Iterator[str]:
 
         A file can be moved away at any time: the next record goes to a new one of that name. A
         collector gets IPFIX (RFC 7011) by UDP, the templates every minute, the answers' counts as
-        RFC 5103 has them, and names by the elements of Antrea's registry (enterprise 56506).
+        RFC 5103 has them, and names by the elements of Antrea's registry (enterprise 56506). Its
+        own name is looked up every minute, too.
 
         Connection tracking is asked once in an interval, and tells of what ended for half a minute:
         with a longer interval, short connections may be missed. At most 100,000 connections are
-        remembered. An output that is slow has room for 10,000 records. What is lost is counted, by
+        remembered. An output that is slow has room for 10,000 records, and two seconds for them
+        when the agent ends. What is lost is counted, by
         `nsx_node_agent_flow_records_lost_total`. Where the agent keeps no policies (`--pod-cidr`),
         only connections to Services are tracked, and told of.
 

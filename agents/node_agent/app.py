@@ -49,7 +49,7 @@ from nsxdp_agents.node_agent.repair import ensure_all, keep_all
 from nsxdp_agents.node_agent.restore import restore
 from nsxdp_agents.node_agent.server import serve as serve_http
 from nsxdp_agents.node_agent.uplink import NodeUplink, UplinkError
-from nsxdp_agents.node_agent.who import LastPods, pod_with
+from nsxdp_agents.node_agent.who import Ends
 from nsxdp_agents.node_agent.wiring import Wiring
 
 __all__ = ["serve"]
@@ -261,14 +261,9 @@ def _flow_records(
     if not outputs:
         return None
     queued = [Queued(output, metrics.recorded, metrics.lost) for output in outputs]
-    last = LastPods()
-    wiring.departures.append(last.note)
-
-    def pod(address: str) -> str:
-        return pod_with(wiring, policies, address) or last.pod_with(address)
-
+    ends = Ends(options.node_name, wiring, policies)
     interval = options.flow_records_interval
-    return FlowRecords(options.node_name, run, interval, queued, pod, metrics.lost)
+    return FlowRecords(options.node_name, run, interval, queued, ends.at, metrics.lost)
 
 
 def _policed(policies: Policies, wiring: Wiring) -> Compiled:

@@ -22,6 +22,7 @@ from nsxdp.policy.denied import Denied
 from nsxdp.tracing.names import AgentNames
 from nsxdp.unixctl import UnixctlError, call, control_socket
 from nsxdp_agents.node_agent.flow_outputs import Queued
+from nsxdp_agents.node_agent.who import End
 
 __all__ = ["FlowRecords"]
 
@@ -59,8 +60,8 @@ class FlowRecords:
         Seconds between two looks.
     outputs
         Where records go.
-    pod
-        Knows the pod with an address, ``namespace/name``; empty: none has it.
+    end
+        Knows who has an address.
     lose
         Is told how many connections were too many to be told of.
     """
@@ -71,14 +72,14 @@ class FlowRecords:
         directory: Path,
         interval: float,
         outputs: Iterable[Queued],
-        pod: Callable[[str], str],
+        end: Callable[[str], End],
         lose: Callable[[str, int], None],
     ) -> None:
         self._node = node
         self._directory = directory
         self._interval = interval
         self._outputs = tuple(outputs)
-        self._pod = pod
+        self._end = end
         self._lose = lose
         self._tracker = FlowTracker(active=max(60.0, interval))
         self._services: dict[_Place, str] = {}
@@ -99,9 +100,11 @@ class FlowRecords:
                 source=told.source,
                 source_port=told.source_port or 0,
                 source_pod=told.source_pod,
+                source_node=self._end(told.source).node,
                 destination=told.destination,
                 destination_port=told.destination_port or 0,
                 destination_pod=told.destination_pod,
+                destination_node=self._end(told.destination).node,
                 direction=told.direction,
                 policy=told.policy,
                 rule=told.rule,
@@ -155,6 +158,7 @@ class FlowRecords:
 
     def _record(self, flow: Flow) -> FlowRecord:
         entry, place = flow.entry, _service_place(flow)
+        source, destination = self._end(entry.src), self._end(entry.reply_src)
         return FlowRecord(
             node=self._node,
             start=flow.start,
@@ -164,10 +168,12 @@ class FlowRecords:
             protocol=_PROTOCOLS.get(entry.protocol, entry.protocol.upper()),
             source=entry.src,
             source_port=entry.src_port,
-            source_pod=self._pod(entry.src),
+            source_pod=source.pod,
+            source_node=source.node,
             destination=entry.reply_src,
             destination_port=entry.reply_src_port,
-            destination_pod=self._pod(entry.reply_src),
+            destination_pod=destination.pod,
+            destination_node=destination.node,
             service=self._services.get(place, "") if place else "",
             service_address=entry.dst if place else "",
             service_port=entry.dst_port if place else 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from nsxdp.bridge import LocalPod
 from nsxdp.k8s.defaults import parse_ip
@@ -12,7 +12,7 @@ from nsxdp.tracing.packet import Address
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.wiring import Wiring
 
-__all__ = ["LastPods", "find_pod", "pod_with"]
+__all__ = ["End", "Ends", "find_pod", "pod_with"]
 
 _MOST: Final = 1000
 """Addresses of which is known who had them."""
@@ -41,24 +41,57 @@ def find_pod(wiring: Wiring, policies: Policies | None, wanted: str) -> PodAddre
     return PodAddresses(name, tuple(str(ip_address(each)) for each in kind.pods[name]))
 
 
-class LastPods:
-    """Who had an address last, of the pods that left the bridge.
+class End(NamedTuple):
+    """Who is at one end of a connection.
 
-    Connections are tracked for a while after their pod has gone: a job that ended, say.
+    Attributes
+    ----------
+    pod
+        ``namespace/name``; empty: no pod that is known.
+    node
+        The pod's; empty: another one than this.
     """
 
-    def __init__(self) -> None:
-        self._had: dict[Address, str] = {}
+    pod: str
+    node: str
 
-    def note(self, pod: LocalPod) -> None:
-        """It left."""
+
+class Ends:
+    """Knows who is at the ends of connections, and of the bridge's own pods, who was.
+
+    Connections are tracked for a while after their pod has gone: a job that ended, say.
+
+    Parameters
+    ----------
+    node
+        This node's name.
+    """
+
+    def __init__(self, node: str, wiring: Wiring, policies: Policies | None) -> None:
+        self._node = node
+        self._wiring = wiring
+        self._policies = policies
+        self._left: dict[Address, str] = {}
+        wiring.departures.append(self.leave)
+
+    def leave(self, pod: LocalPod) -> None:
+        """A pod left the bridge."""
         for address in pod.ips:
-            self._had.pop(address, None)
-            self._had[address] = pod.iface_id
-        while len(self._had) > _MOST:
-            del self._had[next(iter(self._had))]
+            self._left.pop(address, None)
+            self._left[address] = pod.iface_id
+        while len(self._left) > _MOST:
+            del self._left[next(iter(self._left))]
 
-    def pod_with(self, address: str) -> str:
-        """The pod that had an address, ``namespace/name``; empty: it isn't known."""
+    def at(self, address: str) -> End:
+        """Who has an address, or had it last."""
         parsed = parse_ip(address)
-        return self._had.get(parsed, "") if parsed is not None else ""
+        if parsed is None:
+            return End("", "")
+        pod = pod_with(self._wiring, self._policies, address) or self._left.get(parsed, "")
+        return End(pod, self._node if pod and self._is_here(parsed) else "")
+
+    def _is_here(self, address: Address) -> bool:
+        """Whether a pod's address is one of this node's. Without policies, no others are known."""
+        config = self._wiring.config
+        networks = config.pod_cidrs if config is not None else ()
+        return self._policies is None or any(address in network for network in networks)

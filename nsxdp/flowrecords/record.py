@@ -40,6 +40,8 @@ class FlowRecord(Struct, frozen=True, kw_only=True):
         0: the protocol has none.
     source_pod, destination_pod
         ``namespace/name``; empty: no pod of the cluster.
+    source_node, destination_node
+        The nodes of these pods; empty: another one than `node`, or no pod.
     service
         The Service port by which it came; empty: by none, or it isn't known.
     service_address, service_port
@@ -57,9 +59,11 @@ class FlowRecord(Struct, frozen=True, kw_only=True):
     source: str
     source_port: int
     source_pod: str = ""
+    source_node: str = ""
     destination: str
     destination_port: int
     destination_pod: str = ""
+    destination_node: str = ""
     service: str = ""
     service_address: str = ""
     service_port: int = 0

@@ -25,6 +25,7 @@ COUNTED = FlowRecord(
     source="10.244.0.3",
     source_port=5000,
     source_pod="default/web",
+    source_node="node-1",
     destination="10.244.1.3",
     destination_port=8080,
     destination_pod="shop/far",
@@ -114,7 +115,7 @@ def read(*records: FlowRecord) -> list[dict[tuple[int, int], bytes]]:
 
 def test_names_are_those_of_antrea_s_registry() -> None:
     (record,) = read(COUNTED)
-    names = {100: "default", 101: "web", 102: "shop", 103: "far", 104: "node-1"}
+    names = {100: "default", 101: "web", 102: "shop", 103: "far", 104: "node-1", 105: ""}
     names |= {109: "shop/far:http/TCP IPv4", 110: "", 111: "", 112: "", 113: ""}
     assert {number: record[56506, number].decode() for number in names} == names
     assert record[56506, 106] == socket.inet_aton("10.96.0.10")

@@ -124,7 +124,21 @@ def test_entries_of_all_protocols() -> None:
     entries = list(read_entries(f"{icmp}{UDP}{tcp('SYN_SENT', packets=3)}nonsense\ntcp,orig=(\n"))
     assert [entry.protocol for entry in entries] == ["icmp", "udp", "tcp"]
     assert entries[1] == Entry(
-        "udp", "fd00::3", 5, "fd00::a", 53, "fd00::a", 53, "fd00::3", 5, *[None] * 4, 0, ""
+        "udp",
+        "fd00::3",
+        5,
+        "fd00::a",
+        53,
+        "fd00::a",
+        53,
+        "fd00::3",
+        5,
+        None,
+        None,
+        None,
+        None,
+        0,
+        "",
     )
     assert (entries[2].reply_packets, entries[2].bytes, entries[2].state) == (3, 300, "SYN_SENT")
 

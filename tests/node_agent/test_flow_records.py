@@ -105,9 +105,11 @@ def test_a_connection_is_told_of(place: Place) -> None:
             "protocol": "TCP",
             "source": client,
             "source_pod": "default/client",
+            "source_node": NODE,
             "destination": address,
             "destination_port": 80,
             "destination_pod": "default/web",
+            "destination_node": NODE,
             "service": "",
             "service_address": "",
             "service_port": 0,
@@ -146,6 +148,24 @@ def test_a_pod_that_is_gone_is_named(place: Place) -> None:
     until("it is gone", lambda: place.agent.appctl("pod/find", "default/brief").strip() == "null")
     place.node.ovs.appctl("dpctl/flush-conntrack")
     assert place.record(source=place.ips["brief"][0])["source_pod"] == "default/brief"
+
+
+def test_a_node_is_named_of_its_own_pods_alone(place: Place) -> None:
+    far = "10.244.1.9"
+    spec = {"podCIDRs": ["10.244.1.0/24"]}
+    status = {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}
+    node = of("Node", "node-2", "v1", spec=spec, status=status)
+    place.put("node-2", node, a_pod("far", "node-2", [far]))
+    until("it is known", lambda: "default/far" in place.agent.appctl("pod/find", far))
+    until("it has a way there", lambda: far.rpartition(".")[0] in place.agent.appctl("peers"))
+    with place.netns["client"].enter(), socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"", (far, 53))
+    place.netns["client"].http_get(url(place.ips["web"][0]))
+    place.record(destination=place.ips["web"][0])  # so the agent knows of the first one, too
+    place.node.ovs.appctl("dpctl/flush-conntrack")
+    record = place.record(destination=far)
+    assert (record["source_pod"], record["source_node"]) == ("default/client", NODE)
+    assert (record["destination_pod"], record["destination_node"]) == ("default/far", "")
 
 
 def test_a_service_is_named(place: Place) -> None:

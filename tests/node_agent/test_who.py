@@ -1,27 +1,42 @@
-"""Who had an address."""
+"""Who is at the ends of connections, and who was."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from ipaddress import ip_address
 
 from nsxdp.bridge import LocalPod
-from nsxdp_agents.node_agent.who import LastPods
+from nsxdp.lab import OVS
+from nsxdp.openflow import Connection
+from nsxdp.ovsdb import Client
+from nsxdp.pipeline.tables import TABLES
+from nsxdp.switch import DATABASE, BridgeView
+from nsxdp.transport import parse_remote
+from nsxdp_agents.node_agent.dataplane import Dataplane
+from nsxdp_agents.node_agent.ports import WATCHES
+from nsxdp_agents.node_agent.who import Ends
+from nsxdp_agents.node_agent.wiring import Wiring
 
 
 def pod(name: str, *addresses: str) -> LocalPod:
     return LocalPod(name, "0a:58:0a:f4:00:03", tuple(map(ip_address, addresses)), 3)
 
 
-def test_who_had_an_address_last() -> None:
-    last = LastPods()
-    last.note(pod("default/a", "10.244.0.3", "fd00:244::3"))
-    last.note(pod("default/b", "10.244.0.3"))
-    asked = ("10.244.0.3", "fd00:244::3", "10.244.0.4", "nonsense")
-    assert [last.pod_with(each) for each in asked] == ["default/b", "default/a", "", ""]
-
-
-def test_only_so_many_are_remembered() -> None:
-    last = LastPods()
-    for n in range(1001):
-        last.note(pod(f"default/p{n}", f"10.244.{n >> 8}.{n & 255}"))
-    assert [last.pod_with(f"10.244.0.{n}") for n in (0, 1)] == ["", "default/p1"]
+async def test_who_had_an_address_last_of_so_many(ovs: OVS) -> None:
+    ovs.add_bridge("br-int")
+    async with Client(ovs.ovsdb, DATABASE, WATCHES) as client:
+        with closing(BridgeView(client, "br-int")) as view:
+            dataplane = Dataplane(Connection(parse_remote(ovs.mgmt("br-int"), 0), tables=TABLES))
+            ends = Ends("node-1", Wiring(view, dataplane, "geneve"), None)
+            ends.leave(pod("default/a", "10.244.0.3", "fd00:244::3"))
+            ends.leave(pod("default/b", "10.244.0.3"))
+            assert ends.at("10.244.0.3") == ("default/b", "node-1")
+            assert ends.at("fd00:244::3") == ("default/a", "node-1")
+            for address in ("10.244.0.4", "nonsense"):
+                assert ends.at(address) == ("", "")
+            for n in range(999):
+                ends.leave(pod(f"default/p{n}", f"10.244.{1 + n // 256}.{n % 256}"))
+            assert [ends.at(address).pod for address in ("fd00:244::3", "10.244.0.3")] == [
+                "",
+                "default/b",
+            ]
