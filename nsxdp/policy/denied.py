@@ -153,7 +153,8 @@ def _ipv4(packet: bytes) -> Headers | None:
     if len(packet) < 20:
         return None
     (fragment,) = unpack_from("!6xH", packet)
-    rest = b"" if fragment & 0x1FFF else packet[(packet[0] & 15) * 4 :]
+    size = (packet[0] & 15) * 4
+    rest = b"" if fragment & 0x1FFF or size < 20 else packet[size:]
     return _headers(packet[12:16], packet[16:20], packet[9], rest)
 
 

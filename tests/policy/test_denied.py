@@ -24,6 +24,7 @@ V6 = {"src": "fd00::1", "dst": "fd00::2"}
         (IP(**V4, proto=132) / b"\0\1\0\2", "SCTP", (1, 2)),
         (IP(**V4) / ICMP(), "ICMP", None),
         (IP(**V4, proto=47) / b"1234", "47", None),
+        (IP(**V4, ihl=1) / TCP(sport=1, dport=2), "TCP", None),
         (IP(**V4, frag=5, proto=17) / b"12345678", "UDP", None),
         (Dot1Q(vlan=7) / IP(**V4) / TCP(sport=1, dport=2), "TCP", (1, 2)),
         (IPv6(**V6) / UDP(sport=1, dport=2), "UDP", (1, 2)),
