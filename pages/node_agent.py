@@ -324,10 +324,11 @@ def _rest() -> Iterator[str]:
 
         Connection tracking is asked once in an interval, and tells of what ended for half a minute:
         with a longer interval, short connections may be missed. At most 100,000 connections are
-        remembered. An output that is slow has room for 10,000 records, and two seconds for them
-        when the agent ends. What is lost is counted, by
-        `nsx_node_agent_flow_records_lost_total`. Where the agent keeps no policies (`--pod-cidr`),
-        only connections to Services are tracked, and told of.
+        remembered; where some 250,000 are tracked, the answer is too long: nothing is told, and the
+        log says why. An output that is slow has room for 10,000 records, and two seconds for them
+        when the agent ends. What is lost is counted, by `nsx_node_agent_flow_records_lost_total`.
+        Where the agent keeps no policies (`--pod-cidr`), only connections to Services are tracked,
+        and told of.
 
         ## Permissions
 
