@@ -29,6 +29,11 @@ _HASHES: Final = range(1, 257)
 
 _LOCAL: Final = 0xFFFF_FFFE
 
+_JOINT: Final = 1
+"""Priority of what leads past the Service proxy's tables as long as there is none
+(`nsxdp.pipeline.joints`).
+"""
+
 
 async def follow(
     names: Names, bridge: Bridge, switch: Switch, packet: Packet, endpoint: str = ""
@@ -205,6 +210,8 @@ class _Teller:
             return "an answer to a client that was masqueraded: gets back the client's address"
         if "->NXM_OF_IP_DST[]" in text or "->NXM_NX_IPV6_DST[]" in text:
             return "an answer of an endpoint to itself"
+        if "ct_state=-trk" in (step.match or ""):
+            return "whether it is an answer of an endpoint is looked up: it isn't translated here"
         self._note(
             "were it of a connection that is tracked already, it would go where that one goes"
         )
@@ -214,6 +221,8 @@ class _Teller:
     def _conntrack_state(step: TraceStep) -> str:
         if "+new" in (step.match or ""):
             return "a new connection: the Services' tables decide"
+        if step.priority == _JOINT:
+            return "no Service proxy is on the bridge: passes by"
         return "no new connection: passes by the Services"
 
     @staticmethod

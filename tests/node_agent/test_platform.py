@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -32,6 +34,7 @@ from nsxdp_agents.node_agent.platform import Platform as Told
 
 Sandbox = Callable[[str], Netns]
 NODE = "node-1"
+NSXDP = Path(sys.executable).with_name("nsxdp")
 TRUNK = "trunk"
 FAR = {4: "10.9.9.9", 6: "fd00:9::9"}
 """Behind the platform's router."""
@@ -174,6 +177,21 @@ def test_a_pod_has_what_the_platform_said(
     assert counts[0] < counts[1] < counts[2]
     nsx_agent.runtime.delete("one", one)
     assert len(nsx_agent.ports) == len(nsx_agent.leases) == 1
+
+
+def test_a_packet_is_followed_to_the_platform(
+    node: Node, platform: Platform, nsx_agent: Agent, sandbox: Sandbox
+) -> None:
+    platform.say("one", network(11))
+    nsx_agent.runtime.add("one", sandbox("one"))
+    argv = [NSXDP, "trace", "--json", f"--run-dir={node.ovs.directory}", "one", f"{FAR[4]}:80"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=True)
+    story = json.loads(done.stdout)
+    assert (story["outcome"], story["way"], story["port"]) == ("delivered", "trunk", TRUNK)
+    assert story["end"].startswith("to the platform, in the sender's VLAN")
+    words = {(step["table"], step["priority"]): step["words"] for step in story["steps"]}
+    assert words["Conntrack", 261].startswith("whether it is an answer of an endpoint")
+    assert words["ConntrackState", 1] == "no Service proxy is on the bridge: passes by"
 
 
 def test_services_are_served_on_the_trunk(
