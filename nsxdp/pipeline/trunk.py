@@ -56,6 +56,13 @@ def _templates(*texts: str) -> tuple[Template, ...]:
     return tuple(Template(text, TABLES) for text in texts)
 
 
+def _answers(ip: str) -> tuple[str, str]:
+    """A pod's own, from the address that they are about: it has no other to send them from."""
+    of = f"{_FROM_POD},{_ND}=136,ipv6_src={ip},nd_target={ip}"
+    # The answer to who asked it alone needn't say a MAC.
+    return f"{of},nd_tll={{mac}},actions={_OUT}", f"{of},nd_tll=00:00:00:00:00:00,actions={_OUT}"
+
+
 REFUSED: Final = _templates(
     # What no flow of a pod says: advertisements of others' addresses, say.
     *(
@@ -106,8 +113,7 @@ POD_IPV6: Final = _templates(
     f"{_FROM_POD},icmp6,icmp_type=143,ipv6_src={_LINK_LOCAL},actions={_OUT}",
     f"{_FROM_POD},{_ND}=135,ipv6_src={_LINK_LOCAL},nd_sll={{mac}},actions={_OUT}",
     f"{_FROM_POD},{_ND}=135,ipv6_src=::,nd_target={_LINK_LOCAL},actions={_OUT}",
-    f"{_FROM_POD},{_ND}=136,nd_target={_LINK_LOCAL},nd_tll={{mac}},actions={_OUT}",
-    f"{_FROM_POD},{_ND}=136,nd_target={_LINK_LOCAL},nd_tll=00:00:00:00:00:00,actions={_OUT}",
+    *_answers(_LINK_LOCAL),
 )
 """A pod that has an IPv6 address: its link-local ones, which it chooses itself. Columns: port, mac.
 """
@@ -118,9 +124,7 @@ ADDRESS: Final[dict[Family, tuple[Template, ...]]] = {
     6: _templates(
         f"{_FROM_POD},{_ND}=135,ipv6_src={{ip}},nd_sll={{mac}},actions={_OUT}",
         f"{_FROM_POD},{_ND}=135,ipv6_src=::,nd_target={{ip}},actions={_OUT}",
-        f"{_FROM_POD},{_ND}=136,nd_target={{ip}},nd_tll={{mac}},actions={_OUT}",
-        # The answer to who asked it alone needn't say a MAC.
-        f"{_FROM_POD},{_ND}=136,nd_target={{ip}},nd_tll=00:00:00:00:00:00,actions={_OUT}",
+        *_answers("{ip}"),
     ),
 }
 """An address of a pod, by IP family. Columns: port, mac, ip."""

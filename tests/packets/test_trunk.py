@@ -213,7 +213,8 @@ def test_what_a_pod_sends_has_its_vlan(platform: Platform, family: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["MAC", "address", "VLAN", "ARP", "advertisement of a router", "of another"]
+    "what",
+    ["MAC", "address", "VLAN", "ARP", "advertisement of a router", "of another", "from another"],
 )
 def test_what_a_pod_may_not_send(platform: Platform, family: int, what: str) -> None:
     bad = datagram(platform, family, b"bad")
@@ -234,10 +235,12 @@ def test_what_a_pod_may_not_send(platform: Platform, family: int, what: str) -> 
             ip = IPv6(src="fe80::7", dst="ff02::1", hlim=255)
             bad = Ether(src=bad.src, dst="33:33:00:00:00:01") / ip / ICMPv6ND_RA()
         case _:
-            ip = IPv6(src=platform.one.ip6, dst="ff02::1", hlim=255)
+            one = platform.one
+            src, about = (one.ip6, two.ip6) if what == "of another" else (two.ip6, one.ip6)
+            ip = IPv6(src=src, dst="ff02::1", hlim=255)
             mac = ICMPv6NDOptDstLLAddr(lladdr=bad.src)
             bad = Ether(src=bad.src, dst="33:33:00:00:00:01") / ip
-            bad = bad / ICMPv6ND_NA(tgt=two.ip6, O=1) / mac
+            bad = bad / ICMPv6ND_NA(tgt=about, O=1) / mac
     seen = on_trunk(platform, bad, datagram(platform, family, b"the end"))
     assert [p for p in seen if p.src in (platform.one.mac, two.mac)] == seen[-1:]
 
