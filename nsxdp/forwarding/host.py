@@ -24,6 +24,11 @@ HOP_IPV6: Final = IPv6Address("fe80::6f:1")
 address. Who applies this has to say that `nsxdp.pipeline.registers.VIRTUAL_MAC` is its MAC."""
 
 
+_NEIGHBOR_DISCOVERY: Final = (
+    "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect"
+)
+
+
 class Route(NamedTuple):
     """A route to pods of another node.
 
@@ -85,6 +90,9 @@ def ruleset(interface: str, config: NodeConfig, peers: Iterable[Peer]) -> str:
     pods everybody has its own. By tunnels another node takes nothing but what is from pods, or from
     the gateway: who else goes there by way of this node gets the gateway's address.
 
+    Neighbor discovery isn't routed. No policy judges it, and a pod could send anything to anybody
+    in its options.
+
     Parameters
     ----------
     interface
@@ -101,6 +109,10 @@ def ruleset(interface: str, config: NodeConfig, peers: Iterable[Peer]) -> str:
             "  chain postrouting {",
             "    type nat hook postrouting priority srcnat; policy accept;",
             *(f"    {rule}" for rule in _rules(interface, tunnels=config.mode in TUNNELS)),
+            "  }",
+            "  chain forward {",
+            "    type filter hook forward priority filter; policy accept;",
+            f'    iifname "{interface}" icmpv6 type {{ {_NEIGHBOR_DISCOVERY} }} drop',
             "  }",
         ]
     return "\n".join([*lines, "}", ""])

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import ICMPv6TimeExceeded, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    ICMPv6TimeExceeded,
+    IPv6,
+)
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from wired import Tap, Wired, marked
@@ -107,6 +114,21 @@ def test_a_closed_port_is_told(place: Place, family: int) -> None:
 
 def test_the_outside_sees_the_node(place: Place, family: int) -> None:
     assert seen_as(place.client, OUTSIDE[family]) == HERE[family]
+
+
+@pytest.mark.parametrize("what", ["solicitation", "advertisement"])
+def test_what_neighbors_say_is_not_routed(place: Place, what: str) -> None:
+    """No policy sees it, and options have room for anything."""
+    gateway, mac = place.address(place.host, 6), place.node.mac
+    me = Ether(src=place.client.mac, dst=mac) / IPv6(src=place.client.ip6, dst=OUTSIDE[6], hlim=255)
+    asks = ICMPv6ND_NS(tgt=gateway) / ICMPv6NDOptSrcLLAddr(lladdr=place.client.mac)
+    says = ICMPv6ND_NA(tgt=str(place.client.ip6)) / ICMPv6NDOptDstLLAddr(lladdr=place.client.mac)
+    with Tap(place.client) as pod, Tap(place.outside) as outside:
+        pod.send(me / (asks if what == "solicitation" else says))
+        pod.send(me / UDP(sport=CLOSED, dport=CLOSED) / Raw(b"the end"))
+        seen = outside.until(lambda packet: Raw in packet and bytes(packet[Raw]) == b"the end")
+    routed = [p for p in seen if IPv6 in p and p[IPv6].src in (HERE[6], me[IPv6].src)]
+    assert [p for p in routed if p[IPv6].hlim < 255] == seen[-1:]
 
 
 def test_who_sends_too_much_is_told_how_much_it_may_be(place: Place, family: int) -> None:
