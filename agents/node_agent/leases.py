@@ -31,6 +31,7 @@ import msgspec
 from msgspec import Struct
 
 from nsxdp.logs import get_logger
+from nsxdp_agents.common.files import replaced
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.request import Attachment, Pod
 from nsxdp_agents.node_agent.cni.runtime_config import HostPort, Rate
@@ -272,18 +273,7 @@ class Leases:
 
     def _write_anew(self, data: bytes, lines: int) -> int:
         """Write all of it to another file, and let it be this one; an open file."""
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(fresh, flags, 0o600)
-        try:
-            with os.fdopen(os.dup(file), "wb") as writer:
-                writer.write(data)
-            os.fsync(file)
-            fresh.rename(self._path)
-            _sync_directory(self._path.parent)
-        except BaseException:
-            os.close(file)
-            raise
+        file = replaced(self._path, data)
         self._lines = lines
         self._size = len(data)
         return file
@@ -312,14 +302,6 @@ def _read(file: Path) -> Iterator[_Line]:
         except (ValueError, msgspec.DecodeError):
             pass
         log.warning("a line of the leases' file is damaged", file=str(file), line=number)
-
-
-def _sync_directory(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _locked(file: Path) -> int:

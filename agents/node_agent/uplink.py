@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -38,6 +37,7 @@ from nsxdp.rtnetlink import (
 )
 from nsxdp.rtnetlink.objects import IFF_UP
 from nsxdp_agents.common.datapath import Datapath, chosen
+from nsxdp_agents.common.files import replace
 from nsxdp_agents.common.nft import NftError, Table, interface
 
 __all__ = ["TABLE", "NodeUplink", "UplinkError"]
@@ -225,14 +225,9 @@ class NodeUplink:
             raise UplinkError(f"{self._file}: {error}: delete it, if it is of no use") from None
 
     def _write(self, record: _Record) -> None:
-        fresh = self._file.with_suffix(".new")
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with fresh.open("wb") as file:
-                file.write(msgspec.json.encode(record))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(self._file)
+            replace(self._file, msgspec.json.encode(record))
         except OSError as error:
             raise UplinkError(f"{error.filename or self._file}: {error.strerror}") from None
 

@@ -128,6 +128,8 @@ def wire(node: Node) -> Iterator[Wire]:
 def test_it_goes_and_comes_back(wire: Wire, start: Callable[..., Agent]) -> None:
     agent = start(f"--node-uplink={WAN}")
     wire.assert_is_up()
+    for file in (agent.directory / "state").iterdir():
+        assert file.stat().st_mode & 0o077 == 0
     (link,) = json.loads(wire.node.netns.run(["ip", "-json", "link", "show", BRIDGE]).stdout)
     (old,) = json.loads(wire.node.netns.run(["ip", "-json", "link", "show", WAN]).stdout)
     assert (link["address"], link["mtu"]) == (old["address"], 1450)

@@ -6,13 +6,13 @@ The plugin comes first, for the configuration says that it is there.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from nsxdp.logs import get_logger
+from nsxdp_agents.common.files import replace
 from nsxdp_agents.node_agent.cni.request import VERSIONS
 from nsxdp_agents.node_agent.cni.runtime_config import CAPABILITIES
 
@@ -71,12 +71,5 @@ def _put(file: Path, content: bytes, mode: int) -> None:
     if file.is_file() and file.read_bytes() == content:
         return
     file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.new")
-    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(opened, "wb") as writer:
-        writer.write(content)
-        writer.flush()
-        os.fchmod(opened, mode)
-        os.fsync(opened)
-    fresh.replace(file)
+    replace(file, content, mode)
     log.info("installed", file=str(file))
