@@ -27,6 +27,7 @@ from nsxdp.services.tracker import Changes
 from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.common import memory
+from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.kube_proxy.affinity import keep_long_affinity
 from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
@@ -156,11 +157,7 @@ class Proxy:
     async def _wait(self) -> None:
         """Wait for a change, or until the planner has something to do by itself."""
         due = self._planner.next_rotation
-        try:
-            async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+        await until_set(self._changed, None if due is None else max(0.0, due - time.time()))
 
     def _plan(self) -> _Planned:
         """Plan all that changed, and hand it to the writer."""

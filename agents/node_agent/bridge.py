@@ -28,6 +28,7 @@ from nsxdp.rtnetlink import (
 )
 from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_UP
 from nsxdp_agents.common.datapath import Datapath, chosen
+from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.node_agent.ipam import Pool
 
 __all__ = [
@@ -67,6 +68,8 @@ async def ensure_bridge(client: Client, name: str, datapath: Datapath) -> None:
 
     Raises
     ------
+    BridgeError
+        There is still none: nobody has told the database that it is Open vSwitch's.
     OvsdbError
         The database doesn't take it.
     """
@@ -99,6 +102,10 @@ async def ensure_bridge(client: Client, name: str, datapath: Datapath) -> None:
         log.info("there is no such bridge: it is made", bridge=name, datapath=datapath_type)
 
     await client.transact(build)
+    if client.replica["Bridge"].one("name", name) is None:
+        raise BridgeError(
+            f"bridge {name} can't be made in an empty database: run ovs-vsctl --no-wait init"
+        )
 
 
 async def ensure_tunnel(client: Client, bridge: str, mode: Mode) -> None:
@@ -110,9 +117,13 @@ async def ensure_tunnel(client: Client, bridge: str, mode: Mode) -> None:
         The database doesn't take it.
     """
     wanted = mode if mode in TUNNELS else None
+    on = client.replica["Bridge"].one("name", bridge)
+    port = client.replica["Port"].one("name", TUNNEL)
     there = client.replica["Interface"].one("name", TUNNEL)
-    has = there.type if there is not None and there.options == _BY_FLOWS else None
-    if has == wanted and (wanted is None) == (there is None):
+    if port is None and wanted is None:
+        return
+    is_on = port is not None and on is not None and port.uuid in on.ports
+    if is_on and there is not None and (there.type, there.options) == (wanted, _BY_FLOWS):
         return
 
     def build(transaction: Transaction) -> None:
@@ -227,11 +238,17 @@ class GatewayKeeper:
         The bridge's own port.
     also
         Done in a thread whenever the interface is as it should be.
+    look_seconds
+        The longest time between two looks: nobody tells who lets the node route no longer, and what
+        failed may work now.
     """
 
-    def __init__(self, interface: str, also: Callable[[], None]) -> None:
+    def __init__(
+        self, interface: str, also: Callable[[], None], *, look_seconds: float = 30.0
+    ) -> None:
         self._interface = interface
         self._also = also
+        self._look_seconds = look_seconds
         self._pools: tuple[Pool, ...] = ()
         self._due = asyncio.Event()
         self._said = ""
@@ -243,10 +260,12 @@ class GatewayKeeper:
 
     async def keep(self) -> None:
         """Do so, until cancelled."""
+        seconds: float | None = None  # nothing is known yet
         with News((RTM.NEWLINK, RTM.DELADDR), self._hear, self._due.set):
             while True:
-                await self._due.wait()
+                await until_set(self._due, seconds)
                 self._due.clear()
+                seconds = self._look_seconds
                 problem = await asyncio.to_thread(self._apply)
                 if problem and problem != self._said:
                     log.warning("pods have no gateway", interface=self._interface, reason=problem)

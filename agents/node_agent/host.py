@@ -20,6 +20,7 @@ from nsxdp.pipeline.registers import VIRTUAL_MAC
 from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Request, RtnetlinkError
 from nsxdp.rtnetlink.objects import FAMILIES, RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTNH_F_ONLINK
 from nsxdp_agents.common.nft import NftError, Table
+from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.node_agent.plug import is_port
 from nsxdp_agents.node_agent.wiring import Wiring
 
@@ -95,11 +96,7 @@ class HostKeeper:
                 await self._look()
                 await self._tell_mtu(self._underlay_mtu)
                 self.looked.set()
-                try:
-                    async with asyncio.timeout(self._look_seconds):
-                        await self._due.wait()
-                except TimeoutError:
-                    pass
+                await until_set(self._due, self._look_seconds)
 
     def _hear(self, news: Link | rtnetlink.Address | rtnetlink.Route | Neighbor) -> None:
         if not (isinstance(news, Link) and is_port(news.ifname)):

@@ -39,6 +39,7 @@ from nsxdp.rtnetlink.objects import IFF_UP
 from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.files import replace
 from nsxdp_agents.common.nft import NftError, Table, interface
+from nsxdp_agents.common.wait import until_set
 
 __all__ = ["TABLE", "NodeUplink", "UplinkError"]
 
@@ -55,6 +56,8 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 30.0
 """The longest time between two looks: of routes, which may be a million, nothing is heard."""
+_AGAIN_SECONDS: Final = 5.0
+"""The least time until what failed is tried again."""
 _NEWS: Final = (RTM.NEWLINK, RTM.NEWADDR, RTM.DELADDR)
 _HARMLESS: Final = (errno.EEXIST, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENODEV)
 """It is so already."""
@@ -207,11 +210,9 @@ class NodeUplink:
                     if str(error) != said:
                         log.warning("the node's interface is not as it should be", reason=error)
                     said = str(error)
-                try:
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await self._due.wait()
-                except TimeoutError:
-                    pass
+                    # What was done in part is news, too: nobody shall try again for that at once.
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                await until_set(self._due, _LOOK_SECONDS)
                 self._due.clear()
 
     # The file.
@@ -326,11 +327,10 @@ class NodeUplink:
             transaction.mutate("Open_vSwitch", [], [("next_cfg", "+=", 1)])
 
         await self._client.transact(build)
-        (wanted,) = self._client.replica["Open_vSwitch"].column("next_cfg")
+        wanted = self._of_all("next_cfg")
 
         def done() -> bool:
-            (has,) = self._client.replica["Open_vSwitch"].column("cur_cfg")
-            return bool(has >= wanted)
+            return self._of_all("cur_cfg") >= wanted
 
         try:
             async with asyncio.timeout(_SECONDS):
@@ -343,6 +343,12 @@ class NodeUplink:
         except TimeoutError:
             pass
         raise UplinkError(f"ovs-vswitchd did nothing for {_SECONDS:g} s: see whether it runs")
+
+    def _of_all(self, column: str) -> int:
+        """A number of the database's one row about all of Open vSwitch."""
+        for number in self._client.replica["Open_vSwitch"].column(column):
+            return int(number)
+        raise UplinkError("Open vSwitch's database says nothing of it: run ovs-vsctl init")
 
     async def _shield(self, bridge: str, port: str) -> None:
         """Leave what comes by the interface to a switch in userspace."""

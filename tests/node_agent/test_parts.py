@@ -19,14 +19,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runtime import PROGRAM, SECONDS, Agent, PluginError, Runtime, until
 
-from nsxdp.lab import Netns, tools
+from nsxdp.lab import Netns, Node, tools
+from nsxdp.lab.ovs import datapath
+from nsxdp.ovsdb import Client
+from nsxdp.switch import DATABASE
 from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
+from nsxdp_agents.node_agent.bridge import (
+    TUNNEL,
+    GatewayKeeper,
+    ensure_bridge,
+    ensure_tunnel,
+)
 from nsxdp_agents.node_agent.cni.install import PLUGIN, install
 from nsxdp_agents.node_agent.ipam import Address, ExhaustedError, Pool, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.options import Options, read_options, written
 from nsxdp_agents.node_agent.pods import Pods
+from nsxdp_agents.node_agent.ports import WATCHES
 
 Sandbox = Callable[[str], Netns]
 
@@ -174,6 +184,45 @@ def test_a_place_where_nothing_can_be_kept_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     with pytest.raises(LeasesError, match=r"state: File exists|Not a directory"):
         Leases(tmp_path / "state" / "leases")
+
+
+def test_the_tunnel_port_is_on_the_bridge_that_is_used(node: Node) -> None:
+    """Also when another one was used before."""
+
+    async def use(bridge: str) -> None:
+        async with Client(node.ovsdb, DATABASE, WATCHES) as client:
+            await ensure_bridge(client, bridge, datapath())
+            await ensure_tunnel(client, bridge, "geneve")
+
+    for bridge in ("before", "now"):
+        asyncio.run(use(bridge))
+        assert TUNNEL in node.ovs.vsctl("list-ports", bridge).split()
+
+
+def test_the_gateway_stays_as_pods_need_it(node: Node) -> None:
+    """Though nobody tells who lets the node route no longer."""
+    forwards = Path("/proc/sys/net/ipv4/ip_forward")
+    seen: list[str] = []
+
+    async def keep() -> None:
+        loop, enough = asyncio.get_running_loop(), asyncio.Event()
+
+        def done() -> None:
+            seen.append(forwards.read_text())
+            forwards.write_text("0")
+            if len(seen) == 5:
+                loop.call_soon_threadsafe(enough.set)
+
+        keeper = GatewayKeeper(node.bridge, done, look_seconds=0.01)
+        keeper.use([Pool(ip_network("10.244.0.0/24"))])
+        keeping = asyncio.create_task(keeper.keep())
+        async with asyncio.timeout(SECONDS):
+            await enough.wait()
+        keeping.cancel()
+
+    with node.netns.enter():
+        asyncio.run(keep())
+    assert set(seen) == {"1\n"}
 
 
 def test_the_file_says_what_the_flags_say(tmp_path: Path) -> None:

@@ -112,6 +112,13 @@ def test_a_dead_pod_keeps_no_port_from_others(
     )
 
 
+def test_a_database_that_is_empty_is_waited_for(node: Node, agent: Agent) -> None:
+    node.ovs.vsctl("--no-wait", "destroy", "Open_vSwitch", ".")
+    until("the agent says so", lambda: "in an empty database" in agent.log.read_text())
+    node.ovs.vsctl("--no-wait", "init")
+    until("pods can be added", agent.answers)
+
+
 def test_pods_reach_the_node_again_when_open_vswitch_was_restarted(
     node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
 ) -> None:

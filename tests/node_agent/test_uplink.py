@@ -20,6 +20,7 @@ from nsxdp.ovsdb import Client
 from nsxdp.rtnetlink import Connection
 from nsxdp.switch import DATABASE
 from nsxdp_agents.common.options import OptionsError
+from nsxdp_agents.node_agent import uplink
 from nsxdp_agents.node_agent.options import read_options
 from nsxdp_agents.node_agent.ports import WATCHES
 from nsxdp_agents.node_agent.uplink import NodeUplink, UplinkError
@@ -195,6 +196,27 @@ def test_it_is_killed_and_started_again(wire: Wire, start: Callable[..., Agent])
     wire.assert_is_up()
 
 
+async def test_what_fails_is_not_tried_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though what was done in part is news of interfaces."""
+    monkeypatch.setattr(uplink, "_AGAIN_SECONDS", SECONDS)
+    tries = []
+
+    class Failing(NodeUplink):
+        async def set_up(self, *place: str) -> None:
+            tries.append(place)
+            self._due.set()
+            raise UplinkError("it can't be done")
+
+    nobody: Any = None
+    keeping = asyncio.ensure_future(Failing(nobody, tmp_path / "uplink").keep("b", "p", "auto"))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    keeping.cancel()
+    assert tries == [("b", "p", "auto")]
+
+
 class Killed(BaseException):
     """As by ``kill -9``: nobody can do anything about it."""
 
@@ -240,8 +262,8 @@ def test_it_is_killed_at_any_step(
 
     async def move(*, up: bool) -> None:
         async with Client(wire.node.ovsdb, DATABASE, WATCHES) as client:
-            uplink = NodeUplink(client, tmp_path / "uplink")
-            await (uplink.set_up(BRIDGE, WAN, datapath()) if up else uplink.take_down())
+            moved = NodeUplink(client, tmp_path / "uplink")
+            await (moved.set_up(BRIDGE, WAN, datapath()) if up else moved.take_down())
 
     def survives(steps: int, *, up: bool) -> bool:
         """Whether it came to its end before it was killed."""
