@@ -176,7 +176,9 @@ def _plugin() -> Iterator[str]:
 
         What a pod has, the platform has said: in the annotation `ncp/pod-network` of the Pod, when
         the pod's port works there. Until then the pod's ADD waits, `--config-retry-timeout` seconds
-        at most; then it fails with error 11, and what is missing is in its details.
+        at most; then it fails with error 11, and what is missing is in its details. The plugin that
+        `--install-cni` puts there waits for 30 seconds more than that; who installs it by other
+        means lets `timeout` say so. A DEL ends the wait.
 
         ```json
         {

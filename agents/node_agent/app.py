@@ -168,7 +168,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         denials.listeners.append(records.denied)
     if options.install_cni:
         directories = Path(options.install_cni), Path(options.cni_conf_dir)
-        await asyncio.to_thread(install, *directories, options.cni_socket)
+        told = options.cni_socket, options.plugin_timeout
+        await asyncio.to_thread(install, *directories, *told)
     log.info("started", node=options.node_name, bridge=options.bridge)
 
     # And all goes on.

@@ -56,8 +56,11 @@ _MODES: Final[dict[str, Mode]] = {"none": "noEncap", "geneve": "geneve", "vxlan"
 HEALTHZ: Final = "127.0.0.1:10260"
 METRICS: Final = "127.0.0.1:10261"
 
-WAITS: Final = range(1, 601)
-"""Seconds; nsx-cni never waits any longer."""
+WAITS: Final = range(1, 571)
+"""Seconds."""
+
+_REST: Final = 30
+"""Seconds that are left for the rest of an ADD; nsx-cni never waits for more than 600 in all."""
 
 MTUS: Final = range(1280, 65536)
 """IPv6 needs 1280 bytes."""
@@ -131,6 +134,11 @@ class Options(
     def mode(self) -> Mode:
         """The encapsulation, or the platform, as forwarding knows it."""
         return "nsx" if self.forwarding == "nsx" else _MODES[self.encapsulation]
+
+    @property
+    def plugin_timeout(self) -> int | None:
+        """Seconds that nsx-cni is to wait for an answer; None: as many as it does by itself."""
+        return self.config_retry_timeout + _REST if self.mode == "nsx" else None
 
     @property
     def node_uplink_place(self) -> tuple[str, str, Datapath]:
@@ -230,6 +238,13 @@ class Options(
             raise OptionsError(
                 f"--node-uplink {self.node_uplink}: the uplink to the platform is another interface"
             )
+        bridges = (self.bridge, self.node_bridge)
+        for flag, name in (
+            ("--uplink-port", self.uplink_port),
+            ("--node-uplink", self.node_uplink),
+        ):
+            if name in bridges:
+                raise OptionsError(f"{flag} {name}: is a bridge: name an interface of the node")
         if self.forwarding == "standalone":
             if self.uplink_port:
                 raise OptionsError(
@@ -247,6 +262,18 @@ class Options(
     def _check_pod_cidrs(self) -> None:
         from nsxdp_agents.node_agent.ipam import Pools
 
+        if not self.pod_cidrs:
+            return
+        for flag, said in (
+            ("--kubeconfig", self.kubeconfig),
+            ("--manifests", self.manifests),
+            ("--encapsulation", self.encapsulation if self.encapsulation != "none" else ""),
+            ("--log-dropped-traffic", "yes" if self.log_dropped_traffic else ""),
+        ):
+            if said:
+                raise OptionsError(
+                    f"{flag} {said}: with --pod-cidr nobody is asked for policies or other nodes"
+                )
         try:
             Pools().use([ip_network(cidr) for cidr in self.pod_cidrs])
         except ValueError as error:

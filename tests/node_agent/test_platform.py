@@ -26,9 +26,10 @@ from nsxdp.lab import OVS, Netns, Node
 from nsxdp.lab.apiserver import ApiServer
 from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.node_agent.cni.errors import CniError
+from nsxdp_agents.node_agent.cni.install import install
 from nsxdp_agents.node_agent.cni.request import Attachment, Command, Config, Request
 from nsxdp_agents.node_agent.cni.request import Pod as Owner
-from nsxdp_agents.node_agent.options import read_options
+from nsxdp_agents.node_agent.options import API_VERSION, KIND, read_options
 from nsxdp_agents.node_agent.platform import ANNOTATION, read_network
 from nsxdp_agents.node_agent.platform import Platform as Told
 
@@ -257,7 +258,7 @@ def test_an_add_waits_for_the_platform(
 @pytest.fixture
 def patient(platform: Platform, start: Callable[..., Agent]) -> Agent:
     """An agent whose pods wait for longer than anybody else does."""
-    return start(*platform.flags, "--config-retry-timeout=600")
+    return start(*platform.flags, "--config-retry-timeout=570")
 
 
 def test_who_is_deleted_waits_no_longer(
@@ -276,6 +277,21 @@ def test_who_is_deleted_waits_no_longer(
     assert failed.value.code == 11
     platform.say("late", network(11))
     patient.runtime.add("late", sandbox("again"))
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [({"forwarding": "nsx", "configRetryTimeout": 300}, 330), ({"configRetryTimeout": 300}, None)],
+)
+def test_the_installed_plugin_waits_for_as_long_as_its_pod(
+    tmp_path: Path, said: Object, seconds: int | None
+) -> None:
+    file = tmp_path / "config.yaml"
+    kind = {"apiVersion": API_VERSION, "kind": KIND}
+    file.write_text(yaml.safe_dump(kind | said))
+    install(tmp_path / "bin", tmp_path, "/cni.sock", read_options(file, {}).plugin_timeout)
+    (plugin,) = json.loads((tmp_path / "10-nsx.conflist").read_text())["plugins"]
+    assert plugin.get("timeout") == seconds
 
 
 def test_an_agent_that_ends_lets_nobody_wait(
@@ -490,7 +506,18 @@ def test_an_api_server_tells_what_the_platform_said(
         ({"forwarding": "nsx", "pod_cidrs": ("10.0.0.0/24",)}, "--pod-cidr 10.0.0.0/24"),
         ({"forwarding": "nsx", "encapsulation": "geneve"}, "--encapsulation geneve"),
         ({"forwarding": "nsx", "log_dropped_traffic": True}, "--log-dropped-traffic yes"),
-        ({"config_retry_timeout": 0}, "--config-retry-timeout 0: must be 1 to 600"),
+        ({"config_retry_timeout": 0}, "--config-retry-timeout 0: must be 1 to 570"),
+        ({"forwarding": "nsx", "uplink_port": "br-int"}, "--uplink-port br-int: is a bridge"),
+        ({"node_uplink": "br-int"}, "--node-uplink br-int: is a bridge"),
+        (
+            {"pod_cidrs": ("10.0.0.0/24",), "kubeconfig": __file__},
+            "--kubeconfig .*: with --pod-cidr",
+        ),
+        ({"pod_cidrs": ("10.0.0.0/24",), "encapsulation": "vxlan"}, "--encapsulation vxlan: with"),
+        (
+            {"pod_cidrs": ("10.0.0.0/24",), "log_dropped_traffic": True},
+            "--log-dropped-traffic yes: with --pod-cidr",
+        ),
     ],
 )
 def test_options_that_do_not_fit_together(flags: Object, problem: str) -> None:

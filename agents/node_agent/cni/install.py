@@ -36,13 +36,15 @@ class InstallError(Exception):
     """Something can't be put there; one line."""
 
 
-def conflist(socket: str) -> bytes:
+def conflist(socket: str, timeout: int | None = None) -> bytes:
     """The configuration that a runtime calls the plugin with."""
-    ours = {
+    ours: dict[str, object] = {
         "type": PLUGIN.name,
         "socket": socket,
         "capabilities": dict.fromkeys(CAPABILITIES, True),
     }
+    if timeout is not None:
+        ours["timeout"] = timeout
     said = {
         "cniVersion": _UNDERSTOOD,
         "cniVersions": list(VERSIONS),
@@ -52,8 +54,15 @@ def conflist(socket: str) -> bytes:
     return msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
 
 
-def install(binaries: Path, configurations: Path, socket: str) -> None:
+def install(binaries: Path, configurations: Path, socket: str, timeout: int | None = None) -> None:
     """Put both there; files that are right already aren't touched.
+
+    Parameters
+    ----------
+    socket
+        Where the plugin asks.
+    timeout
+        Seconds that it waits for an answer; None: as many as it does by itself.
 
     Raises
     ------
@@ -62,7 +71,7 @@ def install(binaries: Path, configurations: Path, socket: str) -> None:
     """
     try:
         _put(binaries / PLUGIN.name, PLUGIN.read_bytes(), 0o755)
-        _put(configurations / CONFLIST, conflist(socket), 0o644)
+        _put(configurations / CONFLIST, conflist(socket, timeout), 0o644)
     except OSError as error:
         raise InstallError(f"{error.filename}: {error.strerror}") from None
 
