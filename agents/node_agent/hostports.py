@@ -198,7 +198,8 @@ class HostPorts:
         Raises
         ------
         HostPortError
-            Another pod has one of them, or the kernel refuses.
+            Another pod has one of them, or the kernel refuses; then `remove` takes back what it has
+            taken.
         """
         wanted = _opened(lease)
         if not wanted:
@@ -210,11 +211,7 @@ class HostPorts:
                 if attachment != lease.attachment and any(map(port.excludes, wanted)):
                     raise HostPortError(f"host port {port} is that of {attachment} already")
         self._ports[lease.attachment] = wanted
-        try:
-            await self._batches.do(None)
-        except BaseException:
-            self._ports.pop(lease.attachment, None)
-            raise
+        await self._batches.do(None)
         for port in wanted:
             if port.protocol == "udp":
                 # Who asked before went on to the node itself, and would for as long as he asks.

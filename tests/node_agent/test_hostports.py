@@ -15,7 +15,7 @@ from runtime import Agent, Object, PluginError, Runtime, until
 from nsxdp.lab import Host, Netns, Node
 from nsxdp.lab.programs import Server
 from nsxdp_agents.node_agent.cni.runtime_config import HostPort
-from nsxdp_agents.node_agent.hostports import HostPorts, Opened, opened, ruleset
+from nsxdp_agents.node_agent.hostports import HostPortError, HostPorts, Opened, opened, ruleset
 from nsxdp_agents.node_agent.leases import Lease
 from tests.asking import ask
 
@@ -294,6 +294,22 @@ def test_nft_understands_every_table(ports: frozenset[Opened]) -> None:
         listed = netns.run(["nft", "--json", "list", "ruleset"]).stdout
     found = [each["map"] for each in json.loads(listed)["nftables"] if "map" in each]
     assert sum(len(each.get("elem", [])) for each in found) == len(keys)
+
+
+def test_nothing_is_left_of_a_host_port_that_fails() -> None:
+    """Its pod's address will be another one's."""
+    given = lease(HostPort("tcp", 8080, 80, ""))
+
+    async def fail() -> None:
+        ports = HostPorts("gone")
+        with pytest.raises(HostPortError, match="route_localnet: No such file"):
+            await ports.add(given)
+        await ports.remove(given.attachment)
+
+    with Netns("nft") as netns:
+        with netns.enter():
+            asyncio.run(fail())
+        assert netns.run(["nft", "list", "tables"]).stdout == ""
 
 
 @pytest.mark.parametrize(
