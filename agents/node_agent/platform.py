@@ -84,6 +84,9 @@ def read_network(text: str) -> tuple[str, Assignment]:
         raise ValueError(str(error)) from None
     interfaces = [_interface(each) for each in said.ip_addresses]
     gateways = [ip_address(each) for each in said.gateway_ips]
+    for text in (*said.ip_addresses, *said.gateway_ips):
+        if "%" in text:
+            raise ValueError(f"{text} has a zone, and addresses of pods have none")
     if len({each.version for each in interfaces}) < len(interfaces):
         raise ValueError(f"ip_addresses {', '.join(said.ip_addresses)}: one of each family at most")
     by_version = {gateway.version: gateway for gateway in gateways}
@@ -107,7 +110,8 @@ def read_network(text: str) -> tuple[str, Assignment]:
 def _interface(text: str) -> IPv4Interface | IPv6Interface:
     found = ip_interface(text)
     ip = found.ip
-    if "/" not in text or ip.is_unspecified or ip.is_multicast or ip.is_loopback:
+    other = ip.is_unspecified or ip.is_multicast or ip.is_loopback or ip.is_link_local
+    if "/" not in text or other:
         raise ValueError(f"ip_addresses: {text} is no address of a pod with its prefix length")
     return found
 
