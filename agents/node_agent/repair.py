@@ -44,7 +44,7 @@ async def ensure_all(options: Options, client: Client) -> None:
 
 async def keep_all(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
     """Have all of it, and pods' ports, whatever happens, until cancelled."""
-    async for _ in view.changes(view.bridge):
+    async for _ in view.changes():
         backoff, said = Backoff(_LEAST_SECONDS), ""
         while problem := await _repaired(options, client, pods):
             if problem != said:

@@ -143,8 +143,8 @@ class Wiring:
             self._write(*self._take(bridge, ports))
 
     async def follow(self) -> None:
-        """Compile each change of the bridge, until cancelled."""
-        async for change in self._view.changes(self._view.bridge):
+        """Compile what the bridge is now, and each change, until cancelled."""
+        async for change in self._view.changes():
             if change.new is None:
                 continue
             if self._read(change.new) != self._config:

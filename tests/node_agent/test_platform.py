@@ -24,14 +24,20 @@ from nsxdp.k8s.resources import PODS
 from nsxdp.k8s.source import Batch, Op
 from nsxdp.lab import OVS, Netns, Node
 from nsxdp.lab.apiserver import ApiServer
+from nsxdp.ovsdb import Client
+from nsxdp.switch import DATABASE, BridgeView
+from nsxdp.transport import parse_remote
 from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.node_agent.cni.errors import CniError
 from nsxdp_agents.node_agent.cni.install import install
 from nsxdp_agents.node_agent.cni.request import Attachment, Command, Config, Request
 from nsxdp_agents.node_agent.cni.request import Pod as Owner
+from nsxdp_agents.node_agent.dataplane import open_dataplane
 from nsxdp_agents.node_agent.options import API_VERSION, KIND, read_options
 from nsxdp_agents.node_agent.platform import ANNOTATION, read_network
 from nsxdp_agents.node_agent.platform import Platform as Told
+from nsxdp_agents.node_agent.ports import WATCHES
+from nsxdp_agents.node_agent.wiring import Wiring
 
 Sandbox = Callable[[str], Netns]
 NODE = "node-1"
@@ -338,6 +344,8 @@ async def test_who_is_gone_from_kubernetes_waits_no_longer(uid: str) -> None:
             network(11, gateway_ips=["10.1.12.1", "fd00:1:11::1"]),
             "10.1.12.1 is no neighbor of 10.1.11.5/24",
         ),
+        (network(11, ip_addresses=["10.1.11.5/24", "fd00::5%a/64"]), "fd00::5%a/64 has a zone"),
+        (network(11, ip_addresses=["169.254.0.5/24"]), "169.254.0.5/24 is no address of a pod"),
         (
             network(11, ip_addresses=["10.1.11.5/24", "10.1.11.6/24"]),
             "can't be used.*one of each family",
@@ -443,6 +451,29 @@ def test_the_uplink_is_found_and_kept(
     named.runtime.add("one", one := sandbox("one"))
     platform.router.serve_http(80, "far")
     assert one.http_get(url(FAR[4])) == "far"
+
+
+async def test_an_uplink_that_comes_while_the_agent_starts_is_seen(node: Node) -> None:
+    port = ("add-port", node.bridge, "up", "--", "set", "interface", "up", "type=internal")
+    remote = parse_remote(node.mgmt)
+    async with (
+        Client(node.ovsdb, DATABASE, WATCHES) as client,
+        open_dataplane(
+            remote, None, on_commit=lambda _: None, on_refusal=lambda: None
+        ) as dataplane,
+        asyncio.timeout(SECONDS),
+    ):
+        view = BridgeView(client, node.bridge)
+        wiring = Wiring(view, dataplane, "nsx")
+        wiring.use(())
+        assert "has no uplink at work" in wiring.problem
+        await asyncio.to_thread(node.ovs.vsctl, *port, "external_ids:nsxdp-role=uplink")
+        async for change in view.changes():
+            if change.new is not None and "up" in change.new.ports:
+                break
+        following = asyncio.create_task(wiring.follow())
+        await wiring.configured.wait()
+        following.cancel()
 
 
 def test_an_uplink_that_comes_free_is_taken(node: Node, nsx_agent: Agent) -> None:
