@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from runtime import PROGRAM, SECONDS, Agent, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node, tools
-from nsxdp.lab.ovs import datapath
 from nsxdp.ovsdb import Client
 from nsxdp.switch import DATABASE
 from nsxdp_agents.common.options import OptionsError
@@ -139,7 +138,7 @@ async def test_what_the_disk_does_not_take_is_not_given(tmp_path: Path) -> None:
 
 
 async def test_a_batch_that_fails_is_told_and_the_next_one_is_done() -> None:
-    done = []
+    done: list[int] = []
 
     async def work(batch: Asked[int]) -> None:
         await asyncio.sleep(0)
@@ -191,7 +190,7 @@ def test_the_tunnel_port_is_on_the_bridge_that_is_used(node: Node) -> None:
 
     async def use(bridge: str) -> None:
         async with Client(node.ovsdb, DATABASE, WATCHES) as client:
-            await ensure_bridge(client, bridge, datapath())
+            await ensure_bridge(client, bridge, "auto")
             await ensure_tunnel(client, bridge, "geneve")
 
     for bridge in ("before", "now"):
