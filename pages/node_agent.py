@@ -329,8 +329,8 @@ def _rest() -> Iterator[str]:
         remembered; where some 250,000 are tracked, the answer is too long: nothing is told, and the
         log says why. An output that is slow has room for 10,000 records, and two seconds for them
         when the agent ends. What is lost is counted, by `nsx_node_agent_flow_records_lost_total`.
-        Where the agent keeps no policies (`--pod-cidr`, `--forwarding nsx`), only connections to Services are tracked,
-        and told of.
+        Where the agent keeps no policies (`--pod-cidr`, `--forwarding nsx`), only connections to
+        Services are tracked, and told of.
 
         ## Permissions
 
