@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from rich.console import Console
+from traffic import SERVER, Traffic
 
 from faults.agent import until
 from nsxdp.lab import tools
@@ -25,8 +27,16 @@ from nsxdp.lab.cluster.plan import Plan
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(7200)]
 
 SPECS = os.environ.get("NSXDP_SPECS") or "Services should serve a basic endpoint from pods"
-SERVER = "/usr/lib/python3/dist-packages/nsxdp/lab/server.py"
 SKIP = os.environ.get("NSXDP_SKIP", "")
+
+PROCESSES = {
+    "nsx-node-agent": "nsx-node-agent",
+    "nsx-kube-proxy": "nsx-kube-proxy",
+    "nsx-ovs": "nsx-ovs",
+    "ovsdb-server": "nsx-ovs",
+    "ovs-vswitchd": "nsx-ovs",
+}
+"""What runs on a node, and the DaemonSet that brings it."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +53,12 @@ def ours(bare: Cluster) -> Cluster:
     bare.control.await_all("wait", "node", "--all", "--for=condition=Ready")
     bare.control.await_rollout("deployment", coredns.DEPLOYMENT)
     return bare
+
+
+@pytest.fixture(scope="module")
+def traffic(ours: Cluster) -> Iterator[Traffic]:
+    with closing(Traffic(ours)) as traffic:
+        yield traffic
 
 
 def get(cluster: Cluster, *what: str) -> dict[str, Any]:
@@ -153,3 +169,64 @@ def test_a_load_balancer_leads_to_the_nodes_with_endpoints(ours: Cluster) -> Non
         "its finalizer lets it go",
         lambda: "balanced" not in str(get(ours, "services")),
     )
+
+
+# Whatever restarts, what is established goes on.
+
+
+def costs(cluster: Cluster, process: str) -> bool:
+    """Whether connections that are translated don't outlive the end of `process`.
+
+    A userspace datapath keeps its connections in ovs-vswitchd, which takes them along.
+    """
+    if process not in ("nsx-ovs", "ovs-vswitchd"):
+        return False
+    (pod, *_) = pods_of(cluster, "nsx-ovs")
+    datapath = cluster.control.kubectl(
+        *("exec", f"--namespace={NAMESPACE}", pod["metadata"]["name"], "--"),
+        *("ovs-vsctl", "get", "Bridge", "br-int", "datapath_type"),
+    )
+    return datapath.strip() == "netdev"
+
+
+def assert_nothing_broke(traffic: Traffic, *, but_services: bool) -> None:
+    traffic.await_answers()
+    broken = traffic.lost()
+    if but_services:
+        broken = {place: how for place, how in broken.items() if not place.by_service}
+    assert broken == {}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_kill_9_of_a_process_on_all_nodes_breaks_no_connection(
+    ours: Cluster, traffic: Traffic, process: str
+) -> None:
+    def whole() -> bool:
+        after = pids()
+        return all(after[node] and after[node] != before[node] for node in ours.nodes)
+
+    def pids() -> dict[str, str]:
+        return {node: pid_on(ours, node, process) for node in ours.nodes}
+
+    before = pids()
+    for node, pid in before.items():
+        on(ours, node, "kill", "-9", pid)
+    until(f"{process} runs again", whole, 180)
+    ours.control.await_rollout("daemonset", PROCESSES[process])
+    assert_nothing_broke(traffic, but_services=costs(ours, process))
+
+
+def pid_on(cluster: Cluster, node: str, process: str) -> str:
+    """The process, as the node numbers it; empty: there is none."""
+    running = Running(cluster.owner)
+    found = tools.run(running.on_node(node, ["pidof", "-x", process]), check=False).stdout
+    return found.split()[-1] if found.strip() else ""
+
+
+@pytest.mark.parametrize("name", ["nsx-node-agent", "nsx-kube-proxy", "nsx-ovs"])
+def test_a_rolling_update_breaks_no_connection(ours: Cluster, traffic: Traffic, name: str) -> None:
+    before = {pod["metadata"]["name"] for pod in pods_of(ours, name)}
+    ours.control.kubectl("rollout", "restart", f"--namespace={NAMESPACE}", f"daemonset/{name}")
+    ours.control.await_rollout("daemonset", name)
+    assert not before & {pod["metadata"]["name"] for pod in pods_of(ours, name)}
+    assert_nothing_broke(traffic, but_services=costs(ours, name))
