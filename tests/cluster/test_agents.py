@@ -208,6 +208,7 @@ def test_kill_9_of_a_process_on_all_nodes_breaks_no_connection(
     def pids() -> dict[str, str]:
         return {node: pid_on(ours, node, process) for node in ours.nodes}
 
+    traffic.forget()
     before = pids()
     for node, pid in before.items():
         on(ours, node, "kill", "-9", pid)
@@ -225,6 +226,7 @@ def pid_on(cluster: Cluster, node: str, process: str) -> str:
 
 @pytest.mark.parametrize("name", ["nsx-node-agent", "nsx-kube-proxy", "nsx-ovs"])
 def test_a_rolling_update_breaks_no_connection(ours: Cluster, traffic: Traffic, name: str) -> None:
+    traffic.forget()
     before = {pod["metadata"]["name"] for pod in pods_of(ours, name)}
     ours.control.kubectl("rollout", "restart", f"--namespace={NAMESPACE}", f"daemonset/{name}")
     ours.control.await_rollout("daemonset", name)

@@ -102,6 +102,7 @@ class Traffic:
         apply([daemon_set("client", ["python3", "/program/mesh.py", *words])])
         self._control.await_rollout("daemonset", "client", NAMESPACE)
         self._clients = [pod["metadata"]["name"] for pod in self._pods("client")]
+        self._forgotten: dict[Place, int] = {}
         until("all clients have begun", lambda: all(map(self._last_line, self._clients)), 180)
         self.await_answers()
 
@@ -121,8 +122,16 @@ class Traffic:
         )
 
     def lost(self) -> dict[Place, list[str]]:
-        """The connections that broke, and how."""
-        return {place: told["lost"] for place, told in self._told().items() if told["lost"]}
+        """The connections that broke since `forget`, and how."""
+        told = {
+            place: told["lost"][self._forgotten.get(place, 0) :]
+            for place, told in self._told().items()
+        }
+        return {place: how for place, how in told.items() if how}
+
+    def forget(self) -> None:
+        """What broke until now is another's fault."""
+        self._forgotten = {place: len(told["lost"]) for place, told in self._told().items()}
 
     def _told(self) -> dict[Place, dict[str, Any]]:
         found = {}

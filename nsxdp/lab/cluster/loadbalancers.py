@@ -136,18 +136,17 @@ class LoadBalancers:
         request = self._control.client.request
         services = request("GET", "/api/v1/services")["items"]
         taken = {address for service in services for address in addresses_of(service)}
+        todo: list[Change] = []
+        routes: dict[str, tuple[str, ...]] = {}
         for service in services:
-            for change in changes(service, taken):
-                answer = request("PATCH", change.path, change.body, content_type=_MERGE)
-                taken.update(addresses_of(answer))
-        self._route(
-            {
-                address: self._next_hops(service, address)
-                for service in services
-                if wanted(service)
-                for address in addresses_of(service)
-            }
-        )
+            todo += changes(service, taken)
+            if wanted(service):
+                own = addresses_of(service) or [*_free(service, taken)]
+                taken.update(own)
+                routes |= {address: self._next_hops(service, address) for address in own}
+        self._route(routes)  # first: who hears of an address shall find the way
+        for change in todo:
+            request("PATCH", change.path, change.body, content_type=_MERGE)
 
     def _next_hops(self, service: Object, address: str) -> tuple[str, ...]:
         """The nodes that a load balancer of `service` leads to."""
