@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from proxying import NODE, Agent, buckets, endpoints, finished, flows, groups, ours, service, until
@@ -79,6 +82,39 @@ def test_commands_that_look_do_it_by_the_api_server(
     done = finished(["explain", "default/other", *options], apiserver.netns)
     assert (done.returncode, done.stderr) == (0, "")
     assert "10.244.0.90:8080 ready, on this node, bucket" in done.stdout
+
+
+def test_the_api_server_of_ncp_ini(
+    apiserver: ApiServer, node: Node, start: Start, tmp_path: Path
+) -> None:
+    """Where it is, and the files for it; what else the file says in vain is told."""
+    apiserver.apply([service("other", "10.96.0.90"), endpoints("other", "10.244.0.90")])
+    config = json.loads(apiserver.kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    for name, said in (
+        ("ca", cluster["certificate-authority-data"]),
+        ("cert", user["client-certificate-data"]),
+        ("key", user["client-key-data"]),
+    ):
+        (tmp_path / name).write_bytes(base64.b64decode(said))
+    url = urlsplit(cluster["server"])
+    ini = tmp_path / "etc" / "ncp.ini"
+    ini.parent.mkdir()
+    text = (
+        f"[DEFAULT]\nlog_dir = {tmp_path}\n"
+        f"[k8s]\napiserver_host_ip = {url.hostname}\napiserver_host_port = {url.port}\n"
+        "ca_file = $log_dir/ca\nclient_cert_file = $log_dir/cert\n"
+        f"client_private_key_file = $log_dir/key\n[nsx_node_agent]\novs_bridge = {node.bridge}\n"
+    )
+    ini.write_text(text)
+    agent = start(f"--ncp-ini={ini}", "--no-host-routes", netns=apiserver.netns)
+    until("other is served", lambda: leads(node, "10.96.0.90", "10.244.0.90:8080"))
+    (warned,) = agent.lines("means nothing here")
+    assert "[DEFAULT] log_dir" in warned
+    (ini.parent / "new").write_text(f"{text}[coe]\nprofiling = True\n")
+    (ini.parent / "new").rename(ini)
+    assert agent.wait() == 1
+    assert agent.lines("")[-1] == "nsx-kube-proxy: the configuration was changed: start anew"
 
 
 def test_a_restart_sends_nothing(
