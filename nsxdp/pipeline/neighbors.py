@@ -21,7 +21,7 @@ What is an answer now gets the rest of it, and goes back::
 With IPv6 the question goes to whom it is about, and to nobody else, and that is who answers: a
 bridge on the kernel's datapath can't make an answer, as it can't set an option's type. SpoofGuard
 sees that pods answer for themselves alone, and the node routes none of it
-(`nsxdp.forwarding.host.ruleset`)::
+(``ruleset`` of ``nsxdp.forwarding.host``)::
 
     table=Neighbors, priority=200,icmp6,icmp_type=135,icmp_code=0,nd_target=fd00:244::5
         actions=set_field:0x5->reg1,goto_table:Output
