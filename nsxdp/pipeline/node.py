@@ -203,16 +203,9 @@ class NodeCompiler:
             stamped.append(templates.host_answers_itself.stamp(**columns))
             # Who has none of the node's addresses came from elsewhere through its kernel.
             stamped.append(templates.origin.stamp(port=port, origin=_OUTSIDE | _MASQUERADE))
-            # Who has another one than the gateway's can't have it at an endpoint elsewhere: the
-            # kernel takes nothing from the bridge that has an address of its own.
+            origin = _MASQUERADE if self._masquerade_all else 0
             stamped += [
-                templates.host_origin.stamp(
-                    port=port,
-                    ip=ips([ip]),
-                    origin=_MASQUERADE
-                    if self._masquerade_all or ip not in gateway.addresses
-                    else 0,
-                )
+                templates.host_origin.stamp(port=port, ip=ips([ip]), origin=origin)
                 for ip in own
                 if family_of(ip) == family
             ]

@@ -20,10 +20,7 @@ the outside, a group of their own, and all see who the client is::
     table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30081
         actions=set_field:0/0x4->reg0,group:G
     table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30081
-        actions=group:G
-
-Who takes this short cut is masqueraded only if it is the node with an address that the endpoint,
-where it is elsewhere, can't answer to: Classifier has noted that.
+        actions=set_field:0/0x4->reg0,group:G
 
 The connection's NAT is committed with its first packet, and no later packet sees the group: a
 change of the group moves no established connection. The default selection method of a group

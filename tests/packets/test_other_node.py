@@ -11,7 +11,6 @@ from nsxdp.lab import Host
 
 BRIDGES = ("switching", pytest.param("wired", marks=pytest.mark.kernel))
 
-NODE_PORT = 30080
 REMOTE = {4: "10.244.1.5", 6: "fd00:244:1::5"}
 
 
@@ -81,22 +80,3 @@ def test_kp30_who_is_masqueraded_has_the_node_s_address_there(
     vip = f"[{external[6]}]" if family == 6 else external[4]
     source = cluster.client.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
     assert source == remote.gateways[family]
-
-
-def test_kp31_a_process_of_the_node_takes_the_short_cut_to_it(
-    cluster: Cluster,
-    remote: Host,
-    family: int,
-) -> None:
-    """At a node port, where the client has the address that it asks, and the node no endpoint."""
-    at = {4: "192.0.2.66", 6: "2001:db8:2::66"}
-    cluster.host.iproute(*(f"addr replace {address} dev lo nodad" for address in at.values()))
-    cluster.know_node_by(*at.values())
-    spec = "type: NodePort, externalTrafficPolicy: Local"
-    nodes = dict.fromkeys(REMOTE.values(), "there")
-    cluster.serve(
-        "short", [*REMOTE.values()], target=HTTP, spec=spec, nodes=nodes, node_port=NODE_PORT
-    )
-    host = f"[{at[family]}]" if family == 6 else at[family]
-    source = cluster.host.http_get(f"http://{host}:{NODE_PORT}/client").rpartition(":")[0]
-    assert source.strip("[]") == remote.gateways[family]
