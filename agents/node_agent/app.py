@@ -178,7 +178,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(opened.keep())
         if options.node_uplink:
             tasks.create_task(node_uplink.keep(*options.node_uplink_place))
-        tasks.create_task(keep_all(options, client, view, pods))
+        tasks.create_task(keep_all(options, client, pods))
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
         if denials is not None:
             tasks.create_task(denials.keep(dataplane))

@@ -73,6 +73,9 @@ async def ensure_bridge(client: Client, name: str, datapath: Datapath) -> None:
     OvsdbError
         The database doesn't take it.
     """
+    there = client.replica["Bridge"].one("name", name)
+    if there is not None and "hwaddr" in there.other_config:
+        return
     datapath_type = await asyncio.to_thread(chosen, datapath)
 
     def build(transaction: Transaction) -> None:

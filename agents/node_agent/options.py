@@ -266,6 +266,7 @@ class Options(
             return
         for flag, said in (
             ("--kubeconfig", self.kubeconfig),
+            ("the API server", self.server),
             ("--manifests", self.manifests),
             ("--encapsulation", self.encapsulation if self.encapsulation != "none" else ""),
             ("--log-dropped-traffic", "yes" if self.log_dropped_traffic else ""),

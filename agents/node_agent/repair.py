@@ -14,7 +14,6 @@ from nsxdp.k8s.backoff import Backoff
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.rtnetlink import RtnetlinkError
-from nsxdp.switch import BridgeView
 from nsxdp_agents.node_agent.bridge import ensure_bridge, ensure_tunnel, ensure_uplink
 from nsxdp_agents.node_agent.options import Options
 from nsxdp_agents.node_agent.pods import Pods
@@ -42,16 +41,23 @@ async def ensure_all(options: Options, client: Client) -> None:
         await ensure_uplink(client, options.bridge, options.uplink_port)
 
 
-async def keep_all(options: Options, client: Client, view: BridgeView, pods: Pods) -> None:
+async def keep_all(options: Options, client: Client, pods: Pods) -> None:
     """Have all of it, and pods' ports, whatever happens, until cancelled."""
-    async for _ in view.changes():
-        backoff, said = Backoff(_LEAST_SECONDS), ""
-        while problem := await _repaired(options, client, pods):
-            if problem != said:
-                log.warning("the bridge lacks ports", reason=problem)
-            said = problem
-            await asyncio.sleep(backoff.delay(_LEAST_SECONDS))
-        await asyncio.sleep(_LEAST_SECONDS)
+    # Not what differs from before: what came and went between two looks may have to be there.
+    with client.replica.changes() as feed:
+        await _have_again(options, client, pods)
+        async for _ in feed:
+            await _have_again(options, client, pods)
+
+
+async def _have_again(options: Options, client: Client, pods: Pods) -> None:
+    backoff, said = Backoff(_LEAST_SECONDS), ""
+    while problem := await _repaired(options, client, pods):
+        if problem != said:
+            log.warning("the bridge lacks ports", reason=problem)
+        said = problem
+        await asyncio.sleep(backoff.delay(_LEAST_SECONDS))
+    await asyncio.sleep(_LEAST_SECONDS)
 
 
 async def _repaired(options: Options, client: Client, pods: Pods) -> str:

@@ -295,7 +295,7 @@ def test_the_installed_plugin_waits_for_as_long_as_its_pod(
     file = tmp_path / "config.yaml"
     kind = {"apiVersion": API_VERSION, "kind": KIND}
     file.write_text(yaml.safe_dump(kind | said))
-    install(tmp_path / "bin", tmp_path, "/cni.sock", read_options(file, {}).plugin_timeout)
+    install(tmp_path / "bin", tmp_path, "/cni.sock", read_options(file, {}).options.plugin_timeout)
     (plugin,) = json.loads((tmp_path / "10-nsx.conflist").read_text())["plugins"]
     assert plugin.get("timeout") == seconds
 

@@ -37,7 +37,7 @@ PIPELINES = {1: "7951ffaef067506e"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "7a591e8812590940"}
+NODES = {1: "856749a088cf59dc"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (
