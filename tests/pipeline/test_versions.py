@@ -31,7 +31,7 @@ from pages.forwarding import trunk_example
 from pages.pipeline import example
 from pages.policies import example as policies_example
 
-PIPELINES = {1: "7951ffaef067506e"}
+PIPELINES = {1: "a803d97772e1c91b"}
 """Of each version of the pipeline, a digest of its flows and groups."""
 
 AFFINITIES = {1: "8b7c845adcd11b93"}
