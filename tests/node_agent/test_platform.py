@@ -544,6 +544,10 @@ def test_an_api_server_tells_what_the_platform_said(
             {"pod_cidrs": ("10.0.0.0/24",), "kubeconfig": __file__},
             "--kubeconfig .*: with --pod-cidr",
         ),
+        (
+            {"pod_cidrs": ("10.0.0.0/24",), "server": "https://api.example:6443"},
+            "the API server https://api.example:6443: with --pod-cidr",
+        ),
         ({"pod_cidrs": ("10.0.0.0/24",), "encapsulation": "vxlan"}, "--encapsulation vxlan: with"),
         (
             {"pod_cidrs": ("10.0.0.0/24",), "log_dropped_traffic": True},
