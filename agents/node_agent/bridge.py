@@ -30,6 +30,7 @@ from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_UP
 from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.node_agent.ipam import Pool
+from nsxdp_agents.node_agent.rows import UPLINK, delete_port, insert_bridge, insert_port
 
 __all__ = [
     "TUNNEL",
@@ -44,9 +45,6 @@ log = get_logger(__name__)
 
 TUNNEL: Final = "nsx-tunnel"
 """The bridge's port to other nodes."""
-
-_UPLINK: Final = {"nsxdp-role": "uplink"}
-"""What the external_ids of the port by which the outside comes have (see `nsxdp.bridge`)."""
 
 _BY_FLOWS: Final = {"remote_ip": "flow", "key": "flow"}
 """Options of a tunnel whose other end, and number, each flow says."""
@@ -89,19 +87,12 @@ async def ensure_bridge(client: Client, name: str, datapath: Datapath) -> None:
                 [("other_config", "insert", {"hwaddr": mac})],
             )
             return
-        interface = transaction.insert("Interface", {"name": name, "type": "internal"})
-        port = transaction.insert("Port", {"name": name, "interfaces": [interface]})
-        bridge = transaction.insert(
-            "Bridge",
-            {
-                "name": name,
-                "datapath_type": datapath_type,
-                "fail_mode": "secure",
-                "other_config": {"hwaddr": _some_mac()},
-                "ports": [port],
-            },
-        )
-        transaction.mutate("Open_vSwitch", [], [("bridges", "insert", [bridge])])
+        columns = {
+            "datapath_type": datapath_type,
+            "fail_mode": "secure",
+            "other_config": {"hwaddr": _some_mac()},
+        }
+        insert_bridge(transaction, name, columns)
         log.info("there is no such bridge: it is made", bridge=name, datapath=datapath_type)
 
     await client.transact(build)
@@ -130,14 +121,9 @@ async def ensure_tunnel(client: Client, bridge: str, mode: Mode) -> None:
         return
 
     def build(transaction: Transaction) -> None:
-        for row in client.replica["Port"].by("name", TUNNEL):
-            transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
-        if wanted is None:
-            return
-        columns = {"name": TUNNEL, "type": wanted, "options": _BY_FLOWS}
-        interface = transaction.insert("Interface", columns)
-        port = transaction.insert("Port", {"name": TUNNEL, "interfaces": [interface]})
-        transaction.mutate("Bridge", [("name", "==", bridge)], [("ports", "insert", [port])])
+        delete_port(transaction, client.replica, TUNNEL)
+        if wanted is not None:
+            insert_port(transaction, bridge, TUNNEL, {"type": wanted, "options": _BY_FLOWS})
 
     await client.transact(build)
 
@@ -167,7 +153,7 @@ async def ensure_uplink(client: Client, bridge: str, name: str) -> None:
         if (interface := replica["Interface"].get(uuid)) is not None
     }
     with_role = [
-        each.name for each in there.values() if _UPLINK.items() <= each.external_ids.items()
+        each.name for each in there.values() if UPLINK.items() <= each.external_ids.items()
     ]
     if not name:
         first = (each.name for each in there.values() if each.ofport == 1 and not _is_pod(each))
@@ -178,16 +164,14 @@ async def ensure_uplink(client: Client, bridge: str, name: str) -> None:
     def build(transaction: Transaction) -> None:
         for other in {*with_role} - {name}:
             transaction.mutate(
-                "Interface", [("name", "==", other)], [("external_ids", "delete", _UPLINK)]
+                "Interface", [("name", "==", other)], [("external_ids", "delete", UPLINK)]
             )
         if name in there:
             transaction.mutate(
-                "Interface", [("name", "==", name)], [("external_ids", "insert", _UPLINK)]
+                "Interface", [("name", "==", name)], [("external_ids", "insert", UPLINK)]
             )
             return
-        interface = transaction.insert("Interface", {"name": name, "external_ids": _UPLINK})
-        port = transaction.insert("Port", {"name": name, "interfaces": [interface]})
-        transaction.mutate("Bridge", [("name", "==", bridge)], [("ports", "insert", [port])])
+        insert_port(transaction, bridge, name, {"external_ids": UPLINK})
 
     if name not in there and replica["Interface"].one("name", name) is not None:
         raise BridgeError(

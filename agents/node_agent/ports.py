@@ -29,6 +29,7 @@ from nsxdp.ovsdb import (
 from nsxdp.switch import BRIDGE_WATCHES
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.leases import Lease
+from nsxdp_agents.node_agent.rows import delete_port, insert_port
 
 __all__ = ["LEASE", "WATCHES", "PortError", "Ports", "external_ids", "lease_of"]
 
@@ -178,20 +179,16 @@ class Ports:
 
     def _add(self, lease: Lease, transaction: Transaction) -> None:
         self._remove(lease.port, transaction)
-        interface = transaction.insert(
-            "Interface", {"name": lease.port, "external_ids": external_ids(lease)}
-        )
-        columns: dict[str, object] = {"name": lease.port, "interfaces": [interface]}
+        columns: dict[str, object] = {}
         if lease.vlan is not None:
             columns["tag"] = lease.vlan
         if lease.ingress is not None:
             columns["qos"] = self._left_alone(transaction)
-        port = transaction.insert("Port", columns)
-        transaction.mutate("Bridge", [("name", "==", self._bridge)], [("ports", "insert", [port])])
+        interface = {"external_ids": external_ids(lease)}
+        insert_port(transaction, self._bridge, lease.port, interface, columns)
 
     def _remove(self, port: str, transaction: Transaction) -> None:
-        for row in self._client.replica["Port"].by("name", port):
-            transaction.mutate("Bridge", [], [("ports", "delete", [row.uuid])])
+        delete_port(transaction, self._client.replica, port)
 
     def _left_alone(self, transaction: Transaction) -> Uuid | Insert:
         """The QoS of ports at whose queues Open vSwitch doesn't touch, for they are ours."""

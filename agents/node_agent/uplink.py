@@ -40,6 +40,7 @@ from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.files import replace
 from nsxdp_agents.common.nft import NftError, Table, interface
 from nsxdp_agents.common.wait import until_set
+from nsxdp_agents.node_agent.rows import UPLINK, insert_bridge, insert_port
 
 __all__ = ["TABLE", "NodeUplink", "UplinkError"]
 
@@ -51,7 +52,6 @@ _NO_TABLE: Final = f"table {TABLE}\ndelete table {TABLE}\n"
 _MADE: Final = {"nsxdp-role": "node-uplink"}
 """In the external_ids of a bridge that is made here, and goes with the uplink."""
 
-_ROLE: Final = {"nsxdp-role": "uplink"}
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 30.0
@@ -154,7 +154,8 @@ class NodeUplink:
             await self._shield(bridge, port)
             _move(kernel, routes, own.index)
             _take(kernel, addresses, device.index)
-            left = [each for each in kernel.holdings(device.index) if each.name in _names(held)]
+            moved = _names(held)
+            left = [each for each in kernel.holdings(device.index) if each.name in moved]
             _take(kernel, left, device.index)
             self._write(_Record(bridge, port, tuple(held), own.index, _boot()))
         log.info("the node's interface is on a bridge", port=port, bridge=bridge)
@@ -253,19 +254,13 @@ class NodeUplink:
                 mtu = {"mtu_request": device.mtu}
                 transaction.update("Interface", [("name", "==", name)], mtu)
                 return
-            own = {"name": name, "type": "internal", "mtu_request": device.mtu}
-            interface = transaction.insert("Interface", own)
-            port = transaction.insert("Port", {"name": name, "interfaces": [interface]})
             columns = {
-                "name": name,
                 "datapath_type": datapath_type,
                 "fail_mode": "standalone",
                 "external_ids": _MADE,
                 "other_config": {"hwaddr": mac},
-                "ports": [port],
             }
-            made = transaction.insert("Bridge", columns)
-            transaction.mutate("Open_vSwitch", [], [("bridges", "insert", [made])])
+            insert_bridge(transaction, name, columns, {"mtu_request": device.mtu})
 
         await self._client.transact(build)
         await self._configured()
@@ -290,9 +285,7 @@ class NodeUplink:
             return
 
         def build(transaction: Transaction) -> None:
-            made = transaction.insert("Interface", {"name": port, "external_ids": _ROLE})
-            added = transaction.insert("Port", {"name": port, "interfaces": [made]})
-            transaction.mutate("Bridge", [("name", "==", bridge)], [("ports", "insert", [added])])
+            insert_port(transaction, bridge, port, {"external_ids": UPLINK})
 
         await self._client.transact(build)
         await self._configured()
