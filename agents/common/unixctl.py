@@ -17,9 +17,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+import nsxdp
 from nsxdp.logs import get_logger
 
-__all__ = ["Command", "read_cookie", "serving"]
+__all__ = ["Command", "as_json", "read_cookie", "serving"]
 
 log = get_logger(__name__)
 
@@ -45,7 +46,7 @@ class _Request(Struct):
 async def serving(
     directory: Path, daemon: str, commands: Mapping[str, Command]
 ) -> AsyncIterator[None]:
-    """Answer 'commands', and ``list-commands``, as long as it is entered.
+    """Answer 'commands', ``list-commands`` and ``version``, as long as it is entered.
 
     Where that can't be, it is a warning in the log: nothing else depends on it.
 
@@ -60,7 +61,10 @@ async def serving(
     async def listed(_: tuple[str, ...]) -> str:
         return "\n".join(["The available commands are:", *(f"  {name}" for name in sorted(known))])
 
-    known: dict[str, Command] = {"list-commands": listed, **commands}
+    async def version(_: tuple[str, ...]) -> str:
+        return f"{daemon} (nsxdp) {nsxdp.__version__}"
+
+    known: dict[str, Command] = {"list-commands": listed, "version": version, **commands}
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.LimitOverrunError):
@@ -95,6 +99,11 @@ async def serving(
             for file in (socket, pidfile):
                 file.unlink(missing_ok=True)
         stack.close()
+
+
+def as_json(answer: object) -> str:
+    """An answer for programs; ``null``: it isn't known."""
+    return msgspec.json.encode(answer).decode()
 
 
 def read_cookie(command: str, arguments: tuple[str, ...]) -> int:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-import nsxdp
 from nsxdp.openflow import OpenFlowError
 from nsxdp.services.addresses import parse_address
 from nsxdp.services.model import ServicePort
@@ -14,7 +11,7 @@ from nsxdp.services.planner import ServicePlanner
 from nsxdp.tracing.names import ServiceAddress
 from nsxdp.tracing.packet import PacketError
 from nsxdp.writer import Writer
-from nsxdp_agents.common.unixctl import Command, read_cookie
+from nsxdp_agents.common.unixctl import Command, as_json, read_cookie
 from nsxdp_agents.kube_proxy.inspect.packet import destination
 from nsxdp_agents.kube_proxy.inspect.services import (
     Frontends,
@@ -36,28 +33,24 @@ def commands(planner: ServicePlanner, node: NodeSide, writer: Writer) -> dict[st
     Those about Services are for programs, and answer in JSON.
     """
 
-    async def version(_: tuple[str, ...]) -> str:
-        return f"nsx-kube-proxy (nsxdp) {nsxdp.__version__}"
-
     async def find(arguments: tuple[str, ...]) -> str:
-        return msgspec.json.encode(_find(planner, arguments)).decode()
+        return as_json(_find(planner, arguments))
 
     async def owner_of(arguments: tuple[str, ...]) -> str:
         try:
             owner = await writer.owner(read_cookie("service/whose", arguments))
         except OpenFlowError as error:
             raise ValueError(str(error)) from None
-        return msgspec.json.encode("" if owner is None else whose(planner, node, owner)).decode()
+        return as_json("" if owner is None else whose(planner, node, owner))
 
     async def at(arguments: tuple[str, ...]) -> str:
         known = frontends(planner.tracker)
-        return msgspec.json.encode([_at(known, each) for each in arguments]).decode()
+        return as_json([_at(known, each) for each in arguments])
 
     return {
         "service/at": at,
         "service/find": find,
         "service/whose": owner_of,
-        "version": version,
     }
 
 

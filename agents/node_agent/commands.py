@@ -7,11 +7,8 @@ import signal
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
-import nsxdp
 from nsxdp.tracing.names import NodeFacts, Other
-from nsxdp_agents.common.unixctl import Command, read_cookie
+from nsxdp_agents.common.unixctl import Command, as_json, read_cookie
 from nsxdp_agents.node_agent.counters import Counters
 from nsxdp_agents.node_agent.ipam import Pools
 from nsxdp_agents.node_agent.leases import Leases
@@ -39,17 +36,12 @@ def commands(
     Those for programs answer in JSON, with ``null`` for what isn't known.
     """
 
-    async def version(_: tuple[str, ...]) -> str:
-        return f"nsx-node-agent (nsxdp) {nsxdp.__version__}"
-
     async def stop(_: tuple[str, ...]) -> str:
         os.kill(os.getpid(), signal.SIGTERM)
         return ""
 
     async def pods(_: tuple[str, ...]) -> str:
-        return "\n".join(
-            msgspec.json.encode(lease).decode() for lease in sorted(leases, key=lambda e: e.port)
-        )
+        return "\n".join(map(as_json, sorted(leases, key=lambda lease: lease.port)))
 
     async def ipam(_: tuple[str, ...]) -> str:
         return "\n".join(
@@ -75,16 +67,16 @@ def commands(
         return _NO_POLICIES if counters is None else await counters.show()
 
     async def whole(_: tuple[str, ...]) -> str:
-        return _json(_facts(node, wiring, nodes))
+        return as_json(_facts(node, wiring, nodes))
 
     async def find(arguments: tuple[str, ...]) -> str:
         if len(arguments) != 1:
             raise ValueError("pod/find takes a pod, NAMESPACE/NAME, or an address")
-        return _json(find_pod(wiring, policies, arguments[0]))
+        return as_json(find_pod(wiring, policies, arguments[0]))
 
     async def rule(arguments: tuple[str, ...]) -> str:
         cookie = read_cookie("policy/rule", arguments)
-        return _json(None if counters is None else await counters.ruling(cookie))
+        return as_json(None if counters is None else await counters.ruling(cookie))
 
     return {
         "node": whole,
@@ -92,7 +84,6 @@ def commands(
         "policy/rule": rule,
         "policy/show": show,
         "policy/counters": count,
-        "version": version,
         "exit": stop,
         "pods": pods,
         "peers": peers,
@@ -102,10 +93,6 @@ def commands(
 
 def _listed(items: Iterable[object]) -> str:
     return ", ".join(map(str, items)) or "none"
-
-
-def _json(answer: object) -> str:
-    return msgspec.json.encode(answer).decode()
 
 
 def _facts(node: str, wiring: Wiring, nodes: Nodes) -> NodeFacts | None:
