@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
+import numpy as np
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -93,13 +94,15 @@ class Counters:
         verdicts = self._planner.verdicts()
         counts = dict.fromkeys(verdicts.values(), Count(0, 0))
         for table in _TABLES:
-            owners, flows = await self._dataplane.flows(table)
-            for owner, packets, size in zip(
-                owners.tolist(), flows.packets.tolist(), flows.bytes.tolist(), strict=True
-            ):
+            flows_of, flows = await self._dataplane.flows(table)
+            owners, at = np.unique(flows_of, return_inverse=True)
+            packets, size = np.zeros((2, len(owners)), np.uint64)
+            np.add.at(packets, at, flows.packets)
+            np.add.at(size, at, flows.bytes)
+            for owner, *more in zip(owners.tolist(), packets.tolist(), size.tolist(), strict=True):
                 if (verdict := verdicts.get(owner)) is not None:
                     had = counts[verdict]
-                    counts[verdict] = Count(had.packets + packets, had.bytes + size)
+                    counts[verdict] = Count(had.packets + more[0], had.bytes + more[1])
         return counts
 
     async def show(self) -> str:
