@@ -53,8 +53,8 @@ def wanted(service: Object) -> bool:
     )
 
 
-def addresses_of(service: Object) -> list[str]:
-    """Those that a Service's load balancer has."""
+def addresses_of(service: Mapping[str, Any]) -> list[str]:
+    """Those that a Service's load balancer has, or gets by a patch of the Service."""
     ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress", ())
     return [entry["ip"] for entry in ingress if "ip" in entry]
 
@@ -139,9 +139,11 @@ class LoadBalancers:
         todo: list[Change] = []
         routes: dict[str, tuple[str, ...]] = {}
         for service in services:
-            todo += changes(service, taken)
+            coming = list(changes(service, taken))
+            todo += coming
             if wanted(service):
-                own = addresses_of(service) or [*_free(service, taken)]
+                shown = [service, *(change.body for change in coming)]
+                own = [address for each in shown for address in addresses_of(each)]
                 taken.update(own)
                 routes |= {address: self._next_hops(service, address) for address in own}
         self._route(routes)  # first: who hears of an address shall find the way
