@@ -6,6 +6,8 @@ import socket
 import struct
 from typing import Final, Literal
 
+from nsxdp.rtnetlink.wire import attribute
+
 __all__ = ["Datapath", "chosen", "kernel_has"]
 
 Datapath = Literal["auto", "system", "netdev"]
@@ -17,8 +19,8 @@ _FAMILY: Final = "ovs_datapath"
 _NETLINK_GENERIC: Final = 16
 _HEADER: Final = struct.Struct("=IHHII")
 """struct nlmsghdr."""
-_ASK: Final = struct.Struct("=BBHHH")
-"""struct genlmsghdr, and the header of an attribute."""
+_ASK: Final = struct.Struct("=BBH")
+"""struct genlmsghdr."""
 _CONTROLLER: Final = 0x10
 _NLM_F_REQUEST: Final = 1
 _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_NAME = 3, 2
@@ -44,9 +46,8 @@ def kernel_has(family: str) -> bool:
     >>> kernel_has("nlctrl"), kernel_has("nsxdp")
     (True, False)
     """
-    name = family.encode() + b"\0"
-    attribute = _ASK.pack(_CTRL_CMD_GETFAMILY, 1, 0, 4 + len(name), _CTRL_ATTR_FAMILY_NAME)
-    body = attribute + name + bytes(-len(name) % 4)
+    name = attribute(_CTRL_ATTR_FAMILY_NAME, family.encode() + b"\0")
+    body = _ASK.pack(_CTRL_CMD_GETFAMILY, 1, 0) + name
     header = _HEADER.pack(_HEADER.size + len(body), _CONTROLLER, _NLM_F_REQUEST, 0, 0)
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_GENERIC) as kernel:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from struct import unpack_from
 from typing import Final, NamedTuple
 
+from nsxdp.flowrecords.record import PROTOCOLS
 from nsxdp.openflow import PacketIn2
 from nsxdp.pipeline.policy import DIRECTIONS, WAYS, Direction, Tier
 from nsxdp.pipeline.tables import TABLES
@@ -23,7 +24,7 @@ _IPV6: Final = 0x86DD
 _EXTENSIONS: Final = (0, 43, 60)
 """Headers of IPv6 before the protocol's: hop-by-hop options, routing, destination options."""
 _FRAGMENT: Final = 44
-_PROTOCOLS: Final = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+_PROTOCOLS: Final = {number: name for name, number in PROTOCOLS.items()}
 _WITH_PORTS: Final = (6, 17, 132)
 
 _PLACES: Final[dict[int, tuple[Direction, Tier]]] = {
