@@ -12,13 +12,13 @@ from nsxdp.tracing.packet import Address
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.wiring import Wiring
 
-__all__ = ["End", "Ends", "find_pod", "pod_with"]
+__all__ = ["End", "Ends", "find_pod"]
 
 _MOST: Final = 1000
 """Addresses of which is known who had them."""
 
 
-def pod_with(wiring: Wiring, policies: Policies | None, address: str) -> str:
+def _pod_with(wiring: Wiring, policies: Policies | None, address: str) -> str:
     """The pod with an address, ``namespace/name``; empty: there is none."""
     parsed = parse_ip(address)
     if parsed is None:
@@ -31,7 +31,7 @@ def pod_with(wiring: Wiring, policies: Policies | None, address: str) -> str:
 
 def find_pod(wiring: Wiring, policies: Policies | None, wanted: str) -> PodAddresses | None:
     """A pod of the cluster by its name, or by one of its addresses; None: there is none."""
-    name = wanted if "/" in wanted else pod_with(wiring, policies, wanted)
+    name = wanted if "/" in wanted else _pod_with(wiring, policies, wanted)
     for pod in wiring.pods.values():
         if pod.iface_id == name:
             return PodAddresses(name, tuple(map(str, pod.ips)))
@@ -87,7 +87,7 @@ class Ends:
         parsed = parse_ip(address)
         if parsed is None:
             return End("", "")
-        pod = pod_with(self._wiring, self._policies, address) or self._left.get(parsed, "")
+        pod = _pod_with(self._wiring, self._policies, address) or self._left.get(parsed, "")
         return End(pod, self._node if pod and self._is_here(parsed) else "")
 
     def _is_here(self, address: Address) -> bool:
