@@ -107,9 +107,12 @@ def test_a_dead_pod_keeps_no_port_from_others(
     node.netns.iproute(f"link del {dead['interfaces'][0]['name']}")
     node.ovs.vsctl("del-br", node.bridge)
     name = alive["interfaces"][0]["name"]
-    until(
-        "it is at work again", lambda: int(node.ovs.vsctl("get", "interface", name, "ofport")) > 0
-    )
+
+    def works() -> bool:
+        number = node.ovs.vsctl("get", "interface", name, "ofport").strip()
+        return number.isdecimal() and int(number) > 0  # [] until ovs-vswitchd has looked at it
+
+    until("it is at work again", works)
 
 
 def test_a_database_that_is_empty_is_waited_for(node: Node, agent: Agent) -> None:
