@@ -105,6 +105,16 @@ class Bridge:
     ovs_version: str = ""
 
     @property
+    def binds(self) -> bool:
+        """Whether its datapath can bind connections that need no translation: ``nat(src)``.
+
+        Before Open vSwitch 3.3 ovs-vswitchd ends, by an assertion, when the userspace datapath gets
+        a packet of such a connection between the end of its time and its removal: it takes the
+        connection's other half for the connection (lib/conntrack.c, conn_key_lookup()).
+        """
+        return self.datapath_type != "netdev" or _release(self.ovs_version) >= (3, 3)
+
+    @property
     def local_port(self) -> Port | None:
         """The bridge's own port."""
         port = self.ports.get(self.name)
@@ -221,6 +231,11 @@ def gateway(bridge: Bridge) -> Port | None:
 def uplink(bridge: Bridge, name: str = "") -> Port | None:
     """The port by which the outside comes: the one of that name, else the one with that role."""
     return bridge.ports.get(name) if name else _with_role(bridge, "uplink")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Of ``3.1.0``: 3 and 1; of what is no version, nothing."""
+    return tuple(int(number) for number in version.split(".")[:2] if number.isdecimal())
 
 
 def _with_role(bridge: Bridge, role: str) -> Port | None:

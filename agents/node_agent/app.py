@@ -112,7 +112,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     )
     wiring = Wiring(view, dataplane, options.mode)
     if policies is not None:
-        wiring.followers.append(partial(_policed, policies, wiring))
+        wiring.followers.append(partial(_policed, policies, wiring, view))
         metrics.rules.counters = Counters(policies.planner, dataplane)
     with Connection() as node:
         await restore(leases, ports, node)
@@ -267,6 +267,7 @@ def _flow_records(
     return FlowRecords(options.node_name, run, interval, queued, ends.at, metrics.lost)
 
 
-def _policed(policies: Policies, wiring: Wiring) -> Compiled:
+def _policed(policies: Policies, wiring: Wiring, view: BridgeView) -> Compiled:
     """What policies need, with who is on the bridge now."""
-    return policies.follow(wiring.pods, wiring.config)
+    binds = view.bridge is not None and view.bridge.binds
+    return policies.follow(wiring.pods, wiring.config, binds=binds)

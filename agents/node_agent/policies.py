@@ -163,11 +163,14 @@ class Policies:
             return False
         return not uid or uid in self._uids.get(name, ())
 
-    def follow(self, pods: Mapping[str, LocalPod], config: NodeConfig | None) -> Compiled:
+    def follow(
+        self, pods: Mapping[str, LocalPod], config: NodeConfig | None, *, binds: bool = False
+    ) -> Compiled:
         """What policies need with these pods on the bridge, by their ports' names, and this node.
 
-        Also what else has changed since the last time.
+        Also what else has changed since the last time. ``binds``: see `nsxdp.bridge.Bridge.binds`.
         """
+        self.planner.set_binds(binds)
         if pods != self._pods:
             gone = {pod.ofport for pod in self._pods.values()}
             new = [pod for name, pod in pods.items() if self._pods.get(name) != pod]

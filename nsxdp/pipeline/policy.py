@@ -43,7 +43,8 @@ The first packets of connections come here from L3Forwarding and from Output, an
 A connection through a Service is committed already. Any other is one whose answers conntrack must
 be able to tell from those of a Service: a client that uses the same port for a Service, and for an
 endpoint of it directly, gets another port for the latter, as ``nat`` of no address does (and as
-netfilter does for kube-proxy).
+netfilter does for kube-proxy). Without ``nat`` where the switch couldn't bear it
+(`nsxdp.bridge.Bridge.binds`).
 
 So they see Services translated, whatever was masqueraded, and never an answer. ``-est-rel`` and not
 ``+new``: what conntrack finds invalid is nobody's answer, and is judged. Where in_port is the port
@@ -83,6 +84,7 @@ __all__ = [
     "Way",
     "answer",
     "clause",
+    "commit",
     "default",
     "every",
     "from_itself",
@@ -207,15 +209,24 @@ BASE: Final = tuple(
                 "actions=resubmit(,EgressPolicy)",
                 f"table=Output,priority=401,{ip},{_FIRST},reg0=0/{_LET_IN:#x},"
                 "actions=resubmit(,IngressPolicy)",
-                f"table=ConntrackCommit,priority=200,{ip},ct_state=+new+trk,ct_zone={ZONE},"
-                f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE},nat(src)),"
-                f"set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,"
-                "goto_table:Output",
             )
         ),
     )
 )
 """The flows that are there whatever pods and policies there are."""
+
+
+@lru_cache
+def commit(family: Family, *, bind: bool) -> Template:
+    """What policies let in is a connection from then on, with a port of its own if that is bound.
+    No columns.
+    """
+    nat = ",nat(src)" if bind else ""
+    return _template(
+        f"table=ConntrackCommit,priority=200,{_ip(family)},ct_state=+new+trk,ct_zone={ZONE},"
+        f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE}{nat}),"
+        f"set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,goto_table:Output"
+    )
 
 
 # --- Who is at either end -----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from nsxdp.k8s.source import Op
 from nsxdp.pipeline import policy as stages
 from nsxdp.pipeline.compiled import Compiled
 from nsxdp.pipeline.policy import DIRECTIONS, Action, Direction
-from nsxdp.pipeline.service import Family
+from nsxdp.pipeline.service import FAMILIES, Family
 from nsxdp.policy.flows import Flows, Stamp
 from nsxdp.policy.groups import Groups
 from nsxdp.policy.kinds import Kind, Kinds, addresses_of
@@ -116,7 +116,9 @@ class PolicyPlanner:
         self._node = NodePorts()
         self._judged: dict[tuple[Direction, Kind], int] = {}
         self._isolated: dict[tuple[Direction, Kind], int] = {}
+        self._binds = False
         self._flows.mark(_Key("base"))
+        self._flows.mark(_Key("commit"))
 
     # What there is.
 
@@ -177,6 +179,14 @@ class PolicyPlanner:
             self._flows.mark(_Key("node"))
             for direction, kind in self._isolated:
                 self._flows.mark(_Key("to node", (direction, kind)))
+
+    def set_binds(self, binds: bool) -> None:
+        """Whether the bridge can bind connections (`nsxdp.bridge.Bridge.binds`): it isn't asked to
+        until this says so.
+        """
+        if binds != self._binds:
+            self._binds = binds
+            self._flows.mark(_Key("commit"))
 
     def round(self) -> Compiled:
         """What has to change since the last round."""
@@ -391,6 +401,9 @@ class PolicyPlanner:
         assert isinstance(what, _Key)
         if what.what == "base":
             yield from ((template, {}) for template in stages.BASE)
+        elif what.what == "commit":
+            for family in FAMILIES:
+                yield stages.commit(family, bind=self._binds), {}
         elif what.what == "node":
             yield from self._node_flows()
         elif what.what == "pod":

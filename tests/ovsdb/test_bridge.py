@@ -35,6 +35,24 @@ def bridge(*ports: Port) -> Bridge:
 
 
 @pytest.mark.parametrize(
+    ("datapath", "version", "binds"),
+    [
+        ("", "3.1.0", True),
+        ("system", "", True),
+        ("netdev", "3.1.0", False),
+        ("netdev", "3.2.9", False),
+        ("netdev", "", False),
+        ("netdev", "unknown", False),
+        ("netdev", "3.3.0", True),
+        ("netdev", "4.0.1-dev", True),
+    ],
+)
+def test_binding_ends_an_older_userspace_datapath(datapath: str, version: str, binds: bool) -> None:
+    made = Bridge("br0", "", frozenset(), {}, datapath_type=datapath, ovs_version=version)
+    assert made.binds is binds
+
+
+@pytest.mark.parametrize(
     ("external_ids", "ips"),
     [
         ({}, []),

@@ -11,6 +11,9 @@ from wired_policies import Policed
 
 from nsxdp.lab import Pod
 
+pytestmark = [pytest.mark.kernel, pytest.mark.datapath("system")]
+"""The userspace datapath binds connections from Open vSwitch 3.3 on."""
+
 PORTS = iter(range(41_000, 42_000))
 
 

@@ -11,6 +11,7 @@ from nsxdp.k8s.objects import ObjectMeta
 from nsxdp.k8s.policy_objects import NetworkPolicy, PodIP, PodStatus
 from nsxdp.k8s.policy_objects import Pod as PodObject
 from nsxdp.k8s.source import Op
+from nsxdp.lab.ovs import datapath
 from nsxdp.policy.planner import NodePorts, PolicyPlanner
 from nsxdp.writer import Commit
 
@@ -28,6 +29,7 @@ class Policed(Wired):
         compiler, planner = ForwardingCompiler(), PolicyPlanner()
         pods = [self.port(pod) for pod in self.node.pods.values()]
         gateway = self.config.gateway
+        planner.set_binds(datapath() == "system")
         planner.set_node(
             NodePorts(frozenset({gateway.ofport}), gateway.ofport, frozenset(gateway.addresses))
         )

@@ -37,7 +37,7 @@ PIPELINES = {1: "a803d97772e1c91b"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "856749a088cf59dc"}
+NODES = {1: "56ce8618c6863f53"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (

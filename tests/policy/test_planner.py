@@ -102,6 +102,19 @@ def test_a_pod_that_no_policy_is_for_is_asked_about_nothing() -> None:
     assert not asked
 
 
+def test_connections_are_bound_where_the_bridge_can() -> None:
+    policed = node()
+
+    def commits() -> list[str]:
+        return [flow for flow in policed.flows() if "ct(commit" in flow]
+
+    assert len(commits()) == 2
+    assert not [flow for flow in commits() if "nat" in flow]
+    policed.planner.set_binds(True)
+    assert policed.commit().messages == 2
+    assert len([flow for flow in commits() if "nat(src)" in flow]) == 2
+
+
 def test_another_port_is_not_judged() -> None:
     policed = node(pod(WEB, "web"), ISOLATED)
     away = send(policed, "ingress", "10.244.0.5", "192.0.2.1", in_port=105, out_port=GATEWAY)
