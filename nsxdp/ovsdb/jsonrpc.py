@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
+from nsxdp.ovsdb.answer import Answer
 from nsxdp.ovsdb.errors import DisconnectedError, ProtocolError, RequestError
 from nsxdp.ovsdb.framing import MAX_MESSAGE, Framer
 from nsxdp.received import Received
@@ -49,7 +50,7 @@ class _Pending(msgspec.Struct):
     method: str
     accept: Callable[[Any], Any] | None
     raw: bool
-    answer: asyncio.Future[Any]
+    answer: Answer
     seconds: float | None
     deadline: float
 
@@ -189,7 +190,7 @@ class Connection(Received):
         number = self._next_id
         self._next_id += 1
         deadline = _NEVER if timeout is None else self._loop.time() + timeout
-        answer = self._loop.create_future()
+        answer = Answer(self._loop)
         try:
             if self.ended.done():
                 raise self._lost(method)
@@ -202,7 +203,6 @@ class Connection(Received):
             self._make_room()
             if self._pending.pop(number, None) and method == "transact" and not self.lost:
                 self._send({"method": "cancel", "params": [number], "id": None})
-            answer.cancel()
 
     async def _wait_for_room(self, method: str, seconds: float | None) -> None:
         """Wait until one more request may be sent, and count it."""
