@@ -5,8 +5,13 @@ datapath.
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nsxdp.lab.ovs import datapath
+
+# How long anything takes on a busy machine says nothing.
+settings.register_profile("nsxdp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nsxdp")
 
 pytest_plugins = ["nsxdp.lab.fixtures", "tests.tables"]
 

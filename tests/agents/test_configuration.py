@@ -14,7 +14,6 @@ import msgspec
 import pytest
 import yaml
 from hypothesis import given as of_all
-from hypothesis import settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -190,7 +189,6 @@ def test_what_is_wrong_in_a_file(content: dict[str, Any], said: str, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None)
 @of_all(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

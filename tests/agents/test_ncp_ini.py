@@ -232,7 +232,7 @@ _VALUES = st.text() | st.sampled_from(["$" + name for name in _NAMES]) | st.inte
 
 
 @BOTH
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary()
     | st.dictionaries(

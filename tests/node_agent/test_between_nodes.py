@@ -63,7 +63,7 @@ class Place:
         two, ip = self.two, self.two.web_ips[family]
         self.say("policy", a_policy("far", protocol))
         until("others are refused", lambda: not self.reaches(self.near, ip, protocol))
-        # Nor does the datapath know any more how it was before: before Open vSwitch 3.1.3 what is to
+        # Nor does the datapath know any more how it was before: until Open vSwitch 3.1.3 what is to
         # become of a cached packet may be written to another entry that meets the same packet.
         two.here.node.ovs.appctl("revalidator/purge")
         try:

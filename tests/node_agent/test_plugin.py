@@ -227,9 +227,7 @@ JSON = st.recursive(
 MEMBERS = st.dictionaries(st.sampled_from(["cniVersion", "timeout", "name", "x"]), JSON)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=200)
     | MEMBERS.map(lambda said: json.dumps({**said, "socket": "/nonexistent"}).encode())

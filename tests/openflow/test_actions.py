@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
 from stamping import stamp
@@ -186,7 +186,7 @@ def actions(draw: st.DrawFn, depth: int = 2) -> str:
     return ",".join(words)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(actions(), min_size=5, max_size=15))
 def test_mixes_are_as_ovs_ofctl_has_them(codec: Any, oracle: Oracle, lists: list[str]) -> None:
     texts = [f"priority={i},tcp actions={text}" for i, text in enumerate(lists)]

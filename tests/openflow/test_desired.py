@@ -676,5 +676,5 @@ class Replacements(RuleBasedStateMachine):
 
 TestReplacements = Replacements.TestCase
 TestReplacements.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=20, suppress_health_check=list(HealthCheck)
 )

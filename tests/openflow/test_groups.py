@@ -8,7 +8,7 @@ import struct
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from library import CodecError
 from oracle import Oracle, messages
@@ -405,7 +405,7 @@ def groups(draw: st.DrawFn) -> str:
     return ",".join(words)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(groups())
 def test_mixes_are_as_ovs_ofctl_has_them(codec: Any, oracle: Oracle, text: str) -> None:
     (expected,) = oracle.group_mods(text)

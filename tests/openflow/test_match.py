@@ -440,7 +440,6 @@ def _any_match(draw: Callable[[st.SearchStrategy[list[str]]], list[str]]) -> str
 # would only cost time.
 @settings(
     max_examples=10,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
@@ -459,7 +458,7 @@ def test_any_match_is_that_of_ovs_ofctl(codec: Codec, oracle: Oracle, matches: l
 # Hostile text and bytes.
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     text=st.text(alphabet='reg0=1,.:/[]{}()+-|xtcp*" \n\0é', max_size=40)
     | st.tuples(_any_match(), st.integers(0, 100), st.characters()).map(

@@ -49,7 +49,7 @@ def test_holes() -> None:
     ),
     types=st.tuples(*[st.sampled_from(["u4", "i8", ">u4", ">u8", "u8"])] * 3),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_stamped_flows_are_what_parsing_gives(
     rows: list[tuple[int, int, int]], types: tuple[str, ...]
 ) -> None:
@@ -241,7 +241,7 @@ def group(group_id: int, rows: list[tuple[int, int, int]]) -> bytes:
 
 
 @given(sizes=st.lists(st.integers(0, 7), max_size=20), data=st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_stamped_groups_are_what_parsing_gives(sizes: list[int], data: st.DataObject) -> None:
     n = sum(sizes)
     offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.uint64)
@@ -446,7 +446,7 @@ def test_what_no_bucket_is_made_of(slots: list[Any], error: type[Exception], wha
 
 
 @given(data=st.data(), n_owners=st.integers(1, 6))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_gathering_orders_by_owner(data: st.DataObject, n_owners: int) -> None:
     expected: list[list[bytes]] = [[] for _ in range(n_owners)]
     pieces: list[tuple[Stamped, Any]] = []

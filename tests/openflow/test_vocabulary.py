@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from library import Codec, CodecError
 from oracle import Oracle
@@ -67,7 +67,7 @@ def test_every_action_on_packets_without_ethernet(codec: Any, oracle: Oracle, ma
     assert _agree(codec, oracle, [f"{match} actions={fill(rng, form)}" for form in forms]) > 80
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5)
 @given(st.integers(0, 2**32))
 def test_mixes_are_accepted_and_rejected_alike(codec: Any, oracle: Oracle, seed: int) -> None:
     rng = random.Random(seed)

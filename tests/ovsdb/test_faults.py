@@ -281,9 +281,7 @@ json_values = st.recursive(
 )
 
 
-@settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(value=json_values, method=st.sampled_from(["update", "update2", "update3"]))
 def test_no_update_crashes_the_replica(every_type: dict[str, Any], value: Any, method: str) -> None:
     replica = Replica(Schema.from_json(every_type), [Watch("T")])

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nsxdp.ovsdb.errors import ProtocolError
@@ -27,7 +27,6 @@ def in_pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in pairwise(edges)]
 
 
-@settings(deadline=None)
 @given(
     st.lists(objects, max_size=5),
     st.sampled_from(["", " ", "\r\n\t "]),
@@ -74,7 +73,6 @@ def test_many_messages_in_one_read_may_be_larger_together() -> None:
     assert len(Framer(max_message=100).feed(1000 * b'{"a":"b"}')) == 1000
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=5))
 def test_no_bytes_crash_it(pieces: list[bytes]) -> None:
     framer = Framer(max_message=1000)

@@ -151,9 +151,7 @@ async def replay(remote: str, transactions: list[Any]) -> None:
         await writer.commit(txn)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(transactions=transactions)
 @pytest.mark.parametrize(
     "unknown", [(), ("monitor_cond_since",), ("monitor_cond_since", "monitor_cond")]

@@ -148,9 +148,7 @@ async def replay(remote: str, steps: list[Any]) -> None:
         await empty(writer)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_the_replica_has_the_rows_of_its_condition(types_server: Any, steps: Any) -> None:
     asyncio.run(replay(types_server.remote, steps))
@@ -207,9 +205,7 @@ def second(types_server: Any, every_type: dict[str, Any]) -> Any:
     made.idl.close()
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(transactions=st.lists(st.lists(operation, min_size=1, max_size=4), max_size=5))
 def test_python_ovs_has_the_same_rows(
     types_server: Any, second: PythonOvs, transactions: list[Any]

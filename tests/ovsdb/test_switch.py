@@ -235,9 +235,7 @@ async def walk(remote: str, steps: list[list[tuple[str, Any, Any]]]) -> None:
             assert told == (view.bridge.ports if view.bridge else {})
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.lists(step, min_size=1, max_size=3), min_size=1, max_size=8))
 def test_what_is_followed_is_what_is_found_anew(vswitch_server: Any, steps: Any) -> None:
     asyncio.run(walk(vswitch_server.remote, steps))

@@ -190,7 +190,7 @@ class Changes(RuleBasedStateMachine):
 
 TestChanges = Changes.TestCase
 TestChanges.settings = settings(
-    max_examples=100, stateful_step_count=20, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=100, stateful_step_count=20, suppress_health_check=[*HealthCheck]
 )
 
 

@@ -497,7 +497,7 @@ def _all(tracker: ServiceTracker) -> dict[_Key, tuple[ServicePort, Endpoints]]:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_some_steps)
 def test_the_incremental_answer_is_that_of_a_tracker_from_scratch(
     steps: list[tuple[str, Any]],
