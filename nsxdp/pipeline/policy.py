@@ -37,14 +37,13 @@ The first packets of connections come here from L3Forwarding and from Output, an
     table=Output, priority=401,ct_state=-est-rel+trk,ip,reg0=0/0x40000
         actions=resubmit(,IngressPolicy)
     table=ConntrackCommit, priority=200,ct_state=+new+trk,ct_zone=65312,ct_mark=0/0x10,ip
-        actions=ct(commit,zone=65312,nat(src)),set_field:0x40000/0x40000->reg0,
-            goto_table:Output
+        actions=ct(commit,zone=65312),set_field:0x40000/0x40000->reg0,goto_table:Output
 
 A connection through a Service is committed already. Any other is one whose answers conntrack must
 be able to tell from those of a Service: a client that uses the same port for a Service, and for an
-endpoint of it directly, gets another port for the latter, as ``nat`` of no address does (and as
-netfilter does for kube-proxy). Without ``nat`` where the switch couldn't bear it
-(`nsxdp.bridge.Bridge.binds`).
+endpoint of it directly, gets another port for the latter, where the switch can bind connections
+(`nsxdp.bridge.Bridge.binds`): there the action is ``ct(commit,zone=65312,nat(src))``, which
+netfilter does for kube-proxy by itself.
 
 So they see Services translated, whatever was masqueraded, and never an answer. ``-est-rel`` and not
 ``+new``: what conntrack finds invalid is nobody's answer, and is judged. Where in_port is the port

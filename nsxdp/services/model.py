@@ -189,6 +189,14 @@ class Endpoints(Struct, frozen=True, gc=False):
             self.flags[mask].tobytes(),
         )
 
+    def at(self, address: bytes, port: int) -> NDArray[np.bool_] | None:
+        """Which endpoints are there, of which there is one at most: shape (n,); None: none is."""
+        if address not in self.packed_addresses:  # as a rule, and faster than to look at rows
+            return None
+        here = (self.addresses == np.frombuffer(address, np.uint8)).all(axis=1)
+        here &= self.ports == port
+        return here if here.any() else None
+
     def texts(self) -> list[str]:
         """``10.0.0.1:80`` or ``[2001:db8::1]:80`` of each, in order."""
         width = self.family.width

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nsxdp.services.addresses import Family, format_address, is_in
 from nsxdp.services.endpoints import Verdict, choose
 from nsxdp.services.model import Endpoints, ServicePort
 
-__all__ = ["Plan", "basis_period", "make_plan"]
+__all__ = ["Plan", "basis_period", "depends_on_node", "make_plan"]
 
 _MIN_BASIS_PERIOD: Final = 10.0
 
@@ -60,12 +61,22 @@ def make_plan(
     move to another endpoint; in between, all first connections of a client that race the learned
     flow agree. It only depends on the clock, so a restarted agent comes to the same one.
 
+    What is sent to an address at which a chosen endpoint itself is gets there untranslated: the
+    plan's `port` hasn't that address. A translation to the same address would end an ovs-vswitchd
+    for which `nsxdp.bridge.Bridge.binds` is false.
+
     Parameters
     ----------
     node_addresses
-        The node's, packed: whether the load balancer's sources are the node's, too.
+        The node's, packed: whether the load balancer's sources are the node's, too, and an endpoint
+        at its node port.
     """
+    if (itself := endpoints.at(port.cluster_ip, port.port)) is not None:
+        endpoints = endpoints.where(~itself)
     choice = choose(port, endpoints)
+    if port.externally_accessible:
+        for chosen in (choice.cluster, choice.local):
+            port = _elsewhere(port, chosen, node_addresses)
     basis = 0
     if port.affinity_timeout is not None:
         basis = int(now // basis_period(port.affinity_timeout)) & 0xFFFF_FFFF
@@ -84,6 +95,32 @@ def make_plan(
         sources if choice.has_any else (),
         node_is_source,
     )
+
+
+def depends_on_node(port: ServicePort, endpoints: Endpoints) -> bool:
+    """Whether a plan may be another one when the node has other addresses."""
+    at_node_port = port.node_port and (endpoints.ports == port.node_port).any()
+    return bool(port.source_ranges or at_node_port)
+
+
+def _elsewhere(
+    port: ServicePort, endpoints: Endpoints, node_addresses: Iterable[bytes]
+) -> ServicePort:
+    """'port' without the external addresses at which 'endpoints' are."""
+
+    def others(addresses: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return tuple(vip for vip in addresses if endpoints.at(vip, port.port) is None)
+
+    externals, vips = others(port.external_ips), others(port.load_balancer_vips)
+    node_port = port.node_port
+    if node_port and any(
+        Family.of(address) is port.family and endpoints.at(address, node_port) is not None
+        for address in node_addresses
+    ):
+        node_port = 0
+    if (externals, vips, node_port) == (port.external_ips, port.load_balancer_vips, port.node_port):
+        return port
+    return replace(port, external_ips=externals, load_balancer_vips=vips, node_port=node_port)
 
 
 def _sources(port: ServicePort, node_addresses: Iterable[bytes]) -> tuple[tuple[str, ...], bool]:

@@ -20,7 +20,7 @@ from nsxdp.services.compiler import ServiceCompiler
 from nsxdp.services.conntrack import Stale, StaleFinder
 from nsxdp.services.endpoints import TRAFFIC, Traffic, Verdict
 from nsxdp.services.model import ServicePort, ServicePortName
-from nsxdp.services.plan import Plan, basis_period, make_plan
+from nsxdp.services.plan import Plan, basis_period, depends_on_node, make_plan
 from nsxdp.services.shared import SetChange, SharedSet
 from nsxdp.services.tracker import Changes, ServiceTracker
 
@@ -142,7 +142,7 @@ class ServicePlanner:
         self._external: dict[_Key, ServicePort] = {}
         self._addresses = SharedSet[bytes]()
         self._node_ports = SharedSet[NodePort]()
-        self._with_sources: set[_Key] = set()
+        self._node_dependent: set[_Key] = set()
         self._renewed: set[_Key] = set()
         self._stale = StaleFinder()
         self._without_local: dict[tuple[Family, Traffic], set[ServicePortName]] = {
@@ -166,13 +166,13 @@ class ServicePlanner:
         return False
 
     def set_node_addresses(self, addresses: frozenset[bytes]) -> None:
-        """The node's addresses, packed, from now on: the load balancer's sources may name them.
+        """The node's addresses, packed, from now on.
 
-        Service ports with such sources are planned anew in the next round.
+        Service ports whose plan depends on them are planned anew in the next round.
         """
         if addresses != self._node_addresses:
             self._node_addresses = addresses
-            self._renewed.update(self._with_sources)
+            self._renewed.update(self._node_dependent)
 
     def without_local_endpoints(self, family: Family, traffic: Traffic) -> int:
         """Service ports whose policy for such traffic is Local, and whose endpoints are all
@@ -216,7 +216,7 @@ class ServicePlanner:
             port = self.tracker.ports(family).get(name)
             for traffic in TRAFFIC:
                 self._without_local[family, traffic].discard(name)
-            self._with_sources.discard((name, family))
+            self._node_dependent.discard((name, family))
             if port is None:
                 removed.append((name, family))
                 self._note_external((name, family), None)
@@ -227,9 +227,9 @@ class ServicePlanner:
             plan = make_plan(port, endpoints, now, self._node_addresses)
             plans.append(plan)
             stale += self._stale.update(port, endpoints)
-            self._note_external((name, family), port)
-            if port.source_ranges:
-                self._with_sources.add((name, family))
+            self._note_external((name, family), plan.port)
+            if depends_on_node(port, endpoints):
+                self._node_dependent.add((name, family))
             if plan.internal is Verdict.DROP:
                 self._without_local[family, "internal"].add(name)
             if port.externally_accessible and plan.outside is Verdict.DROP:

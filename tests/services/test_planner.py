@@ -171,6 +171,36 @@ def test_kp36_a_round_tells_what_node_ports_came_and_went() -> None:
     assert exposed(planned) == (set(), {"IPv4 UDP 30080", "IPv6 UDP 30080"})
 
 
+def test_what_is_sent_to_an_endpoint_itself_is_not_translated() -> None:
+    """Open vSwitch before 3.3 ends of a translation to the same address, some time later."""
+    at_80 = "{name: '', port: 80}"
+    spec = "externalIPs: [192.0.2.1, 192.0.2.2]"
+    planned = Planned(service(spec=spec) + endpoint_slice("10.244.0.5, 192.0.2.1", port=at_80))
+    assert exposed(planned) == ({"192.0.2.2"}, set())
+    assert "nw_dst=192.0.2.1," not in planned.text()
+    assert "nat(dst=192.0.2.1:80)" in planned.text()
+    planned.apply(endpoint_slice("10.244.0.5, 192.0.2.1", port="{name: '', port: 81}"))
+    assert exposed(planned) == ({"192.0.2.1"}, set())
+    assert "nw_dst=192.0.2.1," in planned.text()
+    planned.apply(endpoint_slice("10.244.0.5, 10.96.0.10", port=at_80))
+    assert "nat(dst=10.96.0.10:80)" not in planned.text()
+    assert "nat(dst=10.244.0.5:80)" in planned.text()
+
+
+def test_an_endpoint_at_its_own_node_port_serves_there_by_itself() -> None:
+    own = endpoint_slice("192.0.2.1, 10.244.0.5", port="{name: '', port: 30080}")
+    node_port = service(ports="{port: 80, nodePort: 30080}", spec="type: NodePort")
+    planned = Planned(node_port + own)
+    assert exposed(planned) == ({"IPv4 TCP 30080"}, set())
+    planned.planner.set_node_addresses(frozenset({bytes([192, 0, 2, 1])}))
+    planned.round()
+    assert exposed(planned) == (set(), {"IPv4 TCP 30080"})
+    assert "nat(dst=192.0.2.1:30080)" in planned.text()
+    planned.planner.set_node_addresses(frozenset({bytes([192, 0, 2, 2])}))
+    planned.round()
+    assert exposed(planned) == ({"IPv4 TCP 30080"}, set())
+
+
 def test_an_address_of_several_service_ports_stays_until_all_are_gone() -> None:
     two = "{name: a, port: 80}, {name: b, port: 81}"
     shared = "externalIPs: [192.0.2.1]"
