@@ -115,6 +115,16 @@ class Bridge:
         return self.datapath_type != "netdev" or _release(self.ovs_version) >= (3, 3)
 
     @property
+    def revises(self) -> bool:
+        """Whether its datapath revises each cached flow, where another answer is due from now on.
+
+        Before Open vSwitch 3.1.3 the userspace datapath may change another of them instead, one
+        that meets the same packet (lib/dpif-netdev.c, flow_put_on_pmd()), and the first one stays
+        for as long as packets of it go on coming.
+        """
+        return self.datapath_type != "netdev" or _release(self.ovs_version) >= (3, 1, 3)
+
+    @property
     def local_port(self) -> Port | None:
         """The bridge's own port."""
         port = self.ports.get(self.name)
@@ -234,8 +244,8 @@ def uplink(bridge: Bridge, name: str = "") -> Port | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Of ``3.1.0``: 3 and 1; of what is no version, nothing."""
-    return tuple(int(number) for number in version.split(".")[:2] if number.isdecimal())
+    """Of ``3.1.0-dev``: 3 and 1; of what is no version, nothing."""
+    return tuple(int(number) for number in version.split(".") if number.isdecimal())
 
 
 def _with_role(bridge: Bridge, role: str) -> Port | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from ipaddress import ip_network
@@ -23,6 +24,7 @@ from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
 from nsxdp_agents.node_agent.assignment import OwnNetworks
 from nsxdp_agents.node_agent.bridge import GatewayKeeper
+from nsxdp_agents.node_agent.cache import Cache
 from nsxdp_agents.node_agent.cni.install import InstallError, install
 from nsxdp_agents.node_agent.cni.server import Server
 from nsxdp_agents.node_agent.commands import commands
@@ -179,7 +181,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         if options.node_uplink:
             tasks.create_task(node_uplink.keep(*options.node_uplink_place))
         tasks.create_task(keep_all(options, client, pods))
-        tasks.create_task(_forward(wiring, dataplane, nodes, host, policies))
+        forget = Cache(view, run).forget
+        tasks.create_task(_forward(wiring, dataplane, nodes, host, policies, forget))
         if denials is not None:
             tasks.create_task(denials.keep(dataplane))
         if records is not None:
@@ -233,6 +236,7 @@ async def _forward(
     nodes: Nodes,
     host: HostKeeper,
     policies: Policies | None,
+    forget: Callable[[], Awaitable[None]],
 ) -> None:
     """Keep the bridge's flows, and the kernel's routes, once all is known that they are made of.
 
@@ -246,7 +250,7 @@ async def _forward(
         await host.looked.wait()
         if policies is not None:
             await policies.loaded.wait()
-            tasks.create_task(policies.keep(dataplane.replace, dataplane.confirmed))
+            tasks.create_task(policies.keep(dataplane.replace, dataplane.confirmed, forget))
         tasks.create_task(dataplane.run())
 
 

@@ -210,7 +210,10 @@ class Policies:
     # What comes of it.
 
     async def keep(
-        self, write: Callable[[Compiled], None], done: Callable[[], Awaitable[None]]
+        self,
+        write: Callable[[Compiled], None],
+        done: Callable[[], Awaitable[None]],
+        forget: Callable[[], Awaitable[None]],
     ) -> None:
         """Have each change written, until cancelled.
 
@@ -220,6 +223,8 @@ class Policies:
             Hands flows to the switch.
         done
             Waits until the switch has them: what changes meanwhile goes together.
+        forget
+            Has the switch forget what it has cached of policies of before.
         """
         while True:
             await self._due.wait()
@@ -227,6 +232,8 @@ class Policies:
             write(self.planner.round())
             with suppress(DataplaneError):  # it is in the log, and in why no pod can be added
                 await done()
+            if self.planner.judged_anew():
+                await forget()
 
     def show(self, pod: str = "") -> Iterator[str]:
         """What holds for a pod, ``namespace/name``, or for all on the bridge; in lines.

@@ -117,6 +117,7 @@ class PolicyPlanner:
         self._judged: dict[tuple[Direction, Kind], int] = {}
         self._isolated: dict[tuple[Direction, Kind], int] = {}
         self._binds = False
+        self._judges_anew = False
         self._flows.mark(_Key("base"))
         self._flows.mark(_Key("commit"))
 
@@ -131,6 +132,7 @@ class PolicyPlanner:
             self._take_pod(op, obj)
         elif isinstance(obj, Namespace):
             labels = obj.metadata.labels or {}
+            self._judges_anew = True
             self._peers.set_namespace(obj.name, labels if op is Op.UPSERT else None)
             self._targets.set_namespace(obj.name, labels if op is Op.UPSERT else None)
         elif isinstance(obj, NetworkPolicy | ClusterNetworkPolicy):
@@ -187,6 +189,13 @@ class PolicyPlanner:
         if binds != self._binds:
             self._binds = binds
             self._flows.mark(_Key("commit"))
+
+    def judged_anew(self) -> bool:
+        """Whether, since this was asked last, policies changed, or labels that they are about: what
+        was allowed may be forbidden.
+        """
+        judges_anew, self._judges_anew = self._judges_anew, False
+        return judges_anew
 
     def round(self) -> Compiled:
         """What has to change since the last round."""
@@ -280,6 +289,7 @@ class PolicyPlanner:
             self._flows.mark(_Key("pod", name))
         if before is after:
             return
+        self._judges_anew |= before is not None
         # First what comes: rules that are for both needn't be let go.
         if after is not None:
             if len(after.pods) == 1:
@@ -358,6 +368,7 @@ class PolicyPlanner:
 
     def _replace(self, before: _LivePolicy | None, after: _LivePolicy | None) -> None:
         """Let go of a policy's rules that aren't any more, and take the new ones."""
+        self._judges_anew = True
         same_target = before and after and before.policy.target == after.policy.target
         kept = (
             before.rules.keys() & after.rules.keys() if before and after and same_target else set()

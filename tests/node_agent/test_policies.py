@@ -116,6 +116,29 @@ def _place(
         yield Place(node, server, agent, sandbox)
 
 
+@pytest.mark.datapath("netdev")
+def test_the_switch_forgets_what_it_cached_before_a_policy(place: Place) -> None:
+    """That of Debian 12 may keep to it else."""
+    ovs = place.node.ovs
+    ovs.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=3600000")
+    place.add("web", app="web").serve_http(8080)
+    place.add("client", app="client")
+    assert place.reaches("client", "web")
+
+    def cached() -> bool:
+        return f"src={place.address['client']}," in ovs.appctl("dpctl/dump-flows", "-m")
+
+    assert cached()
+    place.server.apply([only()])
+    until("the policy is there", lambda: "only" in place.agent.appctl("policy/show", "default/web"))
+    until("it has forgotten", lambda: not cached())
+    assert place.reaches("client", "web")
+    assert cached()
+    place.server.apply([pod("client", app="stranger")])
+    until("it has forgotten again", lambda: not cached())
+    assert not place.reaches("client", "web")
+
+
 @pytest.mark.kernel
 def test_a_policy_comes_changes_and_goes(place: Place) -> None:
     place.add("web", app="web").serve_http(8080)

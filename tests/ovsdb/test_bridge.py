@@ -35,21 +35,24 @@ def bridge(*ports: Port) -> Bridge:
 
 
 @pytest.mark.parametrize(
-    ("datapath", "version", "binds"),
+    ("datapath", "version", "revises", "binds"),
     [
-        ("", "3.1.0", True),
-        ("system", "", True),
-        ("netdev", "3.1.0", False),
-        ("netdev", "3.2.9", False),
-        ("netdev", "", False),
-        ("netdev", "unknown", False),
-        ("netdev", "3.3.0", True),
-        ("netdev", "4.0.1-dev", True),
+        ("", "3.1.0", True, True),
+        ("system", "", True, True),
+        ("netdev", "3.1.0", False, False),
+        ("netdev", "3.1.3", True, False),
+        ("netdev", "3.2.9", True, False),
+        ("netdev", "", False, False),
+        ("netdev", "unknown", False, False),
+        ("netdev", "3.3.0", True, True),
+        ("netdev", "4.0.1-dev", True, True),
     ],
 )
-def test_binding_ends_an_older_userspace_datapath(datapath: str, version: str, binds: bool) -> None:
+def test_what_an_older_userspace_datapath_lacks(
+    datapath: str, version: str, revises: bool, binds: bool
+) -> None:
     made = Bridge("br0", "", frozenset(), {}, datapath_type=datapath, ovs_version=version)
-    assert made.binds is binds
+    assert (made.revises, made.binds) == (revises, binds)
 
 
 @pytest.mark.parametrize(
