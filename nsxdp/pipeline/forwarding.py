@@ -153,6 +153,7 @@ def _forwarding(family: Family) -> ForwardingTemplates:
     node = NODE_IPV4 if v4 else NODE_IPV6
     masquerade = MASQUERADE_IPV4 if v4 else MASQUERADE_IPV6
     note_origin = "load:{origin}->NXM_NX_REG0[0..2],goto_table:Conntrack"
+    note_node = "load:{origin}->NXM_NX_REG0[0..4],goto_table:Conntrack"
     macs = "set_field:{gateway_mac}->eth_src,set_field:{mac}->eth_dst"
 
     def template(text: str) -> Template:
@@ -188,8 +189,7 @@ def _forwarding(family: Family) -> ForwardingTemplates:
             f"table=Classifier,priority=210,{ip},in_port={{port}},actions={note_origin}"
         ),
         host_origin=template(
-            f"table=Classifier,priority=220,{ip},in_port={{port}},{src}={{ip}},"
-            f"actions={note_origin}"
+            f"table=Classifier,priority=220,{ip},in_port={{port}},{src}={{ip}},actions={note_node}"
         ),
         any_origin=template(f"table=Classifier,priority=205,{ip},actions={note_origin}"),
         masqueraded_to_host=template(

@@ -42,6 +42,7 @@ _NAMES: Final = {
 _OUTSIDE: Final = BITS["Outside"].mask
 _BY_UPLINK: Final = BITS["Uplink"].mask
 _MASQUERADE: Final = BITS["Masquerade"].mask
+_NODE_PROCESS: Final = BITS["Node"].mask
 
 _LOCAL: Final = 0xFFFF_FFFE
 """OFPP_LOCAL: OpenFlow's number of the bridge's own port."""
@@ -203,9 +204,15 @@ class NodeCompiler:
             stamped.append(templates.host_answers_itself.stamp(**columns))
             # Who has none of the node's addresses came from elsewhere through its kernel.
             stamped.append(templates.origin.stamp(port=port, origin=_OUTSIDE | _MASQUERADE))
-            origin = _MASQUERADE if self._masquerade_all else 0
+            # Who has another one than the gateway's can't have it at an endpoint elsewhere: the
+            # kernel takes nothing from the bridge that has an address of its own.
+            at_gateway = _MASQUERADE if self._masquerade_all else 0
             stamped += [
-                templates.host_origin.stamp(port=port, ip=ips([ip]), origin=origin)
+                templates.host_origin.stamp(
+                    port=port,
+                    ip=ips([ip]),
+                    origin=at_gateway if ip in gateway.addresses else _MASQUERADE | _NODE_PROCESS,
+                )
                 for ip in own
                 if family_of(ip) == family
             ]

@@ -93,6 +93,10 @@ BITS: Final = {
     "NodeAddress": Bits(
         "reg0", 3, 3, "It is for an address that serves node ports. Set by NodeAddress."
     ),
+    "Node": Bits(
+        "reg0", 4, 4, "It comes from a process of the node, with another address than the "
+        "gateway's. Set by Classifier."
+    ),
     "Admitted": Bits(
         "reg0", 16, 16, "Who sent the packet may. Set by SpoofGuard."
     ),

@@ -12,7 +12,9 @@ A Service port is one select group; each endpoint is one bucket of it::
 
 Other addresses lead to the same group. What comes to an external address is masqueraded, unless
 the Service's policy for traffic from outside is Local: then only this node's endpoints may serve
-the outside, a group of their own, and all see who the client is::
+the outside, a group of their own, and all see who the client is. Who isn't outside takes the short
+cut to all endpoints, and only a process of the node is masqueraded there, where it has an address
+that an endpoint elsewhere can't answer to: Classifier has noted that::
 
     table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
         actions=set_field:0x4/0x4->reg0,group:G
@@ -20,7 +22,7 @@ the outside, a group of their own, and all see who the client is::
     table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30081
         actions=set_field:0/0x4->reg0,group:G
     table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30081
-        actions=set_field:0/0x4->reg0,group:G
+        actions=move:NXM_NX_REG0[4]->NXM_NX_REG0[2],group:G
 
 The connection's NAT is committed with its first packet, and no later packet sees the group: a
 change of the group moves no established connection. The default selection method of a group
@@ -106,6 +108,7 @@ Bit 0 is left out: Linux gives connect() odd ports far more seldom than even one
 _REJECT: Final = f"meter:{REJECT_METER},controller(max_len=256)"
 
 _MASQUERADE: Final = BITS["Masquerade"].mask
+_NODE: Final = BITS["Node"].first
 _NODE_ADDRESS: Final = BITS["NodeAddress"].mask
 _OUTSIDE: Final = BITS["Outside"].mask
 
@@ -122,7 +125,8 @@ class Frontend(NamedTuple):
     act
         What becomes of them.
     masquerade
-        Whether the endpoint shall take the node for the client; None: as the packet's origin says.
+        Whether the endpoint shall take the node for the client; None: as the packet's origin says;
+        ``node``: only if a process of the node, with another address than the gateway's, sent them.
     node_port
         They are for a node port at one of the node's addresses, not for a virtual address.
     outside
@@ -134,7 +138,7 @@ class Frontend(NamedTuple):
     """
 
     act: Act
-    masquerade: bool | None = None
+    masquerade: bool | Literal["node"] | None = None
     node_port: bool = False
     outside: bool = False
     source: str = ""
@@ -160,7 +164,9 @@ def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
         match.append(f"{dst}={{vip}}")
     match.append("tp_dst={port}")
     actions = []
-    if what.masquerade is not None:
+    if what.masquerade == "node":
+        actions.append(f"move:NXM_NX_REG0[{_NODE}]->NXM_NX_REG0[{BITS['Masquerade'].first}]")
+    elif what.masquerade is not None:
         actions.append(f"set_field:{_MASQUERADE * what.masquerade:#x}/{_MASQUERADE:#x}->reg0")
     actions += {
         "balance": ["group:{group}"],

@@ -277,7 +277,7 @@ def _add_external(batch: _Batch, row: int, plan: Plan, cluster: int, local: int)
         outside = _act(plan, plan.outside)
         flows = [
             (Frontend(outside, _unless_drop(outside, masquerade=False), outside=True), local),
-            (Frontend(inside, masquerade=False), cluster),
+            (Frontend(inside, masquerade="node"), cluster),
         ]
     else:
         flows = [(Frontend(inside, True if plan.inside is Verdict.SERVE else None), cluster)]

@@ -80,6 +80,9 @@ async def follow(
     return story, traced
 
 
+_SOURCE: Final = (", its source is kept", ", to be masqueraded")
+"""By whether a Service's client is masqueraded."""
+
 _NAT: Final = re.compile(r"nat\((dst|src)=([^)]+)\)")
 
 
@@ -117,6 +120,7 @@ class _Teller:
         by_uplink = uplink_of(bridge)
         self._uplink = by_uplink.ofport if by_uplink is not None else None
         self._left_by = 0
+        self._of_node = False
         if facts is not None:
             story.node = facts.name
 
@@ -160,13 +164,13 @@ class _Teller:
 
     # The tables.
 
-    @staticmethod
-    def _classifier(step: TraceStep) -> str:
+    def _classifier(self, step: TraceStep) -> str:
         if "NORMAL" in step.actions:
             return "no IP, or neighbor discovery: switched as by any switch"
         if f"reg0=0/{BITS['Admitted'].mask:#x}" in (step.match or ""):
             return "whether the sender may send that is asked first"
         bits = _register(step.actions, "reg0")
+        self._of_node = bool(bits & BITS["Node"].mask)
         if not bits & BITS["Outside"].mask:
             inside = "comes from inside the cluster"
             return f"{inside}, masqueraded" if bits & BITS["Masquerade"].mask else inside
@@ -240,7 +244,9 @@ class _Teller:
             self._story.group = _register(step.actions, "reg8")
             if step.actions and step.actions[0].endswith("->reg0"):
                 masked = _register(step.actions, "reg0") & BITS["Masquerade"].mask
-                how = ", to be masqueraded" if masked else ", its source is kept"
+                how = _SOURCE[bool(masked)]
+            elif step.actions and "->NXM_NX_REG0[2]" in step.actions[0]:
+                how = _SOURCE[self._of_node]
             return f"for {self._story.service}{how}{self._chosen(step)}"
         packet = self._story.packet
         where = f"{packet.dst_port}/{packet.protocol} at {packet.dst}"

@@ -11,6 +11,7 @@ from nsxdp.lab import Host
 
 BRIDGES = ("switching", pytest.param("wired", marks=pytest.mark.kernel))
 
+NODE_PORT = 30080
 REMOTE = {4: "10.244.1.5", 6: "fd00:244:1::5"}
 
 
@@ -80,3 +81,32 @@ def test_kp30_who_is_masqueraded_has_the_node_s_address_there(
     vip = f"[{external[6]}]" if family == 6 else external[4]
     source = cluster.client.http_get(f"http://{vip}/client").rpartition(":")[0].strip("[]")
     assert source == remote.gateways[family]
+
+
+def test_kp31_a_process_of_the_node_takes_the_short_cut_to_it(
+    cluster: Cluster,
+    remote: Host,
+    family: int,
+) -> None:
+    """Where the policy is Local, and the node has no endpoint: also a client that has the address
+    that it asks.
+    """
+    own = {4: "192.0.2.66", 6: "2001:db8:2::66"}
+    external = {4: "203.0.113.78", 6: "2001:db8:113::78"}
+    balanced = {4: "203.0.113.79", 6: "2001:db8:113::79"}
+    cluster.host.iproute(*(f"addr replace {address} dev lo nodad" for address in own.values()))
+    cluster.know_node_by(*own.values())
+    listed = ", ".join(f'"{address}"' for address in external.values())
+    cluster.serve(
+        "short",
+        [*REMOTE.values()],
+        target=HTTP,
+        spec=f"type: LoadBalancer, externalTrafficPolicy: Local, externalIPs: [{listed}]",
+        nodes=dict.fromkeys(REMOTE.values(), "there"),
+        node_port=NODE_PORT,
+        ingress=[*balanced.values()],
+    )
+    for address, port in ((own, NODE_PORT), (external, 80), (balanced, 80)):
+        host = f"[{address[family]}]" if family == 6 else address[family]
+        source = cluster.host.http_get(f"http://{host}:{port}/client").rpartition(":")[0]
+        assert source.strip("[]") == remote.gateways[family], host

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from pages.forwarding import trunk_example
 from pages.pipeline import example
 from pages.policies import example as policies_example
 
-PIPELINES = {1: "a803d97772e1c91b"}
+PIPELINES = {1: "2f6aa9ec532406b0"}
 """Of each version of the pipeline, a digest of its flows and groups."""
 
 AFFINITIES = {1: "8b7c845adcd11b93"}
@@ -69,7 +70,8 @@ def pipeline() -> list[str]:
     modules = (forwarding, masquerade, service)
     flags = (False, True)
     acts: tuple[service.Act, ...] = ("balance", "stick")
-    frontends = product(acts, (None, *flags), flags, flags, ("", "10.0.0.0/8"), flags)
+    sources: tuple[bool | Literal["node"] | None, ...] = (None, *flags, "node")
+    frontends = product(acts, sources, flags, flags, ("", "10.0.0.0/8"), flags)
     return [
         *(f"{stage.number} {stage.name}" for stage in STAGES),
         *(text for module in modules for text in templates(list(vars(module).values()))),

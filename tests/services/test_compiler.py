@@ -442,7 +442,7 @@ CASES = (
             actions=set_field:0/0x4->reg0,group:L(web:80/tcp)
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G(web:80/tcp)
         table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
-            actions=set_field:0/0x4->reg0,group:G(web:80/tcp)
+            actions=move:NXM_NX_REG0[4]->NXM_NX_REG0[2],group:G(web:80/tcp)
         table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
         """,
     ),
@@ -474,7 +474,7 @@ CASES = (
         table=ServiceLB, priority=210,tcp,reg0=0x9/0x9,tp_dst=30080 actions=drop
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80 actions=group:G(web:80/tcp)
         table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
-            actions=set_field:0/0x4->reg0,group:G(web:80/tcp)
+            actions=move:NXM_NX_REG0[4]->NXM_NX_REG0[2],group:G(web:80/tcp)
         table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
         """,
     ),

@@ -29,6 +29,7 @@ from nsxdp.pipeline.tables import TABLES
 from nsxdp.services.addresses import Family
 
 _OUTSIDE, _MASQUERADE = BITS["Outside"].mask, BITS["Masquerade"].mask
+_NODE = BITS["Node"].mask
 
 
 class _Answer(NamedTuple):
@@ -109,7 +110,10 @@ class _Switch:
     def _origin(self, source: str) -> int:
         """What Classifier knows of where a packet comes from."""
         masquerade = _MASQUERADE if self._config["masqueradeAll"] else 0
-        if origin(self._case, self._config, source) != "outside":
+        who = origin(self._case, self._config, source)
+        if who == "node":
+            return _NODE | _MASQUERADE
+        if who == "pod":
             return masquerade
         if self._config["detectLocal"]["mode"] == "none":
             # Nobody counts as a pod, so nobody is masqueraded for not being one.
@@ -137,6 +141,8 @@ class _Switch:
             return _Answer("none", [], False)
         if changed := re.search(r"set_field:(\w+)/0x4->reg0", actions):
             bits = bits & ~_MASQUERADE | int(changed[1], 0)
+        if "move:NXM_NX_REG0[4]->NXM_NX_REG0[2]" in actions:
+            bits = bits & ~_MASQUERADE | (_MASQUERADE if bits & _NODE else 0)
         number = int(group[1] or group[2], 0)
         endpoints = self._of_group(number)
         source = packet["sourceIP"]
@@ -179,8 +185,10 @@ def test_kp20_to_kp46_packets(case: Json, table: Json) -> None:
         answer = switch.answer(packet)
         wanted = "none" if packet["verdict"] == "accept" else packet["verdict"]
         assert (answer.verdict, answer.endpoints) == (wanted, sorted(packet["endpoints"])), packet
-        # The node's own packets have one of its addresses, masqueraded or not.
-        if packet["masquerade"] is not None and packet["sourceIP"] not in case["localIPs"]:
+        # Who is the node is masqueraded at a cluster IP, too, even where kube-proxy leaves that to
+        # its routes.
+        is_node = packet["sourceIP"] in case["localIPs"]
+        if packet["masquerade"] is not None and not (is_node and answer.masquerade):
             assert answer.masquerade == packet["masquerade"], packet
 
 

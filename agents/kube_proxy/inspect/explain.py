@@ -276,6 +276,8 @@ def _does(actions: str) -> tuple[str, int]:
     how = ""
     if masked:
         how = ", masqueraded" if int(masked[1], 0) & _MASQUERADE else ", client IP kept"
+    elif "->NXM_NX_REG0[2]" in actions:
+        how = ", client IP kept"
     if direct := re.search(r"group:(\d+)", actions):
         return f"to group {direct[1]}{how}", int(direct[1])
     sticky = re.search(r"set_field:(\w+)->reg8", actions)
