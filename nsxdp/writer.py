@@ -143,7 +143,7 @@ class Writer:
     ...         work.cancel()
     >>> with Node() as node:
     ...     asyncio.run(main(node.mgmt))
-    <DesiredSet 0x6e01: 1 owners, 29 flows, 0 groups>
+    <DesiredSet 0x6e01: 1 owners, 31 flows, 0 groups>
     """
 
     def __init__(

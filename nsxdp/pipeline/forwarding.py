@@ -65,6 +65,7 @@ Network = IPv4Network | IPv6Network
 
 _NODE_ADDRESS: Final = BITS["NodeAddress"].mask
 _BY_UPLINK: Final = BITS["ByUplink"].mask
+_FRAGMENT: Final = BITS["Fragment"].mask
 
 _TRACK: Final = f"ct(table=ConntrackState,zone={ZONE},nat)"
 
@@ -92,6 +93,12 @@ BASE: Final = (
             f"table=Conntrack,priority=210,ipv6,ipv6_dst={HAIRPIN_IPV6},"
             f"actions=move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[],set_field:0->in_port,{_TRACK}",
             "table=ConntrackState,priority=200,ct_state=+new+trk,actions=goto_table:NodeAddress",
+            *(
+                f"table=ConntrackState,priority=205,ct_state=+new+trk,ct_nw_proto=17,{ip},"
+                f"nw_frag=later,actions=set_field:{_FRAGMENT:#x}/{_FRAGMENT:#x}->reg0,"
+                "goto_table:NodeAddress"
+                for ip in ("ip", "ipv6")
+            ),
         )
     )
     + MASQUERADE

@@ -97,6 +97,11 @@ BITS: Final = {
         "reg0", 4, 4, "It comes from a process of the node, with another address than the "
         "gateway's. Set by Classifier."
     ),
+    "Fragment": Bits(
+        "reg0", 5, 5, "It is a fragment of a UDP datagram that may begin a connection to a "
+        "Service: a later one, or the first one, at a Service's port. Set by ConntrackState and by "
+        "ServiceLB."
+    ),
     "Admitted": Bits(
         "reg0", 16, 16, "Who sent the packet may. Set by SpoofGuard."
     ),

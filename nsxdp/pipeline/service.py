@@ -62,6 +62,23 @@ the group must choose the same endpoint for one client, so it hashes the client'
 that a client whose flow expired can move. Buckets are action sets, in which Open vSwitch ignores
 ``learn``: hence the detour by EndpointDNAT.
 
+On the userspace datapath a later fragment has no ports, not even those that connection tracking has
+found. Conntrack takes the fragments for the datagram as soon as all of them have met an action in
+the same pass; what the action does, the last of them says. So where a Service has one UDP port at
+its cluster IP, what has no port is for that one, and the first fragment, whose ports conntrack
+knows, meets the group by the same flow as the others::
+
+    table=ConntrackState, priority=205,ct_state=+new+trk,ct_nw_proto=17,ipv6,nw_frag=later
+        actions=set_field:0x20/0x20->reg0,goto_table:NodeAddress
+    table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,ipv6,
+        ipv6_dst=fd00:96::a,nw_frag=first
+        actions=set_field:0x20/0x20->reg0,resubmit(,ServiceLB)
+    table=ServiceLB, priority=210,ipv6,reg0=0x20/0x20,ipv6_dst=fd00:96::a actions=group:G
+
+The flow's cookie is in what distinguishes one pass from another. So a first fragment for a port
+that nobody serves, which is rejected, is never taken for what the later ones belong to. A group of
+several parts is passed by: a part is chosen by the source port, so fragments go to the first.
+
 A flow can be idle for 65,535 seconds at most. What is learned for longer has the timeout in its
 cookie, so that the agent can see to it (`nsxdp.services.affinity`).
 """
@@ -111,6 +128,7 @@ _MASQUERADE: Final = BITS["Masquerade"].mask
 _NODE: Final = BITS["Node"].first
 _NODE_ADDRESS: Final = BITS["NodeAddress"].mask
 _OUTSIDE: Final = BITS["Outside"].mask
+_FRAGMENT: Final = BITS["Fragment"].mask
 
 Act = Literal["balance", "stick", "reject", "drop"]
 """What becomes of a first packet: it goes to the group; likewise, by way of ServiceAffinity; it
@@ -135,6 +153,9 @@ class Frontend(NamedTuple):
         They come from this prefix; empty: from anywhere.
     others
         They come from where no flow with a ``source`` says.
+    fragment
+        They are fragments of datagrams: each datagram's first one, which is noted, and then meets
+        the other flow; or those that are noted.
     """
 
     act: Act
@@ -143,26 +164,41 @@ class Frontend(NamedTuple):
     outside: bool = False
     source: str = ""
     others: bool = False
+    fragment: Literal["", "first", "noted"] = ""
 
 
 @lru_cache(maxsize=4096)
 def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
-    """The flow of a Service port. Columns: vip (not of a node port), port, and, where it goes to a
-    group, group; with affinity, service.
+    """The flow of a Service port.
+
+    Columns: vip (not of a node port), port (not of fragments that are noted), and, where it goes to
+    a group, group; with affinity, service.
     """
     ip = protocol.lower() + ("" if family == 4 else "6")
+    if what.fragment:
+        ip = "ip" if family == 4 else "ipv6"
     dst, src = ("nw_dst", "nw_src") if family == 4 else ("ipv6_dst", "ipv6_src")
     # Of those that are for a packet, the one that says most about where it comes from.
     priority = 200 + 10 * what.outside + 20 * bool(what.source) + 15 * what.others
+    priority += {"": 0, "first": 5, "noted": 10}[what.fragment]
     match = [f"table=ServiceLB,priority={priority},{ip}"]
     bits = _NODE_ADDRESS * what.node_port | _OUTSIDE * what.outside
+    bits |= _FRAGMENT * (what.fragment == "noted")
     if bits:
         match.append(f"reg0={bits:#x}/{bits:#x}")
     if what.source:
         match.append(f"{src}={what.source}")
     if not what.node_port:
         match.append(f"{dst}={{vip}}")
-    match.append("tp_dst={port}")
+    if what.fragment == "first":
+        match += ["nw_frag=first,ct_state=+new+trk", f"ct_nw_proto={_NUMBER[protocol]}"]
+        match.append(
+            f"ct_tp_dst={{port}},actions=set_field:{_FRAGMENT:#x}/{_FRAGMENT:#x}->reg0,"
+            "resubmit(,ServiceLB)"
+        )
+        return Template(",".join(match), TABLES)
+    if not what.fragment:
+        match.append("tp_dst={port}")
     actions = []
     if what.masquerade == "node":
         actions.append(f"move:NXM_NX_REG0[{_NODE}]->NXM_NX_REG0[{BITS['Masquerade'].first}]")

@@ -104,14 +104,15 @@ class ServiceCompiler:
     def _add(self, batch: _Batch, row: int, plan: Plan, owner: int) -> None:
         """Note what a Service port needs."""
         port = plan.port
-        cluster = local = 0
+        cluster = local = part = 0
         if port.uses_cluster_endpoints:
             cluster = owner
-            self._add_pool(batch, row, plan, cluster)
+            part = self._add_pool(batch, row, plan, cluster)
         if port.uses_local_endpoints and plan.local:
             key = port.name, port.family, "local"
             local = self._ids.take(key, f"{_text(port)}/local")
-            self._add_pool(batch, row, plan, local, local=True)
+            local_part = self._add_pool(batch, row, plan, local, local=True)
+            part = local_part if port.internal_local else part
         else:
             self._release(port.name, port.family, "local")
         batch.add(
@@ -121,19 +122,26 @@ class ServiceCompiler:
             port.port,
             local if port.internal_local else cluster,
         )
+        if port.protocol == "UDP" and port.alone and _act(plan, plan.internal) == "balance":
+            batch.add(row, Frontend("balance", fragment="first"), port.cluster_ip, port.port, part)
+            batch.add(row, Frontend("balance", fragment="noted"), port.cluster_ip, 0, part)
         batch.served.append((row, port.cluster_ip))
         if port.externally_accessible:
             _add_external(batch, row, plan, cluster, local)
 
     def _add_pool(
         self, batch: _Batch, row: int, plan: Plan, group: int, *, local: bool = False
-    ) -> None:
+    ) -> int:
+        """Note endpoints; which group chooses one of them without asking for a source port."""
         endpoints = plan.local if local else plan.cluster
         pool = _Pool(row, group, plan.port, plan.basis, endpoints, local)
         self._set_parts(pool)
         if endpoints:
             sticky = plan.port.affinity_timeout is not None
             (batch.sticky if sticky else batch.plain).append(pool)
+        if group in self._parts:
+            return self._ids.take(pool.part(0), pool.part_text(0))
+        return group
 
     # Groups.
 
@@ -383,10 +391,12 @@ class _Batch:
         'owners' has the number of each plan's Service port.
         """
         for what, found in self._frontends.items():
-            columns: dict[str, Column] = {"port": np.array(found.ports, np.uint16)}
+            columns: dict[str, Column] = {}
+            if what.fragment != "noted":
+                columns["port"] = np.array(found.ports, np.uint16)
             if not what.node_port:
                 columns["vip"] = packed_ips(self.family, b"".join(found.vips))
-            if what.act in ("balance", "stick"):
+            if what.act in ("balance", "stick") and what.fragment != "first":
                 columns["group"] = np.array(found.groups, np.uint32)
             if what.act == "stick":
                 columns["service"] = np.array([owners[row] for row in found.rows], np.uint32)

@@ -90,6 +90,8 @@ class ServicePort(Struct, frozen=True, gc=False):
         Whether the traffic policy for traffic from inside, from outside the cluster is ``Local``.
     health_check_node_port
         Port at which a load balancer asks whether this node has ready endpoints; 0: none.
+    alone
+        Whether it is the only one of its protocol at the cluster IP.
     """
 
     name: ServicePortName
@@ -103,6 +105,7 @@ class ServicePort(Struct, frozen=True, gc=False):
     internal_local: bool = False
     external_local: bool = False
     health_check_node_port: int = 0
+    alone: bool = False
 
     @property
     def family(self) -> Family:

@@ -111,6 +111,7 @@ def service_ports(service: k8s.Service, family: Family) -> tuple[ServicePort, ..
     internal_local = spec.internal_traffic_policy == "Local"
     namespace = intern(service.metadata.namespace)
     service_name = service.metadata.name
+    protocols = [port.protocol for port in spec.ports]
     # A dict, as names are unique in valid Services, and the last one wins in others.
     ports = {}
     for port in spec.ports:
@@ -129,5 +130,6 @@ def service_ports(service: k8s.Service, family: Family) -> tuple[ServicePort, ..
             internal_local,
             external_local,
             health_check_node_port,
+            protocols.count(port.protocol) == 1,
         )
     return tuple(ports.values())

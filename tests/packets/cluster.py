@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from nsxdp.lab import Node, Pod, tools
+from nsxdp.lab import Netns, Node, Pod, tools
 from nsxdp.lab.ovs import datapath
 from nsxdp.lab.programs import Server
 
@@ -67,6 +68,21 @@ def until(condition: Callable[[], T], what: str, seconds: float = _SECONDS) -> T
         time.sleep(pause)
         pause = min(1.5 * pause, 0.2)
     return found
+
+
+def begin_with_fragments(client: Netns, vip: str, server: Netns, port: int) -> None:
+    """Have a client's first datagram be a large one, which 'server' must get."""
+    kind = socket.AF_INET6 if ":" in vip else socket.AF_INET
+    with server.enter():
+        receiver = socket.socket(kind, socket.SOCK_DGRAM)
+    with client.enter():
+        sender = socket.socket(kind, socket.SOCK_DGRAM)
+    with receiver, sender:
+        receiver.bind(("", port))
+        receiver.settimeout(5 * tools.slowness())
+        sent = os.urandom(4000)
+        sender.sendto(sent, (vip, 80))
+        assert receiver.recv(65536) == sent
 
 
 class Cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -163,6 +164,18 @@ def test_fragments_of_a_known_connection_pass(cluster: Cluster, family: int) -> 
             answers.add(client.recv(100).decode().strip())
     assert len(answers) == 1
     assert answers <= names(cluster)
+
+
+def test_a_connection_may_begin_with_fragments(cluster: Cluster, family: int) -> None:
+    """Of which all but the first have no ports."""
+    vips = cluster.serve("begins", addresses(cluster), target=UDP, protocol="UDP")
+    vip = vips[family == 6]
+    for client in (cluster.client, cluster.host, cluster.other):
+        for size in (1500, 4000, 4000, 4000, 40000):
+            assert client.udp_ask(vip, 80, os.urandom(size)) in names(cluster)
+    with pytest.raises(ConnectionRefusedError):
+        cluster.client.udp_ask(vip, 81, os.urandom(4000))
+    assert cluster.client.udp_ask(vip, 80, os.urandom(4000)) in names(cluster)
 
 
 def test_half_closed_connection_goes_on(cluster: Cluster, family: int) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from cluster import HTTP, Cluster, until
+from cluster import HTTP, UDP, Cluster, begin_with_fragments, until
 
 from nsxdp.lab.programs import Server
 from nsxdp.pipeline.tables import TABLES
@@ -79,3 +79,16 @@ def test_source_port_chooses_the_part_and_the_hash_the_endpoint(
     assert set(parts) == {"1", "2", "3", "4"}
     assert max(parts.values()) < 40
     assert len(chosen) > 30
+
+
+@pytest.mark.kernel
+def test_a_connection_may_begin_with_fragments(
+    cluster: Cluster, vips: tuple[str, str], family: int
+) -> None:
+    """They have no source port, so they go to endpoints of one part."""
+    assert vips
+    both = [*addresses(4), *addresses(6)]
+    large = cluster.serve("fragments", both, target=UDP, protocol="UDP")
+    pod = cluster.node.pods["hundreds"]
+    for _ in range(10):
+        begin_with_fragments(cluster.client, large[family == 6], pod, UDP)

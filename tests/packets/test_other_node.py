@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cluster import HTTP, Cluster, of_family
+from cluster import HTTP, UDP, Cluster, begin_with_fragments, of_family
 
 from nsxdp.lab import Host
 
@@ -110,3 +110,18 @@ def test_kp31_a_process_of_the_node_takes_the_short_cut_to_it(
         host = f"[{address[family]}]" if family == 6 else address[family]
         source = cluster.host.http_get(f"http://{host}:{port}/client").rpartition(":")[0]
         assert source.strip("[]") == remote.gateways[family], host
+
+
+def test_a_connection_may_begin_with_fragments(
+    cluster: Cluster,
+    remote: Host,
+    family: int,
+) -> None:
+    vips = cluster.serve("begins", [*REMOTE.values()], target=UDP, protocol="UDP")
+    clients = [cluster.client]
+    if family == 6:
+        # In IPv4 the node is rewritten as no fragment can be (docs/architecture.md).
+        clients.append(cluster.host)
+    for client in clients:
+        for _ in range(3):
+            begin_with_fragments(client, vips[family == 6], remote, UDP)

@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import NamedTuple
 
 import pytest
-from cluster import HTTP, MASQUERADE, SCTP, UDP, Cluster, of_family, until
+from cluster import HTTP, MASQUERADE, SCTP, UDP, Cluster, begin_with_fragments, of_family, until
 
 from nsxdp.lab import Host, tools
 
@@ -173,6 +173,16 @@ def test_kp25_without_endpoints_it_is_refused(cluster: Cluster, outside: Outside
 def test_kp30_cluster_ip_from_outside_is_masqueraded(cluster: Cluster, outside: Outside) -> None:
     vips = cluster.serve("out", ends(cluster), target=HTTP)
     assert outside.seen_as(vips[outside.family == 6]) == MASQUERADE[outside.family]
+
+
+@pytest.mark.kernel
+def test_kp30_who_is_masqueraded_may_begin_with_fragments(
+    cluster: Cluster, outside: Outside
+) -> None:
+    vips = cluster.serve("out", ends(cluster, 1), target=UDP + 1, protocol="UDP")
+    vip = vips[outside.family == 6]
+    for _ in range(3):
+        begin_with_fragments(outside.host, vip, cluster.servers[0], UDP + 1)
 
 
 def test_kp39_source_ranges(cluster: Cluster, outside: Outside) -> None:

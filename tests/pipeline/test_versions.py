@@ -32,7 +32,7 @@ from pages.forwarding import trunk_example
 from pages.pipeline import example
 from pages.policies import example as policies_example
 
-PIPELINES = {1: "2f6aa9ec532406b0"}
+PIPELINES = {1: "91531793feb76378"}
 """Of each version of the pipeline, a digest of its flows and groups."""
 
 AFFINITIES = {1: "8b7c845adcd11b93"}
@@ -72,10 +72,15 @@ def pipeline() -> list[str]:
     acts: tuple[service.Act, ...] = ("balance", "stick")
     sources: tuple[bool | Literal["node"] | None, ...] = (None, *flags, "node")
     frontends = product(acts, sources, flags, flags, ("", "10.0.0.0/8"), flags)
+    fragments: tuple[Literal["first", "noted"], ...] = ("first", "noted")
     return [
         *(f"{stage.number} {stage.name}" for stage in STAGES),
         *(text for module in modules for text in templates(list(vars(module).values()))),
         *(service.frontend(4, "TCP", service.Frontend(*what)).text for what in frontends),
+        *(
+            service.frontend(4, "UDP", service.Frontend("balance", fragment=what)).text
+            for what in fragments
+        ),
         *(re.sub("cookie=0x[0-9a-f]+,", "", flow) for flow in switch.dump_flows()),
         *switch.dump_groups(),
     ]

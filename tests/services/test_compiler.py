@@ -72,6 +72,11 @@ CASES = (
         group_id=G(dns:53/udp6),type=select,selection_method=dp_hash,
             bucket=bucket_id:B([fd00:244::5]:53),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=[fd00:244::5]:53),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=210,ipv6,reg0=0x20/0x20,ipv6_dst=fd00:96::a
+            actions=group:G(dns:53/udp6)
+        table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,ipv6,
+            ipv6_dst=fd00:96::a,nw_frag=first
+            actions=set_field:0x20/0x20->reg0,resubmit(,ServiceLB)
         table=ServiceLB, priority=200,udp6,ipv6_dst=fd00:96::a,tp_dst=53
             actions=group:G(dns:53/udp6)
         table=ServiceLB, priority=150,ipv6,ipv6_dst=fd00:96::a actions=meter:28161,CONTROLLER:256
@@ -154,12 +159,53 @@ CASES = (
         group_id=G(dns:53/udp),type=select,selection_method=dp_hash,
             bucket=bucket_id:B(10.244.0.5:1053),weight:100,actions=ct(commit,table=ServiceSNAT,
               zone=65312,nat(dst=10.244.0.5:1053),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=210,ip,reg0=0x20/0x20,nw_dst=10.96.0.10
+            actions=group:G(dns:53/udp)
+        table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,ip,
+            nw_dst=10.96.0.10,nw_frag=first
+            actions=set_field:0x20/0x20->reg0,resubmit(,ServiceLB)
         table=ServiceLB, priority=200,sctp,nw_dst=10.96.0.10,tp_dst=3868
             actions=group:G(dns:3868/sctp)
         table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=53
             actions=group:G(dns:53/tcp)
         table=ServiceLB, priority=200,udp,nw_dst=10.96.0.10,tp_dst=53
             actions=group:G(dns:53/udp)
+        table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
+        """,
+    ),
+    Case(
+        "of two UDP ports, a later fragment is for either: no flow is for fragments",
+        """
+        kind: Service
+        apiVersion: v1
+        metadata: {name: dns, namespace: kube-system}
+        spec:
+          clusterIP: 10.96.0.10
+          ports:
+            - {name: dns, protocol: UDP, port: 53}
+            - {name: other, protocol: UDP, port: 54}
+        ---
+        kind: EndpointSlice
+        apiVersion: discovery.k8s.io/v1
+        metadata:
+          {name: dns-1, namespace: kube-system, labels: {kubernetes.io/service-name: dns}}
+        addressType: IPv4
+        ports:
+          - {name: dns, protocol: UDP, port: 1053}
+          - {name: other, protocol: UDP, port: 1054}
+        endpoints: [{addresses: [10.244.0.5]}]
+        """,
+        """
+        group_id=G(dns:53/udp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:1053),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.0.5:1053),exec(set_field:0x10/0x10->ct_mark))
+        group_id=G(dns:54/udp),type=select,selection_method=dp_hash,
+            bucket=bucket_id:B(10.244.0.5:1054),weight:100,actions=ct(commit,table=ServiceSNAT,
+              zone=65312,nat(dst=10.244.0.5:1054),exec(set_field:0x10/0x10->ct_mark))
+        table=ServiceLB, priority=200,udp,nw_dst=10.96.0.10,tp_dst=53
+            actions=group:G(dns:53/udp)
+        table=ServiceLB, priority=200,udp,nw_dst=10.96.0.10,tp_dst=54
+            actions=group:G(dns:54/udp)
         table=ServiceLB, priority=150,ip,nw_dst=10.96.0.10 actions=meter:28161,CONTROLLER:256
         """,
     ),

@@ -57,6 +57,8 @@ class _Flow:
         return self._match.get(field, "")
 
     def is_for(self, packet: Json, bits: int) -> bool:
+        if "nw_frag" in self._match:
+            return False
         if self._protocol and self._protocol.rstrip("6") != packet["protocol"].lower():
             return False
         for field, value in self._match.items():

@@ -30,6 +30,7 @@ __all__ = ["explain"]
 _NODE_PORT: Final = BITS["NodeAddress"].mask
 _OUTSIDE: Final = BITS["Outside"].mask
 _MASQUERADE: Final = BITS["Masquerade"].mask
+_FRAGMENT: Final = BITS["Fragment"].mask
 
 _SERVICE_LB: Final = TABLES.by_number.index(b"ServiceLB")
 _ENDPOINT_DNAT: Final = TABLES.by_number.index(b"EndpointDNAT")
@@ -252,11 +253,15 @@ def _frontend(port: ServicePort, flow: Flow, count: Count) -> Frontend:
             kind = "external IP"
         elif packed in port.load_balancer_vips:
             kind = "load balancer IP"
-        number = fields.get("tp_dst")
+        number = fields.get("tp_dst") or fields.get("ct_tp_dst")
         address = format_endpoint(packed, int(number, 0)) if number else vip
-        if number is None:
+        if number is None and not bits & _FRAGMENT:
             kind = f"other ports of {kind}"
     conditions = ["from outside"] if bits & _OUTSIDE else []
+    if "nw_frag" in fields:
+        conditions.append("first fragment of a datagram")
+    if bits & _FRAGMENT:
+        conditions.append("fragments")
     if source := fields.get("nw_src") or fields.get("ipv6_src"):
         conditions.append(f"from {source}")
     elif port.source_ranges and kind == "load balancer IP":
@@ -272,6 +277,8 @@ def _does(actions: str) -> tuple[str, int]:
         return "rejected by the proxy (TCP reset, ICMP unreachable)", 0
     if actions in ("drop", ""):
         return "dropped", 0
+    if f"/{_FRAGMENT:#x}->reg0" in actions:
+        return "as all fragments", 0
     masked = re.search(rf"set_field:(\w+)/{_MASQUERADE:#x}->reg0", actions)
     how = ""
     if masked:
