@@ -232,6 +232,8 @@ def _kubelet_configuration(name: str, cgroup: str, pki: Path) -> dict[str, Any]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
+        # As many as a node's range has addresses for; two are the node's own.
+        "maxPods": 250,
         # The machine's disk and memory are shared with all else that runs there.
         "evictionHard": {
             "memory.available": "100Mi",
