@@ -94,9 +94,8 @@ BASE: Final = (
             f"actions=move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[],set_field:0->in_port,{_TRACK}",
             "table=ConntrackState,priority=200,ct_state=+new+trk,actions=goto_table:NodeAddress",
             *(
-                f"table=ConntrackState,priority=205,ct_state=+new+trk,ct_nw_proto=17,{ip},"
-                f"nw_frag=later,actions=set_field:{_FRAGMENT:#x}/{_FRAGMENT:#x}->reg0,"
-                "goto_table:NodeAddress"
+                f"table=ConntrackState,priority=205,ct_state=+new+trk,{ip},nw_frag=later,"
+                f"actions=set_field:{_FRAGMENT:#x}/{_FRAGMENT:#x}->reg0,goto_table:NodeAddress"
                 for ip in ("ip", "ipv6")
             ),
         )

@@ -98,9 +98,8 @@ BITS: Final = {
         "gateway's. Set by Classifier."
     ),
     "Fragment": Bits(
-        "reg0", 5, 5, "It is a fragment of a UDP datagram that may begin a connection to a "
-        "Service: a later one, or the first one, at a Service's port. Set by ConntrackState and by "
-        "ServiceLB."
+        "reg0", 5, 5, "It is a fragment of what may begin a connection to a Service by UDP: a "
+        "later one, or the first one, at a Service's port. Set by ConntrackState and by ServiceLB."
     ),
     "Admitted": Bits(
         "reg0", 16, 16, "Who sent the packet may. Set by SpoofGuard."

@@ -68,9 +68,9 @@ the same pass; what the action does, the last of them says. So where a Service h
 its cluster IP, what has no port is for that one, and the first fragment, whose ports conntrack
 knows, meets the group by the same flow as the others::
 
-    table=ConntrackState, priority=205,ct_state=+new+trk,ct_nw_proto=17,ipv6,nw_frag=later
+    table=ConntrackState, priority=205,ct_state=+new+trk,ipv6,nw_frag=later
         actions=set_field:0x20/0x20->reg0,goto_table:NodeAddress
-    table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,ipv6,
+    table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,udp6,
         ipv6_dst=fd00:96::a,nw_frag=first
         actions=set_field:0x20/0x20->reg0,resubmit(,ServiceLB)
     table=ServiceLB, priority=210,ipv6,reg0=0x20/0x20,ipv6_dst=fd00:96::a actions=group:G
@@ -175,7 +175,8 @@ def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
     a group, group; with affinity, service.
     """
     ip = protocol.lower() + ("" if family == 4 else "6")
-    if what.fragment:
+    if what.fragment == "noted":
+        # Open vSwitch takes a later fragment in IPv6 for a packet of protocol 44.
         ip = "ip" if family == 4 else "ipv6"
     dst, src = ("nw_dst", "nw_src") if family == 4 else ("ipv6_dst", "ipv6_src")
     # Of those that are for a packet, the one that says most about where it comes from.
@@ -191,10 +192,9 @@ def frontend(family: Family, protocol: Protocol, what: Frontend) -> Template:
     if not what.node_port:
         match.append(f"{dst}={{vip}}")
     if what.fragment == "first":
-        match += ["nw_frag=first,ct_state=+new+trk", f"ct_nw_proto={_NUMBER[protocol]}"]
         match.append(
-            f"ct_tp_dst={{port}},actions=set_field:{_FRAGMENT:#x}/{_FRAGMENT:#x}->reg0,"
-            "resubmit(,ServiceLB)"
+            f"nw_frag=first,ct_state=+new+trk,ct_nw_proto={_NUMBER[protocol]},ct_tp_dst={{port}},"
+            f"actions=set_field:{_FRAGMENT:#x}/{_FRAGMENT:#x}->reg0,resubmit(,ServiceLB)"
         )
         return Template(",".join(match), TABLES)
     if not what.fragment:

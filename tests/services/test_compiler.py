@@ -74,7 +74,7 @@ CASES = (
               zone=65312,nat(dst=[fd00:244::5]:53),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=210,ipv6,reg0=0x20/0x20,ipv6_dst=fd00:96::a
             actions=group:G(dns:53/udp6)
-        table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,ipv6,
+        table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,udp6,
             ipv6_dst=fd00:96::a,nw_frag=first
             actions=set_field:0x20/0x20->reg0,resubmit(,ServiceLB)
         table=ServiceLB, priority=200,udp6,ipv6_dst=fd00:96::a,tp_dst=53
@@ -161,7 +161,7 @@ CASES = (
               zone=65312,nat(dst=10.244.0.5:1053),exec(set_field:0x10/0x10->ct_mark))
         table=ServiceLB, priority=210,ip,reg0=0x20/0x20,nw_dst=10.96.0.10
             actions=group:G(dns:53/udp)
-        table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,ip,
+        table=ServiceLB, priority=205,ct_state=+new+trk,ct_nw_proto=17,ct_tp_dst=53,udp,
             nw_dst=10.96.0.10,nw_frag=first
             actions=set_field:0x20/0x20->reg0,resubmit(,ServiceLB)
         table=ServiceLB, priority=200,sctp,nw_dst=10.96.0.10,tp_dst=3868
