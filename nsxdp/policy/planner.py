@@ -289,7 +289,7 @@ class PolicyPlanner:
             self._flows.mark(_Key("pod", name))
         if before is after:
             return
-        self._judges_anew |= before is not None
+        self._judges_anew |= before is not None and after is not None
         # First what comes: rules that are for both needn't be let go.
         if after is not None:
             if len(after.pods) == 1:
