@@ -8,8 +8,11 @@ which only such connections pass; that they are such is marked in the first zone
     table=ServiceSNAT, priority=200,ip,reg0=0x4/0x6
         actions=ct(commit,zone=65312,exec(set_field:0x20/0x20->ct_mark)),
             ct(commit,table=L3Forwarding,zone=65313,nat(src=169.254.0.251))
-    table=ConntrackState, priority=210,ct_state=-rpl+trk,ct_mark=0x20/0x20,ip
+    table=ConntrackState, priority=210,ct_state=-rpl+trk+dnat,ct_mark=0x20/0x20,ip
         actions=ct(table=L3Forwarding,zone=65313,nat)
+
+Before there is an answer, the kernel's datapath translates nothing without ``commit``: then a
+packet isn't ``+dnat``, and goes the way of the first one again.
 
 An answer is known by its destination; it gets back its own, and then goes the way of all packets::
 
@@ -56,7 +59,7 @@ def _flows(ip: str, dst: str, address: str) -> Iterator[str]:
     both = _mark(_MASQUERADED | _BY_UPLINK, keep_mac)
     yield here.format(_MASQUERADE | _UPLINK) + f"{both},{translate}"
     yield (
-        f"table=ConntrackState,priority=210,ct_state=-rpl+trk,"
+        f"table=ConntrackState,priority=210,ct_state=-rpl+trk+dnat,"
         f"ct_mark={_MASQUERADED:#x}/{_MASQUERADED:#x},{ip},"
         f"actions=ct(table=L3Forwarding,zone={SNAT_ZONE},nat)"
     )

@@ -32,7 +32,7 @@ from pages.forwarding import trunk_example
 from pages.pipeline import example
 from pages.policies import example as policies_example
 
-PIPELINES = {1: "bb74649b05f07078"}
+PIPELINES = {1: "983c7cb3823d760e"}
 """Of each version of the pipeline, a digest of its flows and groups."""
 
 AFFINITIES = {1: "8b7c845adcd11b93"}
