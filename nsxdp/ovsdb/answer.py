@@ -39,12 +39,11 @@ class Answer:
 
     __slots__ = (
         "_asyncio_future_blocking",
-        "_context",
         "_done",
         "_error",
         "_loop",
         "_result",
-        "_wake",
+        "_waiter",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,8 +52,7 @@ class Answer:
         self._done = False
         self._result: Any = None
         self._error: BaseException | None = None
-        self._wake: Callable[[Any], object] | None = None
-        self._context: Context | None = None
+        self._waiter: tuple[Callable[[Any], object], Context] | None = None
 
     # What asyncio calls.
 
@@ -67,12 +65,8 @@ class Answer:
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
-    def add_done_callback(
-        self, fn: Callable[[Any], object], *, context: Context | None = None
-    ) -> None:
-        self._wake, self._context = fn, context
-        if self._done:
-            self._wake_soon()
+    def add_done_callback(self, fn: Callable[[Any], object], *, context: Context) -> None:
+        self._waiter = fn, context
 
     def result(self) -> Any:
         if self._error is not None:
@@ -97,25 +91,26 @@ class Answer:
         Where another task is running, it has to wait for that one, and runs soon.
         """
         self._done, self._result = True, result
-        if self._wake is None:
+        if self._waiter is None:
             return
-        if self._context is None or asyncio.current_task(self._loop) is not None:
+        if asyncio.current_task(self._loop) is not None:
             self._wake_soon()
             return
+        wake, context = self._waiter
         try:
-            self._context.run(self._wake, self)
+            context.run(wake, self)
         except BaseException as error:  # the loop's to see, not the connection's: SystemExit, say
             self._loop.call_soon(_throw, error)
 
     def set_exception(self, error: BaseException) -> None:
         """Have the task end with an error, soon."""
         self._done, self._error = True, error
-        if self._wake is not None:
-            self._wake_soon()
+        self._wake_soon()
 
     def _wake_soon(self) -> None:
-        assert self._wake is not None
-        self._loop.call_soon(self._wake, self, context=self._context)
+        if self._waiter is not None:
+            wake, context = self._waiter
+            self._loop.call_soon(wake, self, context=context)
 
 
 def _throw(error: BaseException) -> None:
