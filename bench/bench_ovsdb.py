@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,12 +16,13 @@ import pytest
 
 from bench.conftest import Record
 from bench.northbound import NORTHBOUND, VSWITCH, Server, fill, fill_northbound, fill_vswitch, run
+from bench.turns import take_turns, timed
 from nsxdp.ovsdb import Client, Replica, Schema, Watch
 from nsxdp.ovsdb.framing import Framer
 
 ROWS = 50_000
 PORTS = 5_000
-ROUNDS = 3
+ROUNDS = 5
 CHANGES = 1_000
 _PATIENCE = 300.0
 
@@ -95,60 +97,58 @@ def database(request: pytest.FixtureRequest) -> Database:
     return server, json.loads(VSWITCH.read_text()), f"Open_vSwitch with {PORTS:,} ports"
 
 
-def _first(
-    record: Record, database: Database, who: str, body: str, imports: str, *, peer: bool
-) -> None:
-    server, schema, what = database
-    code = _TIMED.format(imports=imports, body=body)
-    arguments = (server.remote, json.dumps(schema), ",".join(schema["tables"]))
-    runs = []
-    for _ in range(ROUNDS):
+class _Program:
+    """A program that reads a replica, in a process of its own."""
+
+    def __init__(self, database: Database, body: str, imports: str) -> None:
+        server, schema, _ = database
+        code = _TIMED.format(imports=imports, body=body)
+        arguments = (server.remote, json.dumps(schema), ",".join(schema["tables"]))
+        self._command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
+        self._cpu: list[float] = []
+        self._memory: list[float] = []
+
+    def __call__(self) -> float:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
+            self._command, check=True, capture_output=True, text=True, timeout=_PATIENCE
         )
-        runs.append([float(word) for word in done.stdout.split()[-4:]])
-    best = min(runs, key=lambda run: run[1])
-    facts = {
-        "processor": f"{min(run[2] for run in runs):.2f} s",
-        "memory": f"{best[3] / 1e6:.0f} MB",
-    }
-    seconds = [run[1] for run in runs]
-    group = f"The first replica of {what}"
-    record(group, who, seconds, items=int(best[0]), unit="rows", peer=peer, facts=facts)
+        _, seconds, cpu, memory = (float(word) for word in done.stdout.split()[-4:])
+        self._cpu.append(cpu)
+        self._memory.append(memory)
+        return seconds
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What else it used, at least."""
+        return {
+            "processor": f"{min(self._cpu):.2f} s",
+            "memory": f"{min(self._memory) / 1e6:.0f} MB",
+        }
 
 
 def bench_first_replica(record: Record, database: Database) -> None:
-    imports = "import nsxdp.ovsdb, uvloop"
-    _first(record, database, "nsxdp", _OURS, imports, peer=False)
-
-
-def bench_first_replica_of_python_ovs(record: Record, database: Database) -> None:
-    imports = "import ovs.db.idl, ovs.json"
     from ovs.json import PARSER  # which of its parsers was built
 
-    who = f"python-ovs ({'C' if str(PARSER) == 'C' else 'Python'} parser)"
-    _first(record, database, who, _IDL, imports, peer=True)
-
-
-def bench_bare_fetch(record: Record, database: Database) -> None:
     server, schema, what = database
+    parser = "C" if str(PARSER) == "C" else "Python"
+    programs = {
+        "nsxdp": _Program(database, _OURS, "import nsxdp.ovsdb, uvloop"),
+        f"python-ovs ({parser} parser)": _Program(database, _IDL, "import ovs.db.idl, ovs.json"),
+    }
     replica = Replica(Schema.from_json(schema), [Watch(table) for table in schema["tables"]])
     params = replica.monitor_params("monitor_cond_since", "bench")
     request = msgspec.json.encode({"method": "monitor_cond_since", "params": params, "id": 0})
     path = server.remote.removeprefix("unix:")
-    size = _fetch(path, request, 0)
-    rows = run(_count(server, schema))
-    seconds = []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        _fetch(path, request, size)
-        seconds.append(time.perf_counter() - begin)
-    group = f"The first replica of {what}"
-    record(group, "bare socket, reply unread", seconds, items=rows, unit="rows", peer=True)
+    fetch = timed(partial(_fetch, path, request, _fetch(path, request, 0)))
+    take_turns(
+        record,
+        f"The first replica of {what}",
+        {**programs, "bare socket, reply unread": fetch},
+        rounds=ROUNDS,
+        items=run(_count(server, schema)),
+        unit="rows",
+        facts=lambda who: programs[who].facts if who in programs else {},
+    )
 
 
 async def _count(server: Server, schema: dict[str, Any]) -> int:
