@@ -17,6 +17,8 @@ from nsxdp.lab.errors import LabError
 from nsxdp.lab.programs import Server, Traffic
 from nsxdp.netns import entered
 
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
 _numbers = itertools.count(1)
 _taken: set[str] = set()
 
@@ -115,6 +117,25 @@ class Netns:
         """
         with self.path.open("rb") as file, entered(file.fileno()):
             yield
+
+    def open_socket(
+        self,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+        *,
+        family: int = 4,
+        protocol: int = 0,
+    ) -> socket.socket:
+        """A socket of the namespace, neither bound nor connected.
+
+        Parameters
+        ----------
+        kind, protocol
+            As `socket.socket` has them.
+        family
+            Of IP: 4 or 6.
+        """
+        with self.enter():
+            return socket.socket(_FAMILIES[family], kind, protocol)
 
     def run(
         self,

@@ -86,9 +86,7 @@ def balancer(port: int) -> dict[str, Any]:
 
 def asked(node: Node, port: int, address: str = "10.244.0.1") -> int | None:
     """The status that a load balancer gets; None: nobody listens."""
-    with node.netns.enter():
-        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    with client:
+    with node.netns.open_socket(family=6 if ":" in address else 4) as client:
         client.settimeout(5)
         try:
             client.connect((address, port))

@@ -162,9 +162,7 @@ def test_a_real_collector_reads_it(netns: Netns, tmp_path: Path) -> None:
     collector = Nfcapd(netns, tmp_path / "flows")
     encoder = Encoder(7)
     records = [msgspec.structs.replace(COUNTED, source_port=port) for port in range(1, 51)]
-    with netns.enter():
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with sender:
+    with netns.open_socket(socket.SOCK_DGRAM) as sender:
         for message in (encoder.templates(NOW), *encoder.messages([*records, DENIED], NOW)):
             sender.sendto(message, ("127.0.0.1", 4739))
     flows = collector.flows()

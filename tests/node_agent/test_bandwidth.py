@@ -35,9 +35,7 @@ def seconds_to_send(source: Netns, target: Netns, address: str) -> float:
     """How long it takes until all that is sent is there."""
     with target.enter():
         listener = socket.create_server(("", 9000))
-    with source.enter():
-        sender = socket.socket()
-    with listener, sender:
+    with listener, source.open_socket() as sender:
         sender.connect((address, 9000))
         receiver, _ = listener.accept()
         receiver.settimeout(SECONDS * slowness())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -186,11 +186,8 @@ def test_a_connection_goes_on_when_a_policy_forbids_it(
 ) -> None:
     two = place.two
     ip = two.web_ips[family]
-    kind = socket.AF_INET6 if family else socket.AF_INET
     number = socket.IPPROTO_TCP if protocol == "TCP" else socket.IPPROTO_SCTP
-    with place.stranger.enter():
-        connection = socket.socket(kind, socket.SOCK_STREAM, number)
-    with closing(connection):
+    with place.stranger.open_socket(family=6 if family else 4, protocol=number) as connection:
         connection.settimeout(10 * slowness())
         connection.connect((ip, LINES[protocol]))
         with place.only_far(protocol, family):

@@ -158,7 +158,7 @@ def test_a_node_is_named_of_its_own_pods_alone(place: Place) -> None:
     place.put("node-2", node, a_pod("far", "node-2", [far]))
     until("it is known", lambda: "default/far" in place.agent.appctl("pod/find", far))
     until("it has a way there", lambda: far.rpartition(".")[0] in place.agent.appctl("peers"))
-    with place.netns["client"].enter(), socket.socket(type=socket.SOCK_DGRAM) as sender:
+    with place.netns["client"].open_socket(socket.SOCK_DGRAM) as sender:
         sender.sendto(b"", (far, 53))
     place.netns["client"].http_get(url(place.ips["web"][0]))
     place.record(destination=place.ips["web"][0])  # so the agent knows of the first one, too

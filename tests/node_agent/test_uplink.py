@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -150,14 +150,14 @@ def test_it_goes_and_comes_back(wire: Wire, start: Callable[..., Agent]) -> None
 def test_new_connections_come_once(wire: Wire, start: Callable[..., Agent]) -> None:
     """What comes isn't taken by the kernel, too, where the switch is in userspace."""
     start(f"--node-uplink={WAN}")
-    with wire.node.netns.enter():
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with closing(server), wire.outside.enter():
+    with (
+        wire.node.netns.open_socket(socket.SOCK_DGRAM) as server,
+        wire.outside.open_socket(socket.SOCK_DGRAM) as client,
+    ):
         server.bind((OWN[4], 53))
         server.settimeout(SECONDS)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            for number in range(3):
-                client.sendto(b"%d" % number, (OWN[4], 53))
+        for number in range(3):
+            client.sendto(b"%d" % number, (OWN[4], 53))
         assert [server.recv(10) for _ in range(3)] == [b"0", b"1", b"2"]
 
 

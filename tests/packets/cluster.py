@@ -72,12 +72,11 @@ def until(condition: Callable[[], T], what: str, seconds: float = _SECONDS) -> T
 
 def begin_with_fragments(client: Netns, vip: str, server: Netns, port: int) -> None:
     """Have a client's first datagram be a large one, which 'server' must get."""
-    kind = socket.AF_INET6 if ":" in vip else socket.AF_INET
-    with server.enter():
-        receiver = socket.socket(kind, socket.SOCK_DGRAM)
-    with client.enter():
-        sender = socket.socket(kind, socket.SOCK_DGRAM)
-    with receiver, sender:
+    family = 6 if ":" in vip else 4
+    with (
+        server.open_socket(socket.SOCK_DGRAM, family=family) as receiver,
+        client.open_socket(socket.SOCK_DGRAM, family=family) as sender,
+    ):
         receiver.bind(("", port))
         receiver.settimeout(5 * tools.slowness())
         sent = os.urandom(4000)

@@ -152,10 +152,7 @@ def test_closed_port_of_an_endpoint_is_told(cluster: Cluster, family: int, proto
 def test_fragments_of_a_known_connection_pass(cluster: Cluster, family: int) -> None:
     """They have no ports: conntrack puts them together and translates them all."""
     vips = cluster.serve("large", addresses(cluster), target=UDP, protocol="UDP")
-    with cluster.client.enter():
-        kind = socket.AF_INET if family == 4 else socket.AF_INET6
-        client = socket.socket(kind, socket.SOCK_DGRAM)
-    with client:
+    with cluster.client.open_socket(socket.SOCK_DGRAM, family=family) as client:
         client.settimeout(5 * slowness())
         client.connect((vips[family == 6], 80))
         answers = set()

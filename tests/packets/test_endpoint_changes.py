@@ -18,9 +18,7 @@ class Lines:
     """A connection whose server says its name for each line."""
 
     def __init__(self, client: Netns, vip: str, protocol: int = socket.IPPROTO_TCP) -> None:
-        family = socket.AF_INET6 if ":" in vip else socket.AF_INET
-        with client.enter():
-            self._socket = socket.socket(family, socket.SOCK_STREAM, protocol)
+        self._socket = client.open_socket(family=6 if ":" in vip else 4, protocol=protocol)
         self._socket.settimeout(5 * slowness())
         self._socket.connect((vip, 80))
 

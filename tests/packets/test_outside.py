@@ -216,12 +216,10 @@ def test_kp30_who_sends_more_before_there_is_an_answer_is_masqueraded_all_the_sa
     spec = f'externalIPs: ["{external}"]'
     cluster.serve("out", ends(cluster, 1), target=SILENT, protocol="UDP", spec=spec)
     await_routes(cluster, [external])
-    family = socket.AF_INET if outside.family == 4 else socket.AF_INET6
-    with server.enter():
-        silent = socket.socket(family, socket.SOCK_DGRAM)
-    with outside.host.enter():
-        client = socket.socket(family, socket.SOCK_DGRAM)
-    with silent, client:
+    with (
+        server.open_socket(socket.SOCK_DGRAM, family=outside.family) as silent,
+        outside.host.open_socket(socket.SOCK_DGRAM, family=outside.family) as client,
+    ):
         silent.settimeout(5 * tools.slowness())
         silent.bind(("", SILENT))
         client.connect((external, 80))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -52,9 +51,7 @@ class Place:
 
     def reaches(self, client: Netns, address: str) -> bool:
         """Whether a client gets an answer: what is dropped, nobody answers."""
-        with client.enter():
-            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        with sock:
+        with client.open_socket(family=6 if ":" in address else 4) as sock:
             sock.settimeout(1.5 * slowness())
             try:
                 sock.connect((address, HTTP))
@@ -91,9 +88,7 @@ def test_who_is_allowed_connects_and_nobody_else(place: Place) -> None:
 def test_a_connection_goes_on_when_a_policy_forbids_it(place: Place) -> None:
     place.sync()
     address = both(place.server)[0]
-    with place.stranger.enter():
-        sock = socket.socket()
-    with sock:
+    with place.stranger.open_socket() as sock:
         sock.settimeout(10 * slowness())
         sock.connect((address, HTTP))
         sock.sendall(b"GET / HTTP/1.0\r\n")

@@ -27,8 +27,7 @@ def policed(cluster: Cluster) -> Iterator[Cluster]:
 
 def talks(pod: Pod, kind: socket.SocketKind, port: int, address: str, target: int) -> socket.socket:
     """A connection from 'port' of a pod, through which an answer came."""
-    with pod.enter():
-        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    sock = pod.open_socket(kind, family=6 if ":" in address else 4)
     sock.settimeout(5.0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("", port))

@@ -117,10 +117,7 @@ def test_nodes_and_pods(joined: Joined, family: int) -> None:
 
 def test_an_address_of_another_interface_of_the_node(joined: Joined, family: int) -> None:
     """A tunnel takes what is from pods and the gateway; the kernel sees to that."""
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
-    with joined.cluster.host.enter():
-        client = socket.socket(kind, socket.SOCK_STREAM)
-    with client:
+    with joined.cluster.host.open_socket(family=family) as client:
         client.settimeout(10 * slowness())
         client.bind((joined.node_ips[family], 0))
         client.connect((*of_family([joined.server], family), LINES))
@@ -163,11 +160,12 @@ def test_the_largest_packet_fits(joined: Joined, family: int) -> None:
     """A byte more is refused by the sender's own network stack."""
     (ip,) = of_family([joined.server], family)
     level, discover = (socket.IPPROTO_IP, 10) if family == 4 else (socket.IPPROTO_IPV6, 23)
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
     room = joined.nodes.here.mtu - (28 if family == 4 else 48)
-    with joined.cluster.client.enter():
-        sender = socket.socket(kind, socket.SOCK_DGRAM)
-    with sender, Tap(joined.far, "wire") as wire:
+    client = joined.cluster.client
+    with (
+        client.open_socket(socket.SOCK_DGRAM, family=family) as sender,
+        Tap(joined.far, "wire") as wire,
+    ):
         sender.settimeout(10 * slowness())
         sender.setsockopt(level, discover, 2)
         sender.connect((ip, UDP))

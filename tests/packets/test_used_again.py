@@ -64,9 +64,7 @@ def test_a_client_s_port_serves_again(
         target = vips[family == 6], 80
     else:
         target = of_family([itself], family)[0], 80
-    with forgetful.client.enter():
-        sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
-    with sock:
+    with forgetful.client.open_socket(socket.SOCK_DGRAM, family=family) as sock:
         sock.settimeout(5.0)
         sock.bind(("", next(PORTS)))
         for _ in range(3):

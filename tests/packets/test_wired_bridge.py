@@ -136,10 +136,8 @@ def test_who_sends_too_much_is_told_how_much_it_may_be(place: Place, family: int
     level, discover, mtu = (
         (socket.IPPROTO_IP, 10, 14) if family == 4 else (socket.IPPROTO_IPV6, 23, 24)
     )
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
-    with place.client.enter():
-        sender = socket.socket(kind, socket.SOCK_DGRAM)
-    with sender, Tap(place.client) as tap:
+    client = place.client
+    with client.open_socket(socket.SOCK_DGRAM, family=family) as sender, Tap(client) as tap:
         sender.setsockopt(level, discover, 2)
         sender.connect((OUTSIDE[family], HTTP))
         sender.send(bytes(1400))
@@ -157,12 +155,10 @@ def too_big(packet: Packet) -> bool:
 
 
 def test_fragments_pass(place: Place, family: int) -> None:
-    with place.server.enter():
-        kind = socket.AF_INET if family == 4 else socket.AF_INET6
-        server = socket.socket(kind, socket.SOCK_DGRAM)
-    with place.client.enter():
-        client = socket.socket(kind, socket.SOCK_DGRAM)
-    with server, client:
+    with (
+        place.server.open_socket(socket.SOCK_DGRAM, family=family) as server,
+        place.client.open_socket(socket.SOCK_DGRAM, family=family) as client,
+    ):
         server.bind(("", 7000))
         server.settimeout(10 * slowness())
         for size in (4000, 8000):
