@@ -5,7 +5,6 @@ Some take connections with them, whoever watches: those say what. All others mus
 
 from __future__ import annotations
 
-import base64
 import random
 import re
 import time
@@ -97,15 +96,14 @@ def api_server_away(seconds: tuple[float, float]) -> Callable[[Stage, random.Ran
     def happen(stage: Stage, chance: random.Random) -> None:
         with stage.changing:
             number = chance.randrange(1, SCRATCH + 1)
-            stage.apiserver.apply(scratch(number, chance))
+            made = scratch(number, chance)
+            stage.apiserver.apply(made)
             stage.apiserver.kill()
             time.sleep(chance.uniform(*seconds) / 2)
             if chance.random() < 0.5:
                 stage.end_agent(kill=True)
                 stage.start_agent(wait=False)
-            key = f"/registry/services/specs/default/scratch-{number}"
-            encoded = base64.b64encode(key.encode()).decode()
-            stage.apiserver.etcd.call(("deleterange", {"key": encoded}))
+            stage.apiserver.etcd.delete(made[:1])
             time.sleep(chance.uniform(*seconds) / 2)
             stage.apiserver.compact()
             stage.apiserver.start()

@@ -113,7 +113,7 @@ def break_at_random(
 ) -> Outcome:
     """Let faults happen, all in turn, in random order: so many times, or for so many seconds."""
     outcome = Outcome()
-    with _traffic(stage, share, outcome), _changes(stage):
+    with _traffic(stage, share, outcome), _changes(stage, outcome, say):
         deadline = time.monotonic() + seconds
         try:
             for fault in _in_turns(faults, times, chance):
@@ -180,9 +180,15 @@ def _traffic(stage: Stage, share: float, outcome: Outcome) -> Iterator[None]:
 
 
 @contextmanager
-def _changes(stage: Stage) -> Iterator[None]:
+def _changes(stage: Stage, outcome: Outcome, say: Callable[[str], None]) -> Iterator[None]:
+    def failed(error: Exception) -> None:
+        text = f"a change failed: {error!r}"
+        if text not in outcome.wrong:
+            say(text)
+            outcome.wrong.append(text)
+
     stop = threading.Event()
-    thread = threading.Thread(target=stage.keep_changing, args=(stop, _CHANGE_PAUSE))
+    thread = threading.Thread(target=stage.keep_changing, args=(stop, _CHANGE_PAUSE, failed))
     thread.start()
     try:
         yield

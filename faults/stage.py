@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -224,11 +225,19 @@ class Stage(ExitStack):
             count = chance.randrange(1, len(served.pods) + 1)
             self.say(served, tuple(chance.sample(served.pods, count)))
 
-    def keep_changing(self, stop: threading.Event, pause: float) -> None:
-        """Let them change about every 'pause' seconds, until told to stop."""
+    def keep_changing(
+        self, stop: threading.Event, pause: float, failed: Callable[[Exception], None]
+    ) -> None:
+        """Let them change about every 'pause' seconds, until told to stop.
+
+        Where a change fails, 'failed' is told, and the next one is tried.
+        """
         while not stop.wait(pause * (0.5 + self._chance.random())):
             with self.changing:
-                self.change()
+                try:
+                    self.change()
+                except Exception as error:
+                    failed(error)
 
     def await_intent(self) -> None:
         """Wait until the switch leads to the pods that Kubernetes says, and to no others."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +21,8 @@ from faults.breaks import FAULTS, Fault
 from faults.intent import History
 from faults.load import PLAN, Broken, Load
 from faults.run import Outcome, Window
+from faults.stage import Stage
+from nsxdp.lab import LabError
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +71,29 @@ def test_restarts_send_nothing_and_break_nothing(tmp_path: Path) -> None:
     )
     assert told["connections"]["answered"] == told["connections"]["sent"]
     assert told["long"]["answered"] == told["long"]["asked"]
+
+
+def test_a_change_that_fails_is_told_and_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = threading.Event()
+    fails = iter([True, True])
+
+    def change() -> None:
+        if next(fails, False):
+            raise LabError("services/scratch-2: 422 invalid")
+        changed.set()
+
+    stage: Any = SimpleNamespace(
+        change=change, changing=threading.RLock(), _chance=random.Random(1)
+    )
+    stage.keep_changing = partial(Stage.keep_changing, stage)
+    monkeypatch.setattr(run, "_CHANGE_PAUSE", 0.001)
+    outcome = Outcome()
+    said: list[str] = []
+    with run._changes(stage, outcome, said.append):
+        assert changed.wait(60)
+    assert said == outcome.wrong
+    (wrong,) = said
+    assert "services/scratch-2: 422 invalid" in wrong
 
 
 # The judge.

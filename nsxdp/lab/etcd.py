@@ -123,6 +123,18 @@ class Etcd:
         rows = zip_longest(*puts.values())
         self.call(*(("txn", {"success": [put for put in row if put]}) for row in rows))
 
+    def delete(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Delete Kubernetes objects, in one revision: as from the store of a server that is away.
+
+        With Services go the IPAddresses that reserve theirs: the server would refuse a Service
+        with such an address until it has seen, after minutes, that nobody has it.
+        """
+        self._commit(
+            {"requestDeleteRange": {"key": _encoded(_key(stored))}}
+            for item in items
+            for stored in _with_reservations(item)
+        )
+
     def clear(self) -> None:
         """Delete all objects of the known kinds but those that the server keeps for itself.
 

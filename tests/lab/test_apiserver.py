@@ -73,6 +73,17 @@ def test_loaded_objects_are_like_created_ones_and_clear_leaves_none(apiserver: A
     apiserver.apply([service("owner", "10.100.0.7")])
 
 
+def test_the_addresses_of_services_that_went_unseen_are_free(apiserver: ApiServer) -> None:
+    gone = service("gone", "10.96.0.60")
+    apiserver.apply([gone, service("stays", "10.96.0.61")])
+    apiserver.kill()
+    apiserver.etcd.delete([gone])
+    apiserver.start()
+    assert names(apiserver, SERVICES) == {"kubernetes", "stays"}
+    apiserver.apply([gone])
+    assert names(apiserver, SERVICES) == {"kubernetes", "stays", "gone"}
+
+
 def test_a_restarted_server_has_its_objects_and_a_compacted_one_no_past(
     apiserver: ApiServer,
 ) -> None:
