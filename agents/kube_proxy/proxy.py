@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from nsxdp import unixctl
 from nsxdp.k8s.objects import Node
 from nsxdp.k8s.source import Batch, Op, Source
 from nsxdp.logs import get_logger
-from nsxdp.openflow import Connection, ConnectionLost, CtTuple, PacketOut, ct_flush
-from nsxdp.pipeline.registers import ZONE
+from nsxdp.openflow import Connection, ConnectionLost, PacketOut
 from nsxdp.services.addresses import Family
-from nsxdp.services.conntrack import Stale, parse_entries
+from nsxdp.services.conntrack import Stale
 from nsxdp.services.endpoints import TRAFFIC
 from nsxdp.services.planner import ServicePlanner
 from nsxdp.services.reject import reject
 from nsxdp.services.tracker import Changes
-from nsxdp.unixctl import UnixctlError
 from nsxdp.writer import Writer
 from nsxdp_agents.common import memory
 from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.kube_proxy.affinity import keep_long_affinity
 from nsxdp_agents.kube_proxy.events import Events
+from nsxdp_agents.kube_proxy.forgetting import Forgetting
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.intake import Intake
 from nsxdp_agents.kube_proxy.metrics import Metrics
@@ -39,8 +36,6 @@ from nsxdp_agents.kube_proxy.service_health import Check, ServiceHealth
 __all__ = ["Proxy"]
 
 log = get_logger(__name__)
-
-_UDP: Final = 17
 
 _MAX_PROBLEMS: Final = 1000
 
@@ -87,7 +82,7 @@ class Proxy:
         self._node = node
         self._connection = connection
         self._writer = writer
-        self._control = control
+        self._forgetting = Forgetting(connection, control, planner.stale_entries, metrics)
         self._health = health
         self._service_health = service_health
         self._metrics = metrics
@@ -111,6 +106,7 @@ class Proxy:
             tasks.create_task(self._node.follow())
             tasks.create_task(self._node.keep(self._take_addresses))
             tasks.create_task(rounds)
+            tasks.create_task(self._forgetting.run())
             tasks.create_task(self._service_health.run())
             tasks.create_task(self._reject_packets())
             tasks.create_task(keep_long_affinity(self._connection, self._look_period))
@@ -148,7 +144,7 @@ class Proxy:
     async def _rounds(self, first: _Planned) -> None:
         await self._confirm(first)
         del first
-        await self._forget_old()
+        await self._forgetting.all_old()
         memory.loaded()
         while True:
             await self._wait()
@@ -199,41 +195,7 @@ class Proxy:
                 for traffic in TRAFFIC
             },
         )
-        self._forget(planned.stale)
-
-    async def _forget_old(self) -> None:
-        """Let conntrack forget what went while no proxy looked."""
-        if self._control is None:
-            return
-        try:
-            dump = await unixctl.call(
-                unixctl.control_socket(self._control), "dpctl/dump-conntrack", f"zone={ZONE}"
-            )
-        except UnixctlError as error:
-            log.warning(
-                "connections to endpoints that went may still be tracked", reason=str(error)
-            )
-        else:
-            self._forget(self._planner.stale_entries(parse_entries(dump)))
-
-    def _forget(self, stale: list[Stale]) -> None:
-        """Let conntrack forget connections to endpoints that went (KP-50)."""
-        try:
-            for entry in stale:
-                self._connection.send(
-                    ct_flush(
-                        ZONE,
-                        _UDP,
-                        CtTuple(
-                            dst=None if entry.vip is None else ip_address(entry.vip),
-                            dst_port=entry.port,
-                        ),
-                        CtTuple(src=ip_address(entry.endpoint), src_port=entry.endpoint_port),
-                    )
-                )
-                self._metrics.conntrack_deleted.inc()
-        except ConnectionLost as error:
-            log.warning("conntrack keeps connections to endpoints that went", reason=str(error))
+        self._forgetting.soon(planned.stale)
 
     # The rest.
 

@@ -22,13 +22,16 @@ __all__ = ["Stale", "StaleFinder", "parse_entries"]
 class Stale(NamedTuple):
     """Connections to a virtual address that go to an endpoint. Addresses are packed.
 
-    ``vip`` is None for a node port, whichever of the node's addresses it was for.
+    ``vip`` is None for a node port, whichever of the node's addresses it was for; ``client`` is
+    None for those of all clients.
     """
 
     vip: bytes | None
     port: int
     endpoint: bytes
     endpoint_port: int
+    client: bytes | None = None
+    client_port: int = 0
 
 
 class StaleFinder:
@@ -87,6 +90,8 @@ def parse_entries(dump: str) -> Iterator[Stale]:
                 entry.dst_port,
                 inet_pton(family, entry.reply_src),
                 entry.reply_src_port,
+                inet_pton(family, entry.src),
+                entry.src_port,
             )
 
 

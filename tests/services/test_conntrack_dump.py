@@ -25,6 +25,13 @@ def v4(text: str) -> bytes:
     return inet_pton(AF_INET, text)
 
 
+def v6(text: str) -> bytes:
+    return inet_pton(AF_INET6, text)
+
+
+CLIENT = v4("10.244.0.9")
+
+
 def endpoints(*addresses: str, flags: int = READY | SERVING) -> Endpoints:
     n = len(addresses)
     return Endpoints(
@@ -43,10 +50,10 @@ def dns(protocol: str = "UDP") -> ServicePort:
 def test_a_dump_has_udp_connections() -> None:
     entries = list(parse_entries(DUMP))
     assert entries == [
-        Stale(v4("10.96.0.53"), 53, v4("10.244.0.1"), 8053),
-        Stale(v4("10.96.0.53"), 53, v4("10.244.0.2"), 8053),
-        Stale(v4("10.244.0.1"), 99, v4("10.244.0.1"), 99),
-        Stale(inet_pton(AF_INET6, "fd00:96::53"), 53, inet_pton(AF_INET6, "fd00::1"), 8053),
+        Stale(v4("10.96.0.53"), 53, v4("10.244.0.1"), 8053, CLIENT, 5555),
+        Stale(v4("10.96.0.53"), 53, v4("10.244.0.2"), 8053, CLIENT, 5556),
+        Stale(v4("10.244.0.1"), 99, v4("10.244.0.1"), 99, CLIENT, 5557),
+        Stale(v6("fd00:96::53"), 53, v6("fd00::1"), 8053, v6("fd00::9"), 5),
     ]
 
 
@@ -54,7 +61,7 @@ def test_kp50_only_connections_of_known_ports_to_endpoints_that_serve_no_more() 
     finder = StaleFinder()
     finder.update(dns(), endpoints("10.244.0.2", "10.244.0.3"))
     assert finder.check(parse_entries(DUMP)) == [
-        Stale(v4("10.96.0.53"), 53, v4("10.244.0.1"), 8053)
+        Stale(v4("10.96.0.53"), 53, v4("10.244.0.1"), 8053, CLIENT, 5555)
     ]
 
 
