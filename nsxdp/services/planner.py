@@ -150,6 +150,7 @@ class ServicePlanner:
         }
         self._rotations: list[tuple[float, _Key]] = []
         self._rotates: dict[_Key, float] = {}
+        self._planned_at = 0.0
 
     def take(self, op: Op, obj: Object) -> bool:
         """Take note of a Service or EndpointSlice. Returns whether that changes anything."""
@@ -260,7 +261,9 @@ class ServicePlanner:
             heappush(self._rotations, (due, key))
 
     def _due(self, now: float) -> list[_Key]:
-        due = []
+        # Where the clock was set back, what is noted is of another time.
+        due = list(self._rotates) if now < self._planned_at else []
+        self._planned_at = now
         while self._rotations and self._rotations[0][0] <= now:
             when, key = heappop(self._rotations)
             if self._rotates.get(key) == when:

@@ -112,6 +112,17 @@ def test_kp33_late_round_comes_to_the_same_as_a_new_agent() -> None:
     assert planned.planner.next_rotation == 1020.0
 
 
+def test_kp33_a_clock_that_is_set_back_comes_to_the_same_as_a_new_agent() -> None:
+    everything = sticky("a", 20) + endpoint_slice("10.244.0.5", service="a")
+    planned = Planned(everything, now=60.0)
+    planned.now = 86_400.0
+    assert planned.round().messages == 1
+    planned.now = 65.0
+    assert planned.round().messages == 1
+    assert planned.text() == Planned(everything, now=65.0).text()
+    assert planned.planner.next_rotation == 80.0
+
+
 def test_kp33_timeouts_of_seconds_keep_their_basis_for_a_while() -> None:
     assert [basis_period(seconds) for seconds in (1, 10, 60, 86400)] == [10.0, 10.0, 60.0, 86400.0]
     planned = Planned(sticky("a", 1) + endpoint_slice("10.244.0.5", service="a"), now=60.0)
