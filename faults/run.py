@@ -97,9 +97,9 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-MOST_FDS: Final = 4
+MOST_FDS: Final = 8
 MOST_MEMORY: Final = 32 * 1024 * 1024
-"""By which an agent may grow after it was ready."""
+"""By which an agent may grow after it was ready: five watches come only with the API server."""
 
 
 def break_at_random(
@@ -172,11 +172,16 @@ def _happen(stage: Stage, fault: Fault, happen: Callable[[], None], outcome: Out
 def _traffic(stage: Stage, share: float, outcome: Outcome) -> Iterator[None]:
     stage.start_loads(PLAN, share)
     begun = time.monotonic()
+    stop = threading.Event()
+    thread = threading.Thread(target=stage.starvation.watch, args=(stop,))
+    thread.start()
     try:
         yield
     finally:
         outcome.seconds = time.monotonic() - begun
         stage.stop_loads()
+        stop.set()
+        thread.join()
 
 
 @contextmanager
@@ -222,7 +227,8 @@ def _judge(stage: Stage, outcome: Outcome) -> None:
     for one in broken:
         fault = _cause(one, outcome.windows)
         if not fault.costs and any(_same_time(one, stall) for stall in stalls):
-            fault = MACHINE
+            # A switch that has a processor, and doesn't forward, is kept from it by somebody.
+            fault = MACHINE if _starved(one, stage.starvation.seen) else fault
         kind = f"long {one.kind}" if one.want.long else one.kind
         outcome.causes.setdefault(fault.name, Counter())[kind] += 1
         if not fault.costs:
@@ -244,6 +250,11 @@ def _judge(stage: Stage, outcome: Outcome) -> None:
 def _same_time(one: Broken, other: Broken) -> bool:
     """Whether both may have lost the same moment."""
     return one.began <= other.began + _LAG and other.began <= one.began + _LAG
+
+
+def _starved(one: Broken, seen: Sequence[float]) -> bool:
+    """Whether the switch got no processor at that time."""
+    return any(one.began - _LAG <= at <= one.ended + _LAG for at in seen)
 
 
 def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:

@@ -18,6 +18,7 @@ from faults import clock, next_version
 from faults.agent import Agent, until
 from faults.intent import SERVICES, History, Served, scratch, service, slices
 from faults.load import Load, Want
+from faults.starvation import Starvation
 from nsxdp.lab import ApiServer, Host, Node, Pod
 from nsxdp.lab.host import SUBNETS
 from nsxdp.lab.programs import Server
@@ -41,6 +42,8 @@ class Stage(ExitStack):
         What was said of endpoints.
     loads
         Traffic that runs.
+    starvation
+        Of the switch.
     stop
         Set by who wants the run to end after the present fault.
     changing
@@ -64,6 +67,7 @@ class Stage(ExitStack):
         self.set_clock(0)
         try:
             self.node = self.enter_context(Node())
+            self.starvation = Starvation(self.node.ovs.pid)
             self.outside = self.enter_context(Host(self.node))
             self.servers: dict[str, Server] = {}
             for served in SERVICES:

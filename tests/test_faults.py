@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from faults import run
+from faults import run, starvation
 from faults.breaks import FAULTS, Fault
 from faults.intent import History
 from faults.load import PLAN, Broken, Load
@@ -102,11 +103,18 @@ FREE = Fault("free", "free", lambda *_: None)
 COSTLY = Fault("costly", "costly", lambda *_: None, "some")
 
 
-def judged(windows: list[Window], *loads: Load, history: History, **more: int) -> Outcome:
+def judged(
+    windows: list[Window],
+    *loads: Load,
+    history: History,
+    starved: Sequence[float] = (),
+    **more: int,
+) -> Outcome:
     """What is said of loads that have ended, on a stage where all else is well."""
     stage: Any = SimpleNamespace(
         loads=loads,
         history=history,
+        starvation=SimpleNamespace(seen=list(starved)),
         fds=more.get("fds", 0),
         memory=more.get("memory", 0),
         await_intent=lambda: None,
@@ -146,16 +154,43 @@ def test_a_broken_connection_is_of_the_fault_that_it_met(history: History) -> No
     assert "pod to web by cluster IPv4: ConnectionResetError after 0.100 s" in outcome.wrong[0]
 
 
-def test_what_breaks_between_pods_too_is_the_machine_s(history: History) -> None:
+def test_what_breaks_between_pods_too_is_the_machine_s_if_the_switch_starves(
+    history: History,
+) -> None:
     now = time.time()
     direct = next(want for want in PLAN if want.by == "pod")
     straight = Load(direct, broken=[Broken(direct, now - 84, 0.1, "TimeoutError")])
     load = Load(PLAN[0], broken=[Broken(PLAN[0], now - 85, 0.1, "TimeoutError")])
     windows = [Window(FREE, now - 90, now - 80)]
-    outcome = judged(windows, load, straight, history=history)
+    outcome = judged(windows, load, straight, history=history, starved=[now - 84.5])
     assert outcome.causes == {"the machine is overloaded": Counter(failed=2)}
+    for starved in ([], [now - 90], [now - 80]):
+        assert len(judged(windows, load, straight, history=history, starved=starved).wrong) == 2
     load.broken.append(Broken(PLAN[0], now - 80, 0.1, "TimeoutError"))
-    assert len(judged(windows, load, straight, history=history).wrong) == 1
+    assert len(judged(windows, load, straight, history=history, starved=[now - 84.5]).wrong) == 1
+
+
+def test_a_process_that_gets_no_processor_starves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its waits: none while it idles, the whole time later; a new process begins anew."""
+    stop = threading.Event()
+    known = iter([(1, 0.0), (1, 0.0), (1, 1e6), (2, 3e6), None, (2, 3e6), (2, 3e6)])
+    looks: list[int] = []
+
+    def pid() -> int:
+        look = next(known, (0, 0.0))
+        if look is None:
+            raise KeyError("ovs-vswitchd")
+        if not look[0]:
+            stop.set()
+        looks.append(look[0])
+        monkeypatch.setattr(starvation, "waited", lambda _: look[1])
+        return look[0]
+
+    monkeypatch.setattr(starvation, "_PERIOD", 0.001)
+    watched = starvation.Starvation(pid)
+    watched.watch(stop)
+    assert looks == [1, 1, 1, 2, 2, 2, 0]
+    assert len(watched.seen) == 1
 
 
 def test_an_answer_of_an_endpoint_that_went_is_misdirected(history: History) -> None:
