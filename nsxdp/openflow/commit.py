@@ -117,17 +117,22 @@ class Commits:
         """Send the messages as they are, and wait until the switch has seen them all."""
         wire = self._wire
         await batch.wait_turn()
+        messages: list[bytes] = []
         at = 0
         for index in range(batch.n):
             length = int.from_bytes(batch.messages[at + 2 : at + 4], "big")
-            wire.write(with_xid(batch.messages[at : at + length], batch.xid + index))
+            messages.append(with_xid(batch.messages[at : at + length], batch.xid + index))
             at += length
             if index % BURST == BURST - 1:
+                wire.write(b"".join(messages))
+                messages.clear()
                 await wire.drain(batch.seconds_left(), "a commit's messages")
         xid = wire.xids()
         barrier = wire.expect(xid, BarrierReply.type)
         try:
-            wire.write(frame(BarrierRequest.type, xid))
+            # With the last messages: the switch wakes up once.
+            messages.append(frame(BarrierRequest.type, xid))
+            wire.write(b"".join(messages))
             batch.end_turn()
             await self._answer(batch, barrier, "a barrier")
         finally:

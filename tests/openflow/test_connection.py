@@ -16,6 +16,7 @@ import uvloop
 from nsxdp.lab.ovs import OVS
 from nsxdp.lab.pki import Authority
 from nsxdp.openflow import codec, requests
+from nsxdp.openflow.commit import BURST
 from nsxdp.openflow.connection import Connection, Phase
 from nsxdp.openflow.errors import CommitError, ConnectionLost, RequestError, VersionError
 from nsxdp.openflow.flow import Flow, Group
@@ -28,6 +29,7 @@ from nsxdp.openflow.messages import (
 )
 from nsxdp.openflow.meter import Meter
 from nsxdp.openflow.session import Session, SessionOptions
+from nsxdp.openflow.wire import Wire
 from nsxdp.transport import Remote, Tls, parse_remote
 
 METER = "meter=5,pktps,burst,band=type=drop,rate=100,burst_size=10"
@@ -187,6 +189,28 @@ async def test_a_refused_lone_message(bridge: Remote) -> None:
         assert (caught.value.name, caught.value.index) == ("OFPGMFC_UNKNOWN_GROUP", 0)
         assert caught.value.request == f"group modify {text}"
         assert await groups(session) == []
+
+
+async def test_messages_without_a_bundle_go_together(
+    bridge: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch wakes up once for a change and its barrier."""
+    written: list[int] = []
+    write = Wire.write
+
+    def note(wire: Wire, data: bytes) -> None:
+        written.append(codec.split(data)[0])
+        write(wire, data)
+
+    async with open_session(bridge) as session:
+        monkeypatch.setattr(Wire, "write", note)
+        await session.commit(many(1))
+        assert written == [2]
+        written.clear()
+        assert await session.commit_each(many(600)) == []
+        assert written == [BURST, BURST, 600 - 2 * BURST + 1]
+        monkeypatch.undo()
+        assert len(await flows(session)) == 600
 
 
 async def test_what_no_bundle_takes(bridge: Remote) -> None:
