@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from functools import reduce
 from operator import or_
 from typing import Final, Protocol
@@ -177,11 +176,14 @@ class Writer:
         """Whether what is pending is all that the switch lacks."""
         self._expected = False
         """Whether the last comparison's difference was taken whole."""
-        self._compare_at = 0.0
+        self._compare_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        """Until the next comparison is due."""
         self._wanted = 0
         self._done = 0
         self._wake = asyncio.Event()
-        self._progress = asyncio.Condition()
+        self._waiting: list[tuple[int, asyncio.Future[float]]] = []
+        """Until when everything up to a number is done, and who is told."""
 
     @property
     def desired(self) -> DesiredSet:
@@ -201,11 +203,19 @@ class Writer:
             self._pending.append(delta)
         self._wake.set()
 
-    async def settled(self) -> None:
-        """Wait until the switch has confirmed all that `replace` was told before."""
-        wanted = self._wanted
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._done >= wanted)
+    async def settled(self) -> float:
+        """Wait until the switch has confirmed all that `replace` was told before.
+
+        Returns
+        -------
+        float
+            When it had, which is now where there is nothing to wait for: `time.monotonic`.
+        """
+        if self._done >= self._wanted:
+            return time.monotonic()
+        told: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._wanted, told))
+        return await told
 
     async def owner(self, cookie: int) -> int | None:
         """Who needs the flow with a cookie; None: nobody, or the switch hasn't it.
@@ -231,6 +241,8 @@ class Writer:
             await self._write()
         finally:
             self._watch(None)
+            if self._timer is not None:
+                self._timer.cancel()
 
     async def _write(self) -> None:
         failures = 0
@@ -249,6 +261,8 @@ class Writer:
 
     async def _ready(self) -> Session:
         """The present session."""
+        if self._session is not None and self._session.lost is None:
+            return self._session
         while True:
             try:
                 session = await self._connection.ready(_READY_SECONDS)
@@ -274,30 +288,24 @@ class Writer:
     async def _step(self, session: Session) -> None:
         """Do what is most urgent; wait where nothing is."""
         self._wake.clear()
-        left = self._compare_at - asyncio.get_running_loop().time()
-        if not self._in_sync or left <= 0:
+        if not self._in_sync or self._compare_due:
             await self._compare(session)
         elif self._pending:
             await self._send_pending(session)
+        elif session.lost is None:
+            await self._wake.wait()  # for something to do, or the end of the session
         else:
-            await self._sleep(session, left)
-
-    async def _sleep(self, session: Session, seconds: float) -> None:
-        """Wait for something to do, the end of the session, or that time."""
-        if session.lost is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
+            await asyncio.sleep(0)  # the connection is about to hear of it, too
 
     async def _send_pending(self, session: Session) -> None:
         """Send all deltas that have gathered."""
         wanted = self._wanted
         deltas, self._pending = self._pending, []
         messages = b"".join(deltas)
+        seconds = await self._commit(session, messages) if messages else 0.0
+        self._advance(wanted)
         if messages:
-            seconds = await self._commit(session, messages)
             self._committed(Commit(sum(delta.messages for delta in deltas), seconds))
-        await self._advance(wanted)
 
     async def _compare(self, session: Session) -> None:
         """Compare the switch with what is desired, and send the difference."""
@@ -326,7 +334,7 @@ class Writer:
             n += len(self._other_learned)
             messages += b"".join(delete_flows(*learned).encode() for learned in self._other_learned)
         seconds = await self._commit(session, messages) if n else 0.0
-        self._compare_at = asyncio.get_running_loop().time() + self._sync_period
+        self._compare_in(self._sync_period)
         self._took_over = bool(diff.flows_old) and not took_over
         if self._took_over:
             log.info("took over from another version of the pipeline", its_flows=diff.flows_old)
@@ -334,8 +342,8 @@ class Writer:
         if drift:
             log.warning("somebody else changed the switch: repaired", **diff._asdict())
         taken = time.perf_counter() - started
+        self._advance(wanted)
         self._committed(Commit(n, seconds, diff, drift, taken))
-        await self._advance(wanted)
 
     async def _commit(self, session: Session, messages: bytes) -> float:
         """Commit 'messages'; returns the seconds it took.
@@ -368,8 +376,25 @@ class Writer:
         if self._on_refusal is not None:
             self._on_refusal(error)
 
-    async def _advance(self, wanted: int) -> None:
-        """Everything up to 'wanted' is on the switch."""
-        async with self._progress:
-            self._done = wanted
-            self._progress.notify_all()
+    def _advance(self, wanted: int) -> None:
+        """Everything up to 'wanted' is on the switch, since now."""
+        now = time.monotonic()
+        self._done = wanted
+        waiting, self._waiting = self._waiting, []
+        for until, told in waiting:
+            if until > wanted:
+                self._waiting.append((until, told))
+            elif not told.done():  # who waits may have been cancelled
+                told.set_result(now)
+
+    def _compare_in(self, seconds: float) -> None:
+        """A comparison has been made; the next is due so much later."""
+
+        def due() -> None:
+            self._compare_due = True
+            self._wake.set()
+
+        if self._timer is not None:
+            self._timer.cancel()
+        self._compare_due = False
+        self._timer = asyncio.get_running_loop().call_later(seconds, due)

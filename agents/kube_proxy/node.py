@@ -35,7 +35,7 @@ class Takes(Protocol):
     def replace(self, owned: Owned) -> None:
         """Let owners need something else from now on."""
 
-    async def settled(self) -> None:
+    async def settled(self) -> object:
         """Wait until the switch has it."""
 
 

@@ -178,9 +178,8 @@ class Proxy:
 
     async def _confirm(self, planned: _Planned) -> None:
         """Wait for the switch, then do what had to wait for it."""
-        await self._writer.settled()
-        now = time.time()
-        done = time.monotonic()
+        done = await self._writer.settled()
+        now = time.time() - (time.monotonic() - done)
         seconds = None if planned.received is None else done - planned.received
         log.debug("round", confirmed_at=now, seconds=seconds)
         self._health.updated()
