@@ -41,5 +41,5 @@ class Template:
     def stamp_groups(self, offsets: ArrayLike, **columns: Column) -> Stamped: ...
 
 def gather(
-    pieces: Sequence[tuple[Stamped, NDArray[np.integer[Any]]]], n_owners: int
+    pieces: Sequence[tuple[Stamped, NDArray[np.integer[Any]] | Sequence[int]]], n_owners: int
 ) -> tuple[bytes, NDArray[np.uint64]]: ...

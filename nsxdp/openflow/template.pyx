@@ -499,11 +499,16 @@ cdef class Template:
         if not self.is_group:
             raise TypeError(f"a flow's template stamps flows: {self.text!r}")
         offsets = np.ascontiguousarray(offsets, np.uint64)
-        if offsets.ndim != 1 or not offsets.size or offsets[0] != 0:
+        if offsets.ndim != 1:
             raise ValueError("offsets: must be (n + 1,) numbers, the first of which is 0")
         cdef const uint64_t[::1] offsets_view = offsets
-        cdef Py_ssize_t n = len(offsets) - 1, n_groups = n
-        if offsets_view[n] > 0xffffffff or offsets_view[n] != offsets.max():
+        cdef Py_ssize_t i, n = offsets_view.shape[0] - 1, n_groups = n
+        if n < 0 or offsets_view[0] != 0:
+            raise ValueError("offsets: must be (n + 1,) numbers, the first of which is 0")
+        for i in range(n):
+            if offsets_view[i] > offsets_view[n]:
+                raise ValueError("offsets: must rise, and end with the number of bucket rows")
+        if offsets_view[n] > 0xffffffff:
             raise ValueError("offsets: must rise, and end with the number of bucket rows")
         cdef Py_ssize_t n_buckets = <Py_ssize_t> offsets_view[n]
         cdef _Columns bound = self.bind(columns, &n_groups, &n_buckets)

@@ -8,7 +8,7 @@ be it one after a change or ten thousand at the start. Each Service port of each
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 from msgspec import Struct
@@ -24,7 +24,7 @@ from nsxdp.services.affinity import Learned, learned
 from nsxdp.services.endpoints import Verdict
 from nsxdp.services.model import Endpoints, ServicePort, ServicePortName
 from nsxdp.services.plan import Plan
-from nsxdp.services.slots import endpoint_slots
+from nsxdp.services.slots import endpoint_columns
 
 if TYPE_CHECKING:
     from nsxdp.openflow.template import Column
@@ -170,7 +170,7 @@ class ServiceCompiler:
                 endpoint_port=columns.ports,
             )
             whole = templates.large_group.stamp_groups(
-                split.offsets, group=_groups([pool]), slot=split.slots, part=split.parts
+                split.offsets, group=pool.group, slot=split.slots, part=split.parts
             )
             pieces += [(parts, split.owners), (whole, split.owners[:1])]
         if batch.sticky:
@@ -188,22 +188,22 @@ class ServiceCompiler:
             pieces.append((stamped, _rows(small)))
         for pool in large:
             split = self._split(pool)
-            basis = _bases([pool])
             parts = templates.affinity_group.stamp_groups(
                 split.endpoints.offsets,
                 group=split.parts,
-                basis=np.repeat(basis, len(split.parts)),
+                basis=pool.basis,
                 slot=split.endpoints.slots,
             )
             whole = templates.large_affinity_group.stamp_groups(
                 split.offsets,
-                group=_groups([pool]),
-                basis=basis,
+                group=pool.group,
+                basis=pool.basis,
                 slot=split.slots,
                 part=split.parts,
             )
             pieces += [(parts, split.owners), (whole, split.owners[:1])]
-        groups, rows = _groups(batch.sticky), _rows(batch.sticky)
+        groups = np.array([pool.group for pool in batch.sticky], np.uint32)
+        rows = _rows(batch.sticky)
         columns = _columns(batch.sticky)
         counts = np.diff(columns.offsets).astype(np.int64)
         what = _learned(batch.sticky)
@@ -393,31 +393,41 @@ class _Batch:
         for what, found in self._frontends.items():
             columns: dict[str, Column] = {}
             if what.fragment != "noted":
-                columns["port"] = np.array(found.ports, np.uint16)
+                columns["port"] = _column(found.ports, np.uint16)
             if not what.node_port:
-                columns["vip"] = packed_ips(self.family, b"".join(found.vips))
+                columns["vip"] = _vips(self.family, found.vips)
             if what.act in ("balance", "stick") and what.fragment != "first":
-                columns["group"] = np.array(found.groups, np.uint32)
+                columns["group"] = _column(found.groups, np.uint32)
             if what.act == "stick":
-                columns["service"] = np.array([owners[row] for row in found.rows], np.uint32)
+                columns["service"] = _column([owners[row] for row in found.rows], np.uint32)
             template = frontend(self.family.value, cast(Protocol, self.protocol), what)
-            pieces.append((template.stamp(**columns), np.array(found.rows, np.uint32)))
-        vips = packed_ips(self.family, b"".join([vip for _, vip in self.served]))
-        rows = np.array([row for row, _ in self.served], np.uint32)
+            pieces.append((template.stamp(**columns), found.rows))
+        vips = _vips(self.family, [vip for _, vip in self.served])
+        rows = [row for row, _ in self.served]
         pieces.append((self.templates.unserved.stamp(vip=vips), rows))
 
 
-def _rows(pools: list[_Pool]) -> NDArray[np.uint32]:
-    return np.array([pool.row for pool in pools], np.uint32)
+def _rows(pools: list[_Pool]) -> list[int]:
+    return [pool.row for pool in pools]
 
 
-def _groups(pools: list[_Pool]) -> NDArray[np.uint32]:
-    return np.array([pool.group for pool in pools], np.uint32)
+def _groups(pools: list[_Pool]) -> Column:
+    return _column([pool.group for pool in pools], np.uint32)
 
 
-def _bases(pools: list[_Pool]) -> NDArray[np.uint64]:
+def _bases(pools: list[_Pool]) -> Column:
     """The hash basis of each."""
-    return np.array([pool.basis for pool in pools], np.uint64)
+    return _column([pool.basis for pool in pools], np.uint64)
+
+
+def _column(values: list[int], dtype: type[np.unsignedinteger[Any]]) -> Column:
+    """A column of numbers; of one row, as most changes are, the number."""
+    return values[0] if len(values) == 1 else np.array(values, dtype)
+
+
+def _vips(family: Family, vips: list[bytes]) -> Column:
+    """A column of addresses; of one row, the address."""
+    return vips[0] if len(vips) == 1 else packed_ips(family, b"".join(vips))
 
 
 def _learned(pools: list[_Pool]) -> Learned:
@@ -428,14 +438,13 @@ def _learned(pools: list[_Pool]) -> Learned:
 def _columns(pools: list[_Pool]) -> _Endpoints:
     """The endpoints of 'pools', which are of one family."""
     lists = [pool.endpoints for pool in pools]
-    family = lists[0].family
-    counts = np.fromiter(map(len, lists), np.uint64, len(lists))
-    offsets = np.concatenate((np.zeros(1, np.uint64), np.cumsum(counts, dtype=np.uint64)))
-    packed = b"".join([endpoints.packed_addresses for endpoints in lists])
-    ports = np.frombuffer(b"".join([endpoints.packed_ports for endpoints in lists]), np.uint16)
-    octets = np.frombuffer(packed, np.uint8).reshape(-1, family.width)
-    slots = endpoint_slots(octets, ports, offsets)
-    return _Endpoints(offsets, packed_ips(family, packed), ports, slots)
+    return _Endpoints(
+        *endpoint_columns(
+            lists[0].family.width,
+            [endpoints.packed_addresses for endpoints in lists],
+            [endpoints.packed_ports for endpoints in lists],
+        )
+    )
 
 
 def _by_size(pools: list[_Pool]) -> tuple[list[_Pool], list[_Pool]]:

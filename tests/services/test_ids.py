@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nsxdp.pipeline.ids import Numbers
-from nsxdp.services.slots import endpoint_slots
+from nsxdp.services.slots import endpoint_columns, endpoint_slots
 
 FIRST, LAST = 0x4000_0000, 0x7FFF_FFFF
 
@@ -157,3 +157,47 @@ def test_offsets_that_lead_elsewhere(width: int, ports: int, offsets: list[int])
     addresses = np.zeros((2, width), np.uint8)
     with pytest.raises(ValueError, match=r"^group 0 has rows|^2 addresses of \d bytes"):
         endpoint_slots(addresses, np.zeros(ports, np.uint16), np.array(offsets, np.uint64))
+
+
+def packed(ports: list[int]) -> bytes:
+    return np.array(ports, np.uint16).tobytes()
+
+
+@pytest.mark.parametrize("width", [4, 16])
+def test_columns_of_groups_are_those_of_their_endpoints(width: int) -> None:
+    octets = np.arange(5 * width, dtype=np.uint8).reshape(5, width)
+    groups = [octets[:2].tobytes(), b"", octets[2:].tobytes()]
+    of_ports = [[80, 81], [], [443, 0x1234, 65535]]
+    offsets, ips, ports, slots = endpoint_columns(width, groups, list(map(packed, of_ports)))
+    assert offsets.tolist() == [0, 2, 2, 5]
+    assert ports.tolist() == [80, 81, 443, 0x1234, 65535]
+    assert (slots == endpoint_slots(octets, ports, offsets)).all()
+    if width == 4:
+        assert ips.tolist() == [int.from_bytes(bytes(address)) for address in octets]
+    else:
+        assert (ips == octets).all()
+
+
+def test_columns_of_nothing() -> None:
+    for groups in ([], [b""]):
+        assert [len(column) for column in endpoint_columns(4, groups, groups)] == [
+            len(groups) + 1,
+            *(0, 0, 0),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("width", "addresses", "ports"),
+    [
+        (5, [bytes(5)], [packed([80])]),
+        (4, [bytes(4)], [packed([80, 80])]),
+        (4, [bytes(4)], []),
+        (4, [bytes(4), bytes(8)], [packed([80, 80]), packed([80])]),
+    ],
+    ids=["no address", "too many ports", "no ports", "another group's ports"],
+)
+def test_columns_need_a_port_for_each_address(
+    width: int, addresses: list[bytes], ports: list[bytes]
+) -> None:
+    with pytest.raises(ValueError, match=r"^\d+ bytes of addresses|^group 0: not a port"):
+        endpoint_columns(width, addresses, ports)
