@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from bench.arrivals import Arrivals
 from bench.cluster import ENDPOINTS, Cluster, endpoint_slice, small_services, writer
 from bench.conftest import Record
 from bench.processes import usage
@@ -76,19 +78,28 @@ def _starts(record: Record, cluster: Cluster, who: str, *, empty: bool) -> int:
 
 
 def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
-    """One EndpointSlice is replaced by one with an endpoint more, again and again."""
-    inside, outside, acknowledged = [], [], []
-    with cluster.agent() as agent, writer(cluster) as api:
+    """One EndpointSlice is replaced by one with an endpoint more, again and again.
+
+    The event is there when the kernel has its packet for the agent, which knows of it when it has
+    read it.
+    """
+    arrived, read, outside, acknowledged = [], [], [], []
+    with contextlib.ExitStack() as stack:
+        agent = stack.enter_context(cluster.agent())
+        api = stack.enter_context(writer(cluster))
         agent.settle()
+        arrivals = stack.enter_context(Arrivals(cluster.node.netns, cluster.api.port))
         sent = agent.messages()
         before = agent.usage()
         for change in range(CHANGES):
             number = change * _STRIDE % cluster.workload.services
             put, answered = api.put(endpoint_slice(number, ENDPOINTS + 1))
             done = agent.await_event("round")
-            inside.append(float(done["seconds"]))
-            outside.append(float(done["confirmed_at"]) - put)
-            acknowledged.append(max(0.0, float(done["confirmed_at"]) - answered))
+            confirmed = float(done["confirmed_at"])
+            arrived.append(confirmed - arrivals.first(put, but_at=api.port))
+            read.append(float(done["seconds"]))
+            outside.append(confirmed - put)
+            acknowledged.append(max(0.0, confirmed - answered))
             time.sleep(_PAUSE)
         after = agent.usage()
         sent = agent.messages() - sent
@@ -99,12 +110,14 @@ def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
     record(
         group,
         "watch event to barrier",
-        inside,
+        arrived,
         facts={
             "messages a change": f"{sent / CHANGES:g}",
             "CPU a change": duration((after.cpu - before.cpu) / CHANGES),
+            "waiting for a processor": duration((after.waited - before.waited) / CHANGES),
             "resident": size(after.resident),
         },
     )
+    record(group, "watch event read to barrier", read)
     record(group, "API write acknowledged to barrier", acknowledged)
     record(group, "API write sent to barrier", outside)

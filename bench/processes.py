@@ -21,11 +21,14 @@ class Usage:
     ----------
     cpu
         Seconds, in user and system mode; of its ended children, too.
+    waited
+        Seconds in which it could have gone on, and others had the processors.
     resident, peak
         Bytes of memory: now (VmRSS), and the most ever (VmHWM).
     """
 
     cpu: float
+    waited: float
     resident: int
     peak: int
 
@@ -36,8 +39,10 @@ def usage(pid: int) -> Usage:
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
+    waits = (task.read_text().split()[1] for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     return Usage(
         sum(map(int, fields[11:15])) / _TICKS,
+        sum(map(int, waits)) / 1e9,
         int(status["VmRSS"].split()[0]) * 1024,
         int(status["VmHWM"].split()[0]) * 1024,
     )

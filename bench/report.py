@@ -54,7 +54,10 @@ TOPICS: Final = {
         "Services of ten endpoints each, read from kube-apiserver and etcd that run on the same "
         "cores. The start is from fork to the barrier's answer for all flows: a cold one with an "
         "empty bridge, a restart with one that has all flows, to which nothing is sent. A change "
-        "is an endpoint added to one Service, and is exactly one OpenFlow message.",
+        "is an endpoint added to one Service, and is exactly one OpenFlow message. Its watch event "
+        "is there when the kernel has its packet for the agent, and is read when the agent has it "
+        "decrypted. Waiting for a processor is what the agent could have done meanwhile, while the "
+        "API server, etcd and Open vSwitch had both.",
     ),
     "proxies": (
         "nsx-kube-proxy beside kube-proxy and OVN",
