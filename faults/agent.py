@@ -7,7 +7,8 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -95,6 +96,15 @@ class Agent:
         self.kill()
 
     # Its life.
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It does nothing for the length of ``with``."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""

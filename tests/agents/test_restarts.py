@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import socket
 import subprocess
 import threading
@@ -225,11 +224,10 @@ def test_what_changed_while_ovsdb_server_was_away_is_seen(
     node: Node, start: Start, client: Pod
 ) -> None:
     agent = start()
-    agent.process.send_signal(signal.SIGSTOP)
-    node.ovs.restart_ovsdb_server()
-    late = node.add_pod("late", ip="10.244.0.77")
-    node.del_pod(client)
-    agent.process.send_signal(signal.SIGCONT)
+    with agent.paused():
+        node.ovs.restart_ovsdb_server()
+        late = node.add_pod("late", ip="10.244.0.77")
+        node.del_pod(client)
     until("the new port is known", lambda: any(late.mac in flow for flow in ours(node)))
     until("the old port is gone", lambda: not any(client.mac in flow for flow in ours(node)))
     assert late.http_get(f"http://{WEB}/") in {"web-1", "web-2"}

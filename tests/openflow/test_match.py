@@ -461,7 +461,7 @@ def test_any_match_is_that_of_ovs_ofctl(codec: Codec, oracle: Oracle, matches: l
 @settings(max_examples=300)
 @given(
     text=st.text(alphabet='reg0=1,.:/[]{}()+-|xtcp*" \n\0é', max_size=40)
-    | st.tuples(_any_match(), st.integers(0, 100), st.characters()).map(
+    | st.tuples(_any_match(), st.integers(0, 100), st.characters(codec="utf-8")).map(
         lambda t: t[0][: t[1]] + t[2] + t[0][t[1] :]
     )
 )
