@@ -99,7 +99,8 @@ TOPICS: Final = {
         "OVSDB transactions",
         "Each adds a port: an interface, the port, and the bridge's set of ports. The bare sockets "
         "send bytes that were made before and look at nothing but the ends of answers; one of them "
-        "has the server send updates, too, as it must to a client with a replica.",
+        "has the server send updates, too, as it must to a client with a replica. Each runs in a "
+        "process of its own.",
     ),
     "imports": (
         "Import",
