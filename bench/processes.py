@@ -39,13 +39,27 @@ def usage(pid: int) -> Usage:
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
-    waits = (task.read_text().split()[1] for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     return Usage(
         sum(map(int, fields[11:15])) / _TICKS,
-        sum(map(int, waits)) / 1e9,
+        sum(map(waited, Path(f"/proc/{pid}/task").iterdir())),
         int(status["VmRSS"].split()[0]) * 1024,
         int(status["VmHWM"].split()[0]) * 1024,
     )
+
+
+def waited(thread: Path) -> float:
+    """Seconds in which a thread could have gone on, and had no processor.
+
+    ``/proc/PID/task/TID`` is a thread, ``/proc/PID`` a process's first one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.processes import waited
+    >>> waited(Path("/proc/self")) < 3600
+    True
+    """
+    return int((thread / "schedstat").read_text().split()[1]) / 1e9
 
 
 def resident() -> int:

@@ -8,30 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Starvation", "waited"]
+from bench.processes import waited
+
+__all__ = ["Starvation"]
 
 _PERIOD: Final = 0.5
 _SHARE: Final = 0.5
 """Of a period for which a process must wait; where every other one idles it is a tenth."""
 
 
-def waited(pid: int) -> float:
-    """For how many seconds a process's first thread could have run and had no processor.
-
-    On the userspace datapath it is ovs-vswitchd's first thread that forwards.
-
-    Examples
-    --------
-    >>> import os
-    >>> from faults.starvation import waited
-    >>> waited(os.getpid()) < 3600
-    True
-    """
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-
-
 class Starvation:
     """Notes when a process, which may come back as another one, had to wait for long.
+
+    Its first thread, that is: on the userspace datapath ovs-vswitchd's first thread forwards.
 
     Attributes
     ----------
@@ -49,7 +38,7 @@ class Starvation:
         while not stop.wait(_PERIOD):
             try:
                 pid = self._pid()
-                now = pid, time.time(), waited(pid)
+                now = pid, time.time(), waited(Path(f"/proc/{pid}"))
             except (OSError, LookupError):
                 last = None  # It has been killed, and isn't back yet.
                 continue
