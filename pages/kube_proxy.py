@@ -161,8 +161,11 @@ def _rest() -> Iterator[str]:
 
         On the machine: to connect to Open vSwitch's sockets, which belong to root unless they were
         given away; for routes, CAP_NET_ADMIN in the node's network namespace; with the kernel's
-        datapath, to write to /proc/sys/net/netfilter, unless that is as it shall be already; and
-        CAP_SYS_RESOURCE, to be killed late when memory is short.
+        datapath, to write to /proc/sys/net/netfilter, unless that is as it shall be already;
+        CAP_SYS_RESOURCE, to be killed late when memory is short; and CAP_SYS_NICE, to get a
+        processor at once when a change comes. That is a real-time priority, the lowest one, and
+        ends where the process works for longer than it takes to bring some changes to the switch:
+        for a second it then gets processors as any other. `--realtime-priority 0` does without.
 
         ## Health
 

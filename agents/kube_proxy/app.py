@@ -39,6 +39,7 @@ from nsxdp_agents.common import memory
 from nsxdp_agents.common.meters import make_meter
 from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.options import tls_files
+from nsxdp_agents.common.realtime import realtime
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
 from nsxdp_agents.kube_proxy.cleanup import clean_up
@@ -149,6 +150,9 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
             asked = commands(planner, node, writer)
             await stack.enter_async_context(answering(options.run_directory, CONTROLLER, asked))
         set_oom_score(options.oom_score_adj)
+        priority = options.realtime_priority
+        by_default = priority == Options().realtime_priority
+        stack.enter_context(realtime(priority, quietly=by_default))
         events.starting()
         log.info("started", node=options.node_name, bridge=options.bridge)
         await proxy.run()

@@ -21,6 +21,7 @@ from nsxdp_agents.kube_proxy.values import (
     LOCAL_MODE,
     MODE,
     NUMBER,
+    PRIORITY,
     QUANTITY,
     SCORE,
     SECONDS,
@@ -226,6 +227,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("nsxdp.syncPeriod", SECONDS, "sync_period", zero_counts=True),
     Setting("nsxdp.hostRoutes", SWITCH, "host_routes", zero_counts=True),
     Setting("nsxdp.uplinkPort", TEXT, "uplink_port"),
+    Setting("nsxdp.realtimePriority", PRIORITY, "realtime_priority", zero_counts=True),
     Setting("nsxdp.logFormat", TEXT, "log_format"),
     Setting("nsxdp.logLevel", TEXT, "log_level"),
 )  # fmt: skip

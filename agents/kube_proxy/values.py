@@ -18,6 +18,7 @@ __all__ = [
     "LOCAL_MODE",
     "MODE",
     "NUMBER",
+    "PRIORITY",
     "QUANTITY",
     "SCORE",
     "SECONDS",
@@ -190,6 +191,7 @@ ADDRESS: Final = Kind("an IP address", _address, _address)
 SWITCH: Final = Kind("true or false", _switch, _switch_text)
 COUNT: Final = _integer_kind("a whole number of 0 or more", 0, _INT32)
 BIT: Final = _integer_kind("a whole number from 0 to 31", 0, 31)
+PRIORITY: Final = _integer_kind("a whole number from 0 to 99", 0, 99)
 SCORE: Final = _integer_kind("a whole number from -1000 to 1000", -1000, 1000)
 NUMBER: Final = Kind("a number", _number, float)
 DURATION: Final = Kind("a duration, such as 1m30s", _duration, duration)

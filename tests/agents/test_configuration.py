@@ -43,6 +43,7 @@ _SAMPLES: dict[str, Any] = {
     "a whole number of 0 or more": 7,
     "a whole number from 0 to 31": 7,
     "a whole number from -1000 to 1000": 7,
+    "a whole number from 0 to 99": 2,
     "a number": 7.5,
     "a duration, such as 1m30s": "1m10s",
     "seconds, or a duration such as 1m30s": 70,
