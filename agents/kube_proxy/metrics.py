@@ -5,7 +5,6 @@ People's dashboards and alerts for kube-proxy go on working.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -113,17 +112,17 @@ class Metrics:
             "kubeproxy_proxy_livez_total", "Answers of livez", ("code",), registry=self.registry
         )
 
-    def services_changed(self, n: int, pending: int) -> None:
-        """'n' Services came in; 'pending' of them wait for the next round."""
+    def services_changed(self, n: int, pending: int, at: float) -> None:
+        """'n' Services came in 'at' (since the epoch); 'pending' wait for the next round."""
         _each(self.service_changes, Counter.inc, n)
         _each(self.service_changes_pending, Gauge.set, pending)
-        _each(self.last_queued_timestamp, Gauge.set, time.time())
+        _each(self.last_queued_timestamp, Gauge.set, at)
 
-    def endpoints_changed(self, n: int, pending: int) -> None:
-        """'n' EndpointSlices came in; 'pending' of them wait for the next round."""
+    def endpoints_changed(self, n: int, pending: int, at: float) -> None:
+        """'n' EndpointSlices came in 'at' (since the epoch); 'pending' wait for the next round."""
         _each(self.endpoint_changes, Counter.inc, n)
         _each(self.endpoint_changes_pending, Gauge.set, pending)
-        _each(self.last_queued_timestamp, Gauge.set, time.time())
+        _each(self.last_queued_timestamp, Gauge.set, at)
 
     def round_done(
         self,

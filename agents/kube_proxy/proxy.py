@@ -39,6 +39,9 @@ log = get_logger(__name__)
 
 _MAX_PROBLEMS: Final = 1000
 
+_COUNT_AFTER: Final = 0.005
+"""Seconds after which what came in is counted: the switch has its message first."""
+
 
 class _Planned(NamedTuple):
     """What is left to do of a round that was handed to the writer.
@@ -123,16 +126,22 @@ class Proxy:
             if self._received is None:
                 self._received = batch.received_at
             self._changed.set()
-        tracker = self._planner.tracker
-        if batch.kind == "Service":
-            self._metrics.services_changed(len(batch.events), tracker.pending_services)
-        elif batch.kind == "EndpointSlice":
-            self._metrics.endpoints_changed(len(batch.events), tracker.pending_slices)
+        if batch.kind in ("Service", "EndpointSlice"):
+            loop = asyncio.get_running_loop()
+            loop.call_later(_COUNT_AFTER, self._count, batch.kind, len(batch.events), time.time())
         elif batch.kind == "Node":
             for op, obj in batch.events:
                 if isinstance(obj, Node):
                     self._health.set_node(None if op is Op.DELETE else obj)
             self._changed.set()
+
+    def _count(self, kind: str, n: int, at: float) -> None:
+        """Have it in the metrics that 'n' objects of a kind came in."""
+        tracker = self._planner.tracker
+        if kind == "Service":
+            self._metrics.services_changed(n, tracker.pending_services, at)
+        else:
+            self._metrics.endpoints_changed(n, tracker.pending_slices, at)
 
     def _take_addresses(self) -> None:
         self._planner.set_node_addresses(self._node.addresses)
