@@ -81,7 +81,7 @@ def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
     """One EndpointSlice is replaced by one with an endpoint more, again and again.
 
     The event is there when the kernel has its packet for the agent, which knows of it when it has
-    read it.
+    read it. The agent has a real-time priority, as always where it may.
     """
     arrived, read, outside, acknowledged = [], [], [], []
     with contextlib.ExitStack() as stack:
