@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from runtime import Agent, PluginError, Runtime
@@ -121,6 +122,20 @@ def test_a_pod_may_be_deleted_more_than_once_and_without_its_namespace(
     runtime.delete("never-seen")
     gone = runtime.variables("4ac7", None) | {"CNI_NETNS": str(pod.path)}
     assert runtime.call("DEL", gone) == {}
+    assert agent.ports == agent.leases == []
+
+
+def test_a_pod_is_deleted_whose_namespace_is_mounted_no_more(
+    agent: Agent, runtime: Runtime, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Of which an empty file is left, as after a restart of the node."""
+    pod = sandbox("pod")
+    runtime.add("4ac7", pod)
+    pod.close()
+    left = tmp_path / "netns"
+    left.touch()
+    variables = runtime.variables("4ac7", None) | {"CNI_NETNS": str(left)}
+    assert runtime.call("DEL", variables) == {}
     assert agent.ports == agent.leases == []
 
 

@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from nsxdp.logs import get_logger
 from nsxdp.netns import is_netns
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
-from nsxdp_agents.node_agent.cni.request import Request, read_request, spoken
+from nsxdp_agents.node_agent.cni.request import Command, Request, read_request, spoken
 from nsxdp_agents.node_agent.cni.wire import Frame, WireError, answer, receive, send
 
 __all__ = ["Handler", "Server"]
@@ -189,8 +189,12 @@ class Server:
 
 
 def _check_netns(request: Request, netns: int | None) -> None:
-    """See that the file that came with a request is what it should be."""
-    if netns is not None and not is_netns(netns):
+    """See that the file that came with a request is what it should be.
+
+    A DEL has no need of one, and where one was mounted and isn't any more, an empty file is left.
+    """
+    needs = request.command in (Command.ADD, Command.CHECK)
+    if needs and netns is not None and not is_netns(netns):
         raise CniError(
             Code.BAD_ENVIRONMENT, f"CNI_NETNS={request.sandbox}: is no network namespace"
         )
