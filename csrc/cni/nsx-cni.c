@@ -88,6 +88,11 @@ run(struct nsx_buf *text, struct config *config)
     int status;
     int error;
 
+    /* First of all: somebody who calls it by hand has nothing to read. */
+    if (!command || !*command) {
+        return fail(config, CODE_BAD_ENVIRONMENT, 0, "CNI_COMMAND is not "
+                    "set: nsx-cni is called by a container runtime");
+    }
     error = read_input(text);
     if (error) {
         return fail(config, CODE_IO, error, "the network configuration can't "
@@ -99,10 +104,6 @@ run(struct nsx_buf *text, struct config *config)
     }
     nsx_buf_put(&config->socket, "", 1);
 
-    if (!command || !*command) {
-        return fail(config, CODE_BAD_ENVIRONMENT, 0, "CNI_COMMAND is not "
-                    "set: nsx-cni is called by a container runtime");
-    }
     if (!strcmp(command, "VERSION")) {
         return say_versions(config);
     }

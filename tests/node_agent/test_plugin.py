@@ -199,10 +199,19 @@ def test_a_namespace_that_is_not_there_matters_but_to_a_deletion(
         assert runtime.call("DEL", variables) == {}
 
 
-def test_a_call_without_a_command_says_who_calls_it(runtime: Runtime) -> None:
-    with pytest.raises(PluginError, match="called by a container runtime") as failed:
-        runtime.result_of(runtime.popen({}, b""))
-    assert failed.value.code == 4
+@pytest.mark.parametrize("environment", [{}, {"CNI_COMMAND": ""}])
+def test_a_call_without_a_command_says_who_calls_it(
+    plugin: Path, environment: dict[str, str]
+) -> None:
+    """At once, even on a terminal where nobody writes anything."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done = subprocess.run(
+            [plugin], env=environment, stdin=theirs, capture_output=True, timeout=5, check=False
+        )
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["code"]) == (1, 4)
+    assert "called by a container runtime" in said["msg"]
 
 
 def test_what_is_too_much_is_refused(runtime: Runtime) -> None:
