@@ -266,6 +266,7 @@ _SAMPLE: Final = (
             bytes=512,
             reply_packets=5,
             reply_bytes=2210,
+            egress_rule="NetworkPolicy default/client egress[0]",
         )
     )
     .decode()
@@ -318,11 +319,16 @@ def _rest() -> Iterator[str]:
           are `null` where the datapath doesn't count: the kernel's counts with
           `sysctl net.netfilter.nf_conntrack_acct=1`, the userspace one doesn't.
         - `verdict` is `allow`, or `deny`; then `policy`, `rule` and `direction` say by whom.
+        - `egress_rule` is a rule that let the connection out of its source, `ingress_rule` one that
+          let it into its destination, each told by that pod's own node, from the policies that
+          there are when the record is written. Empty: no rule has to, as no policy is for the pod,
+          or it is the node that reaches it; or none would any more. Where a Service had to
+          masquerade the client, `ingress_rule` isn't known.
 
         A file can be moved away at any time: the next record goes to a new one of that name. A
         collector gets IPFIX (RFC 7011) by UDP, the templates every minute, the answers' counts as
-        RFC 5103 has them, and names by the elements of Antrea's registry (enterprise 56506). Its
-        own name is looked up every minute, too.
+        RFC 5103 has them, and names, policies and their rules by the elements of Antrea's registry
+        (enterprise 56506). Its own name is looked up every minute, too.
 
         Connection tracking is asked once in an interval, and tells of what ended for half a minute:
         with a longer interval, short connections may be missed. At most 100,000 connections are

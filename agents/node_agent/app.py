@@ -268,7 +268,7 @@ def _flow_records(
     queued = [Queued(output, metrics.recorded, metrics.lost) for output in outputs]
     ends = Ends(options.node_name, wiring, policies)
     interval = options.flow_records_interval
-    return FlowRecords(options.node_name, run, interval, queued, ends.at, metrics.lost)
+    return FlowRecords(options.node_name, run, interval, queued, ends.at, ends.rules, metrics.lost)
 
 
 def _policed(policies: Policies, wiring: Wiring, view: BridgeView) -> Compiled:

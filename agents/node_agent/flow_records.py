@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from nsxdp.conntrack import read_entries
+from nsxdp.conntrack import Entry, read_entries
 from nsxdp.flowrecords.record import FlowRecord
 from nsxdp.flowrecords.tracker import Flow, FlowTracker
 from nsxdp.logs import get_logger
@@ -22,7 +22,7 @@ from nsxdp.policy.denied import Denied
 from nsxdp.tracing.names import AgentNames
 from nsxdp.unixctl import UnixctlError, call, control_socket
 from nsxdp_agents.node_agent.flow_outputs import Queued
-from nsxdp_agents.node_agent.who import End
+from nsxdp_agents.node_agent.who import End, Rules
 
 __all__ = ["FlowRecords"]
 
@@ -62,6 +62,8 @@ class FlowRecords:
         Where records go.
     end
         Knows who has an address.
+    rules
+        Knows which rules let a connection through.
     lose
         Is told how many connections were too many to be told of.
     """
@@ -73,6 +75,7 @@ class FlowRecords:
         interval: float,
         outputs: Iterable[Queued],
         end: Callable[[str], End],
+        rules: Callable[[Entry], Rules],
         lose: Callable[[str, int], None],
     ) -> None:
         self._node = node
@@ -80,6 +83,7 @@ class FlowRecords:
         self._interval = interval
         self._outputs = tuple(outputs)
         self._end = end
+        self._rules = rules
         self._lose = lose
         self._tracker = FlowTracker(active=max(60.0, interval))
         self._services: dict[_Place, str] = {}
@@ -159,6 +163,7 @@ class FlowRecords:
     def _record(self, flow: Flow) -> FlowRecord:
         entry, place = flow.entry, _service_place(flow)
         source, destination = self._end(entry.src), self._end(entry.reply_src)
+        rules = self._rules(entry)
         return FlowRecord(
             node=self._node,
             start=flow.start,
@@ -181,6 +186,8 @@ class FlowRecords:
             bytes=entry.bytes,
             reply_packets=entry.reply_packets,
             reply_bytes=entry.reply_bytes,
+            egress_rule=rules.egress,
+            ingress_rule=rules.ingress,
         )
 
     async def _name(self, places: set[_Place]) -> None:

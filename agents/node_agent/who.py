@@ -6,13 +6,17 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from nsxdp.bridge import LocalPod
+from nsxdp.conntrack import Entry
 from nsxdp.k8s.defaults import parse_ip
+from nsxdp.pipeline.registers import BITS
 from nsxdp.tracing.names import PodAddresses
 from nsxdp.tracing.packet import Address
 from nsxdp_agents.node_agent.policies import Policies
 from nsxdp_agents.node_agent.wiring import Wiring
 
-__all__ = ["End", "Ends", "find_pod"]
+__all__ = ["NOBODY", "End", "Ends", "Rules", "find_pod"]
+
+_MASQUERADED: Final = BITS["Masqueraded"].mask
 
 _MOST: Final = 1000
 """Addresses of which is known who had them."""
@@ -56,6 +60,23 @@ class End(NamedTuple):
     node: str
 
 
+class Rules(NamedTuple):
+    """Which rules of policies let a connection through; empty: none has to.
+
+    Attributes
+    ----------
+    egress, ingress
+        Out of its source, and into its destination.
+    """
+
+    egress: str = ""
+    ingress: str = ""
+
+
+NOBODY: Final = Rules()
+"""None has to, at either end."""
+
+
 class Ends:
     """Knows who is at the ends of connections, and of the bridge's own pods, who was.
 
@@ -89,6 +110,21 @@ class Ends:
             return End("", "")
         pod = _pod_with(self._wiring, self._policies, address) or self._left.get(parsed, "")
         return End(pod, self._node if pod and self._is_here(parsed) else "")
+
+    def rules(self, entry: Entry) -> Rules:
+        """Which rules let a connection through, as policies are now."""
+        source, destination = parse_ip(entry.src), parse_ip(entry.reply_src)
+        if self._policies is None or source is None or destination is None:
+            return NOBODY
+        planner = self._policies.planner
+        what = entry.protocol.upper(), entry.reply_src_port
+        egress = ingress = ""
+        if pod := planner.pod_with(source.packed):
+            egress = planner.allowing("egress", pod, destination.packed, *what)
+        # Policies see who is masqueraded by another address.
+        if not entry.mark & _MASQUERADED and (pod := planner.pod_with(destination.packed)):
+            ingress = planner.allowing("ingress", pod, source.packed, *what)
+        return Rules(egress, ingress)
 
     def _is_here(self, address: Address) -> bool:
         """Whether a pod's address is one of this node's. Without policies, no others are known."""

@@ -39,6 +39,10 @@ _REASONS: Final = {"idle": 1, "active": 2, "end": 3, "denied": 3}
 """flowEndReason."""
 _EVENTS: Final = {"idle": 2, "active": 5, "end": 2, "denied": 3}
 """firewallEvent: deleted, updated, denied."""
+_NO_ACTION: Final = 0
+_ALLOW: Final = 1
+_DROP: Final = 2
+"""NetworkPolicyRuleAction."""
 
 
 class _Field(NamedTuple):
@@ -98,9 +102,35 @@ def _protocol(record: FlowRecord) -> bytes:
     return bytes([number & 0xFF])
 
 
-def _policy(record: FlowRecord, direction: str) -> str:
-    """``default/web``, of the policy that denied in a direction."""
-    return record.policy.rpartition(" ")[2] if record.direction == direction else ""
+class _Decision(NamedTuple):
+    """What policies decided in a direction.
+
+    Attributes
+    ----------
+    policy
+        ``default/web``.
+    rule
+        ``ingress[0]``.
+    action
+        Antrea's number.
+    """
+
+    policy: str = ""
+    rule: str = ""
+    action: int = _NO_ACTION
+
+
+def _decision(record: FlowRecord, direction: str) -> _Decision:
+    """By whom, and what, policies decided in a direction."""
+    if record.verdict == "deny":
+        if record.direction != direction:
+            return _Decision()
+        return _Decision(record.policy.rpartition(" ")[2], record.rule, _DROP)
+    by = record.egress_rule if direction == "egress" else record.ingress_rule
+    if not by:
+        return _Decision()
+    policy, _, rule = by.rpartition(" ")
+    return _Decision(policy.rpartition(" ")[2], rule, _ALLOW)
 
 
 def _names() -> Iterator[_Field]:
@@ -113,13 +143,17 @@ def _names() -> Iterator[_Field]:
         (104, lambda r: r.source_node),
         (105, lambda r: r.destination_node),
         (109, lambda r: r.service),
-        (110, lambda r: _short(_policy(r, "ingress"))),
-        (111, lambda r: _namespace(_policy(r, "ingress"))),
-        (112, lambda r: _short(_policy(r, "egress"))),
-        (113, lambda r: _namespace(_policy(r, "egress"))),
+        (110, lambda r: _short(_decision(r, "ingress").policy)),
+        (111, lambda r: _namespace(_decision(r, "ingress").policy)),
+        (112, lambda r: _short(_decision(r, "egress").policy)),
+        (113, lambda r: _namespace(_decision(r, "egress").policy)),
+        (141, lambda r: _decision(r, "ingress").rule),
+        (142, lambda r: _decision(r, "egress").rule),
     )
     for number, of in texts:
         yield _Field(number, _VARIABLE, partial(_text_of, of), _ANTREA)
+    yield _Field(139, 1, lambda r: bytes([_decision(r, "ingress").action]), _ANTREA)
+    yield _Field(140, 1, lambda r: bytes([_decision(r, "egress").action]), _ANTREA)
 
 
 class _Kind(NamedTuple):

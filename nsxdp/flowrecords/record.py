@@ -32,6 +32,10 @@ class FlowRecord(Struct, frozen=True, kw_only=True):
         Whether policies let it come about.
     policy, rule, direction
         Who denied it; empty of one that was allowed.
+    egress_rule, ingress_rule
+        Which rule let it out of the source, and which into the destination, of those that there
+        are when it is told: ``NetworkPolicy default/web ingress[0]``. Empty: none has to, the pod
+        is on another node, or it was denied.
     protocol
         ``TCP``, ``UDP`` ..., or IANA's number.
     source, destination
@@ -74,6 +78,8 @@ class FlowRecord(Struct, frozen=True, kw_only=True):
     direction: str = ""
     policy: str = ""
     rule: str = ""
+    egress_rule: str = ""
+    ingress_rule: str = ""
 
 
 def as_line(record: FlowRecord) -> bytes:

@@ -19,11 +19,12 @@ from nsxdp.pipeline import policy as stages
 from nsxdp.pipeline.compiled import Compiled
 from nsxdp.pipeline.policy import DIRECTIONS, Action, Direction
 from nsxdp.pipeline.service import FAMILIES, Family
+from nsxdp.policy.allowing import Asked, allowing, in_order
 from nsxdp.policy.flows import Flows, Stamp
 from nsxdp.policy.groups import Groups
 from nsxdp.policy.kinds import Kind, Kinds, addresses_of
 from nsxdp.policy.live import Desk, LiveRule
-from nsxdp.policy.rules import Policy, read_policy
+from nsxdp.policy.rules import Policy, Rule, read_policy
 
 __all__ = ["NodePorts", "PolicyPlanner", "Verdict", "isolation"]
 
@@ -116,6 +117,8 @@ class PolicyPlanner:
         self._node = NodePorts()
         self._judged: dict[tuple[Direction, Kind], int] = {}
         self._isolated: dict[tuple[Direction, Kind], int] = {}
+        self._holding: dict[Kind, list[Policy]] = {}
+        self._rules: dict[tuple[Direction, Kind], tuple[Rule, ...]] = {}
         self._binds = False
         self._judges_anew = False
         self._flows.mark(_Key("base"))
@@ -247,6 +250,45 @@ class PolicyPlanner:
         """The policies that isolate pods of 'kind', with commas between their names."""
         of_kind = self.policies_of(kind)
         return ", ".join(sorted(name for name, policy in of_kind if direction in policy.isolates))
+
+    def allowing(
+        self, direction: Direction, pod: str, other: bytes, protocol: str, port: int
+    ) -> str:
+        """The rule that lets a connection of a pod on the bridge through, as policies are now.
+
+        Parameters
+        ----------
+        direction
+            ``egress``: the pod began it; ``ingress``: it is for the pod.
+        other
+            The address at the other end, packed.
+        protocol, port
+            ``TCP`` and the port that it is for; 0: the protocol has none.
+
+        Returns
+        -------
+        str
+            One that does: ``NetworkPolicy default/web ingress[0]``. Empty: none has to, or none
+            does any more; or the pod isn't on the bridge.
+        """
+        kind = self._kinds.of(pod)
+        if kind is None or kind not in self._holding or pod not in self._ports:
+            return ""
+        implied = other in kind.pods[pod] or any(
+            other == address.packed for address in self._node.addresses
+        )
+        if implied and direction == "ingress":
+            return ""
+        key = direction, kind
+        rules = self._rules.get(key)
+        if rules is None:
+            policies = self._holding[kind]
+            rules = in_order(r for p in policies for r in p.rules if r.direction == direction)
+            self._rules[key] = rules
+        asked = Asked(direction, kind, self._kinds.by_address(other), other, protocol, port)
+        return allowing(
+            rules, asked, self._peers.selects, isolated=key in self._isolated, implied=implied
+        )
 
     def isolated_by(self, owner: int) -> str:
         """As `isolating`, where an owner's flow drops what no rule allows; else empty."""
@@ -388,7 +430,8 @@ class PolicyPlanner:
             self._targets.release(before.policy.target, before)
 
     def judge(self, policy: Policy, kind: Kind, n: int) -> None:
-        """'n' more policies like 'policy' are for pods of 'kind' that are on the bridge."""
+        """'n', 1 or -1, more policies like 'policy' are for pods of 'kind' on the bridge."""
+        self._hold(policy, kind, n)
         for counts, directions in (
             (self._judged, policy.directions),
             (self._isolated, policy.isolates),
@@ -405,6 +448,17 @@ class PolicyPlanner:
                     self._flows.mark(_Key("to node", key))
                     for pod in kind.local:
                         self._flows.mark(_Key("pod", pod))
+
+    def _hold(self, policy: Policy, kind: Kind, n: int) -> None:
+        for direction in DIRECTIONS:
+            self._rules.pop((direction, kind), None)
+        if n > 0:
+            self._holding.setdefault(kind, []).append(policy)
+            return
+        policies = self._holding[kind]
+        policies.remove(policy)
+        if not policies:
+            del self._holding[kind]
 
     # Flows.
 

@@ -51,6 +51,7 @@ DENIED = FlowRecord(
     destination_port=53,
     direction="ingress",
     policy="NetworkPolicy shop/only",
+    rule="ingress[1]",
 )
 
 
@@ -128,8 +129,21 @@ def test_what_is_denied_has_a_policy_and_no_counts() -> None:
     (record,) = read(DENIED)
     assert (record[56506, 110], record[56506, 111]) == (b"only", b"shop")
     assert (record[56506, 112], record[0, 233]) == (b"", b"\3")
+    assert (record[56506, 139], record[56506, 141]) == (b"\2", b"ingress[1]")
+    assert (record[56506, 140], record[56506, 142]) == (b"\0", b"")
     assert (0, 86) not in record
     assert record[0, 27] == socket.inet_pton(socket.AF_INET6, "fd00::3")
+
+
+def test_what_is_allowed_has_the_rules_of_both_ends() -> None:
+    out, into = "ClusterNetworkPolicy all egress[2]", "NetworkPolicy shop/far ingress[0]"
+    (record,) = read(msgspec.structs.replace(COUNTED, egress_rule=out, ingress_rule=into))
+    assert (record[56506, 112], record[56506, 113]) == (b"all", b"")
+    assert (record[56506, 140], record[56506, 142]) == (b"\1", b"egress[2]")
+    assert (record[56506, 110], record[56506, 111]) == (b"far", b"shop")
+    assert (record[56506, 139], record[56506, 141]) == (b"\1", b"ingress[0]")
+    (record,) = read(COUNTED)
+    assert (record[56506, 139], record[56506, 140]) == (b"\0", b"\0")
 
 
 def test_messages_fit_in_a_datagram_and_are_numbered_by_records() -> None:

@@ -116,6 +116,8 @@ def test_a_connection_is_told_of(place: Place) -> None:
             "direction": "",
             "policy": "",
             "rule": "",
+            "egress_rule": "",
+            "ingress_rule": "NetworkPolicy default/port-80 ingress[0]",
         }
 
 
@@ -133,6 +135,21 @@ def test_what_is_denied_is_told_of_with_its_policy(place: Place) -> None:
     assert record["reason"] == "denied"
     # Only who asks for that has it in the log.
     assert "a connection is denied" not in place.agent.log.read_text()
+
+
+def test_both_ends_rules_are_named_that_let_a_connection_through(place: Place) -> None:
+    place.put("out", policy("out", "egress", ports=[{"port": 82}, {"port": 80}]))
+    rule = "NetworkPolicy default/out egress[0]"
+    until("it holds", lambda: rule in place.agent.appctl("policy/show", "default/client"))
+    place.netns["client"].http_get(url(place.ips["web"][1]))
+    record = place.record(destination=place.ips["web"][1], reason="end")
+    assert record["egress_rule"] == rule
+    assert record["ingress_rule"] == "NetworkPolicy default/port-80 ingress[0]"
+    assert record["direction"] == record["policy"] == record["rule"] == ""
+    # The node itself is let in by none.
+    place.node.netns.http_get(url(place.ips["web"][0]))
+    record = place.record(destination=place.ips["web"][0], reason="end")
+    assert record["egress_rule"] == record["ingress_rule"] == ""
 
 
 def test_a_pod_that_is_gone_is_named(place: Place) -> None:
@@ -194,6 +211,7 @@ def test_a_service_is_named(place: Place) -> None:
         client = place.netns["client"]
         until("it is served", lambda: client.run(curl, check=False).returncode == 0)
         record = place.record(service="default/shop/TCP IPv4", reason="end")
+        assert record["ingress_rule"] == "NetworkPolicy default/port-80 ingress[0]"
         assert (record["service_address"], record["service_port"]) == ("10.96.0.10", 80)
         assert (record["destination"], record["destination_pod"]) == (
             place.ips["web"][0],

@@ -11,7 +11,7 @@ from pathlib import Path
 from nsxdp_agents.common.unixctl import serving
 from nsxdp_agents.node_agent.flow_outputs import Lines, Queued
 from nsxdp_agents.node_agent.flow_records import FlowRecords
-from nsxdp_agents.node_agent.who import End
+from nsxdp_agents.node_agent.who import NOBODY, End
 
 MANY = 15_000
 
@@ -48,7 +48,9 @@ async def test_connections_that_all_end_at_once_are_all_told_of(tmp_path: Path) 
     file = tmp_path / "flows"
     output = Queued(Lines(str(file)), count, lose)
     async with serving(tmp_path, "ovs-vswitchd", {"dpctl/dump-conntrack": tracked}):
-        records = FlowRecords("n", tmp_path, 0.01, [output], lambda _: End("", ""), lose)
+        records = FlowRecords(
+            "n", tmp_path, 0.01, [output], lambda _: End("", ""), lambda _: NOBODY, lose
+        )
         keeping = asyncio.create_task(records.keep())
         async with asyncio.timeout(60):
             await done.wait()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
-from semantics import Object, Packet, World, is_finished
+from semantics import Direction, Object, Packet, World, is_finished
 
 from nsxdp.k8s.decode import to_object
 from nsxdp.k8s.errors import ObjectError
@@ -71,6 +71,11 @@ class Policed:
         self.plug({key(world.pods[name]): port_of(world.pods[name]) for name in local})
         self.take(*world.policies.values(), *world.pods.values())
         self.take(*world.cluster_policies.values(), *world.namespaces.values())
+
+    def allowing(self, direction: Direction, packet: Packet, pod: str) -> str:
+        """By which rule the planner says that a packet gets out of a pod, or into it."""
+        other = ip_address(packet.target if direction == "egress" else packet.source).packed
+        return self.planner.allowing(direction, pod, other, packet.protocol, packet.port)
 
     def commit(self) -> Delta:
         """What changed goes to the switch."""

@@ -46,23 +46,30 @@ class World:
 
     def allows(self, direction: Direction, packet: Packet) -> bool:
         """Whether policies for the pod at the near end let the packet out, or in."""
+        return self.allowing(direction, packet) is not None
+
+    def allowing(self, direction: Direction, packet: Packet) -> frozenset[str] | None:
+        """The rules of which any lets the packet through; empty: none has to; None: it isn't."""
         mine = packet.source if direction == "egress" else packet.target
         pod = self.pod_at(mine)
         assert pod is not None, "there is nobody to ask for"
         for tier in ("Admin", None, "Baseline"):
             if tier is None:
-                verdict = self._by_network_policies(direction, pod, packet)
+                found = self._by_network_policies(direction, pod, packet)
+                if found is not None:
+                    return found or None
             else:
-                verdict = self._by_cluster_policies(tier, direction, pod, packet)
-            if verdict is not None:
-                return verdict
-        return True
+                action, name = self._by_cluster_policies(tier, direction, pod, packet)
+                if action != "Pass":
+                    return frozenset({name}) if action == "Accept" else None
+        return frozenset()
 
     # NetworkPolicy: a pod that any selects is isolated; then the union of what they allow counts.
 
     def _by_network_policies(
         self, direction: Direction, pod: Object, packet: Packet
-    ) -> bool | None:
+    ) -> frozenset[str] | None:
+        """The rules that allow it; None: the pod isn't isolated."""
         selecting = [
             policy
             for policy in self.policies.values()
@@ -73,16 +80,17 @@ class World:
         if not selecting:
             return None
         end = "from" if direction == "ingress" else "to"
-        return any(
-            self._rule_allows(
+        return frozenset(
+            f"NetworkPolicy {name_of(policy)} {direction}[{i}]"
+            for policy in selecting
+            for i, rule in enumerate(policy["spec"].get(direction, []))
+            if self._rule_allows(
                 policy["metadata"]["namespace"],
                 rule.get(end) or [None],
                 rule.get("ports"),
                 direction,
                 packet,
             )
-            for policy in selecting
-            for rule in policy["spec"].get(direction, [])
         )
 
     def _rule_allows(
@@ -165,29 +173,30 @@ class World:
 
     def _by_cluster_policies(
         self, tier: str, direction: Direction, pod: Object, packet: Packet
-    ) -> bool | None:
+    ) -> tuple[str, str]:
+        """What is done, and by which rule."""
         found = [
-            (policy["spec"]["priority"], i, rule)
+            (policy["spec"]["priority"], i, rule, name_of(policy))
             for policy in self.cluster_policies.values()
             if policy["spec"]["tier"] == tier and self._is_peer(policy["spec"]["subject"], pod)
             for i, rule in enumerate(policy["spec"].get(direction, []))
         ]
         end = "from" if direction == "ingress" else "to"
         other = packet.source if direction == "ingress" else packet.target
-        for _, _, rule in sorted(found, key=lambda one: one[:2]):
+        for _, i, rule, name in sorted(found, key=lambda one: one[:2]):
             if any("networks" in peer for peer in rule[end]) and any(
                 "destinationNamedPort" in one for one in rule.get("protocols", [])
             ):
                 # The API rules that out, so nobody knows what it means.
                 if rule["action"] == "Accept":
                     continue
-                return False
+                return "Deny", ""
             if any(self._matches(peer, other) for peer in rule[end]) and (
                 "protocols" not in rule
                 or any(self._protocol(one, packet) for one in rule["protocols"])
             ):
-                return {"Accept": True, "Deny": False, "Pass": None}[rule["action"]]
-        return None
+                return rule["action"], f"ClusterNetworkPolicy {name} {direction}[{i}]"
+        return "Pass", ""
 
     def _matches(self, peer: Object, address: str) -> bool:
         if "networks" in peer:
@@ -224,6 +233,12 @@ def directions(spec: Object) -> set[str]:
     """In which directions a NetworkPolicy isolates."""
     types = spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
     return {kind.lower() for kind in types}
+
+
+def name_of(policy: Object) -> str:
+    """``default/web``."""
+    meta = policy["metadata"]
+    return f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else str(meta["name"])
 
 
 def labels(obj: Object) -> dict[str, str]:

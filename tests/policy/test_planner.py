@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flowtable import Dropped, FlowTables, Left, packet_of
 from policed import ENDS, ENTRY, GATEWAY, NODE_ADDRESSES, TUNNEL, Policed, port_of
-from semantics import Direction, Object
+from semantics import Direction, Object, Packet
 
 from nsxdp.k8s.source import Op
 from nsxdp.openflow.codec import message_format
@@ -165,6 +165,32 @@ def test_a_pod_reaches_itself() -> None:
     policed.take(cluster_policy(egress=to_all))
     policed.commit()
     assert not sends(policed, "10.244.0.5"), "through a Service, ClusterNetworkPolicies have a say"
+
+
+@pytest.mark.parametrize("address", [*NODE_ADDRESSES, "10.244.0.5"])
+def test_no_rule_has_to_let_a_pod_reach_its_node_or_itself(address: str) -> None:
+    anything = policy("open", ingress=[{}], egress=[{}])
+    accept = {"action": "Accept", "to": [{"networks": ["0.0.0.0/0", "::/0"]}]}
+    policed = node(pod(WEB, "web"), pod(CLIENT), anything)
+
+    def by(direction: Direction, other: str) -> str:
+        mine = "fd00:244::5" if ":" in other else "10.244.0.5"
+        ends = (mine, other) if direction == "egress" else (other, mine)
+        return policed.allowing(direction, Packet(*ends, "TCP", 80), "a/p5")
+
+    assert by("ingress", address) == by("egress", address) == ""
+    assert by("ingress", "10.244.0.6") == "NetworkPolicy a/open ingress[0]"
+    assert by("egress", "10.244.0.6") == "NetworkPolicy a/open egress[0]"
+    # An administrator's rules come first, and it counts what holds now.
+    policed.take(cluster_policy(egress=[accept]))
+    assert by("egress", address) == "ClusterNetworkPolicy c egress[0]"
+    policed.take(cluster_policy(), op=Op.DELETE)
+    policed.take(policy("open", ingress=[{}], policyTypes=["Ingress", "Egress"]))
+    assert by("egress", "10.244.0.6") == by("ingress", address) == ""
+    policed.take(anything, op=Op.DELETE)
+    assert by("ingress", "10.244.0.6") == ""
+    # The other pod's own policies are asked for it alone.
+    assert policed.allowing("ingress", Packet("10.244.0.5", "10.244.0.6", "TCP", 80), "a/p6") == ""
 
 
 def test_what_is_dropped_is_told_of_if_that_is_wanted() -> None:

@@ -10,7 +10,7 @@ from itertools import product
 import pytest
 from clusters import OUTSIDE, PORTS, Maker
 from flowtable import FlowTables, Left, packet_of
-from policed import ENDS, ENTRY, GATEWAY, TUNNEL, Policed, addresses, port_of
+from policed import ENDS, ENTRY, GATEWAY, TUNNEL, Policed, addresses, key, port_of
 from semantics import Direction, Packet, World
 
 SETS = int(os.environ.get("NSXDP_POLICY_SETS") or 240)
@@ -50,7 +50,7 @@ def pairs(maker: Maker, world: World, local: list[str]) -> Iterator[tuple[Direct
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_flows_allow_what_the_policies_allow(part: int) -> None:
-    """In a cluster of two nodes, each of which is asked about its own pods."""
+    """In a cluster of two nodes, each of which is asked about its own pods: and by which rule."""
     seen: Counter[bool] = Counter()
     for seed in range(FIRST + part, FIRST + SETS, PARTS):
         maker = Maker(seed)
@@ -63,7 +63,10 @@ def test_flows_allow_what_the_policies_allow(part: int) -> None:
             tables = FlowTables(policed.flows())
             for direction, packet, who in pairs(maker, world, local):
                 allowed = passes(tables, world, direction, packet, who)
-                assert allowed == world.allows(direction, packet), (seed, direction, packet)
+                by = world.allowing(direction, packet)
+                assert allowed == (by is not None), (seed, direction, packet)
+                named = policed.allowing(direction, packet, key(world.pods[who]))
+                assert named in by if by else not named, (seed, direction, packet, named)
                 seen[allowed] += 1
     assert min(seen[True], seen[False]) > 10 * SETS / PARTS
 
