@@ -132,15 +132,19 @@ async def open_station(directory: Path, bridge: str) -> AsyncIterator[Station]:
 
 
 def is_destination(text: str) -> bool:
-    """Whether a text is a `Question.destination`, and not a flow.
+    """Whether a text is meant to be a `Question.destination`, and not a flow.
 
     Examples
     --------
     >>> from nsxdp.tracing.way import is_destination
-    >>> [is_destination(text) for text in ("default/web:80", "svc/web", "tcp,tp_dst=80", "arp")]
-    [True, True, False, False]
+    >>> [is_destination(text) for text in ("default/web:80", "svc/web", "default/web", "10.0.0.1")]
+    [True, True, True, True]
+    >>> [is_destination(text) for text in ("tcp,tp_dst=80", "ip,nw_dst=10.0.0.0/8", "arp")]
+    [False, False, False]
     """
-    return "=" not in text and (":" in text or text.startswith(_SERVICE))
+    if "=" in text:
+        return False
+    return ":" in text or "/" in text or read_address(text) is not None
 
 
 async def follow_way(stations: list[Station], question: Question) -> list[Story]:

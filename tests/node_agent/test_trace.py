@@ -189,6 +189,8 @@ def test_what_is_for_no_pod(traced: Two, target: str, way: str, end: str) -> Non
         (["web", "svc/shop:https"], "default/shop has no port https: it has http"),
         (["web", "far:http"], "with the port's number"),
         (["web", "far:70000"], "with the port's number"),
+        (["web", "default/far"], "with the port's number"),
+        (["web", "198.51.100.9"], "with the port's number"),
         (["web", "svc/shop", "--ip-version=6"], "has no port of that protocol and IP version"),
     ],
 )
