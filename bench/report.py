@@ -89,6 +89,14 @@ TOPICS: Final = {
         "a bridge of the kernel. A runtime starts containers too, and so calls for a few pods at "
         "a time.",
     ),
+    "policies": (
+        "Network policies",
+        "Fifty namespaces with twenty pods each, dual stack, and a policy for each of them: pods "
+        "of the own namespace, those of a team's, and a network without a part of it may come, by "
+        "numbered and named ports; it may go to others and ask for names. A start is from the "
+        "decoded objects to the barrier's answer, on a bridge that is empty. A change takes a pod "
+        "out of all that its label is about, policies of its own among it, or brings it back.",
+    ),
     "ovsdb": (
         "OVSDB",
         "The first replica of a large database, in a process of its own: until all rows are there, "

@@ -56,6 +56,12 @@ def test_pods_that_come_and_go_leave_nothing(
     def files() -> int:
         return len(list(Path(f"/proc/{agent.process.pid}/fd").iterdir()))
 
+    def flows() -> str:
+        said = agent.node.ovs.ofctl("dump-aggregate", agent.node.mgmt)
+        return said.partition("flow_count=")[2]
+
+    none = flows()
+    assert int(none) > 0
     for n in range(5):
         cycle(n)
     before = files()
@@ -63,6 +69,7 @@ def test_pods_that_come_and_go_leave_nothing(
         cycle(n)
     until("as many open files as before", lambda: files() <= before)
     assert agent.ports == agent.devices == agent.leases == []
+    assert flows() == none
     assert "10.244.0.0/24: 252 addresses, 252 free" in agent.appctl("ipam/show")
     assert not agent.node.netns.run(["ip", "-brief", "link", "show", "type", "veth"]).stdout
     assert {path.name for path in (agent.directory / "state").iterdir()} == {
