@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
+from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Packet
+from wired import Tap, marked
 from wired_policies import Policed
 
 from nsxdp.k8s.objects import ObjectMeta
@@ -21,15 +27,16 @@ from nsxdp.lab.tools import slowness
 
 pytestmark = pytest.mark.kernel
 
-HTTP = 8080
+HTTP, DATAGRAMS = 8080, 7000
 
 
-def only(port: int, *apps: str) -> NetworkPolicy:
-    """To the server, these pods may connect, at one port."""
+def only(port: int | None, *apps: str) -> NetworkPolicy:
+    """To the server, these pods may connect, at one port; None: in any way."""
     peers = tuple(
         NetworkPolicyPeer(pod_selector=LabelSelector(match_labels={"app": app})) for app in apps
     )
-    rule = NetworkPolicyIngressRule(from_=peers, ports=(NetworkPolicyPort(port=port),))
+    ports = () if port is None else (NetworkPolicyPort(port=port),)
+    rule = NetworkPolicyIngressRule(from_=peers, ports=ports)
     spec = NetworkPolicySpec(LabelSelector(match_labels={"app": "server"}), (rule,))
     return NetworkPolicy(metadata=ObjectMeta(namespace="default", name="only"), spec=spec)
 
@@ -105,3 +112,33 @@ def test_a_pod_that_is_not_known_yet_reaches_nobody(place: Place) -> None:
     place.sync()
     for address in both(place.server):
         assert place.reaches(place.friend, address)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_fragments_are_judged_as_the_datagram_that_they_make(place: Place, family: int) -> None:
+    """None of them slips past a policy, whose connection conntrack doesn't know."""
+    place.sync(only(None, "friend"))
+    address = both(place.server)[family == 6]
+    with ExitStack() as stack:
+        server, friend, stranger = (
+            stack.enter_context(netns.open_socket(socket.SOCK_DGRAM, family=family))
+            for netns in (place.server, place.friend, place.stranger)
+        )
+        server.bind(("", DATAGRAMS))
+        server.settimeout(10 * slowness())
+        with Tap(place.server) as tap:
+            for size in (4000, 8000):
+                stranger.sendto(bytes(size), (address, DATAGRAMS))
+                friend.sendto(bytes(size), (address, DATAGRAMS))
+                assert server.recvfrom(65536)[1][0] == str(place.friend.addresses[family == 6])
+            friend.sendto(b"last", (address, DATAGRAMS))
+            seen = tap.until(lambda packet: marked([packet]) == [b"last"])
+    senders = set(map(sent_by, seen))
+    assert str(place.friend.addresses[family == 6]) in senders
+    assert not senders & set(both(place.stranger))
+
+
+def sent_by(packet: Packet) -> str:
+    """The address of who sent it."""
+    ip = packet.getlayer(IP) or packet.getlayer(IPv6)
+    return str(ip.src) if ip is not None else ""
