@@ -60,6 +60,9 @@ A running proxy answers `ovs-appctl -t nsx-kube-proxy COMMAND`, where Open vSwit
 - `service/find NAMESPACE/NAME[:PORT] [any|tcp|udp|sctp [4|6]]`: where a Service is served, in JSON
 - `service/whose COOKIE`: the Service that a flow is of, in JSON
 - `version`, `list-commands`
+
+Where it runs in a container, ovs-appctl must, too, or be given its socket:
+`-t /var/run/openvswitch/nsx-kube-proxy.1.ctl`. Its process has another number on the node.
 """
 
 

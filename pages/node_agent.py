@@ -292,6 +292,12 @@ def _rest() -> Iterator[str]:
         - `policy/rule COOKIE`: the rule that a flow is of, and what it does, in JSON
         - `version`, `exit`, `list-commands`
 
+        In a container, the agent doesn't know the number of its process on the node, and there
+        ovs-appctl takes its pidfile for one that was left. So ask in its pod, or by its socket:
+
+            kubectl -n kube-system exec NSX-NODE-AGENT-POD -- ovs-appctl -t nsx-node-agent pods
+            ovs-appctl -t /var/run/openvswitch/nsx-node-agent.1.ctl pods
+
         `nsxdp trace POD DESTINATION` asks this, and tells what becomes of a packet: which Service
         and endpoint, which rule of policies decides, to which node it goes, and out of which port.
 

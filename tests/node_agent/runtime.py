@@ -212,7 +212,11 @@ class Agent:
 
     def appctl(self, *command: str) -> str:
         """What ``ovs-appctl -t nsx-node-agent`` prints."""
-        argv = ["ovs-appctl", "-t", "nsx-node-agent", *command]
+        return self.appctl_by("nsx-node-agent", *command)
+
+    def appctl_by(self, target: str, *command: str) -> str:
+        """Likewise, where 'target' is a daemon's name or its socket."""
+        argv = ["ovs-appctl", "-t", target, *command]
         return self.node.netns.run(argv, env=self.node.ovs.env).stdout
 
     @property

@@ -327,3 +327,19 @@ def test_what_the_agent_tells(agent: Agent, runtime: Runtime, sandbox: Sandbox) 
     until("it is healthy again", lambda: get("/healthz", 10260)[0] == 200)
     agent.appctl("exit")
     assert agent.process.wait(SECONDS) == 0
+
+
+def test_an_agent_in_a_container_is_asked_there_or_by_its_socket(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has another process number there than on the node, which its pidfile can't tell."""
+    wrapped = tmp_path / "in-a-container"
+    wrapped.write_text(f'#!/bin/sh\nexec unshare --pid --fork --kill-child {PROGRAM} "$@"\n')
+    wrapped.chmod(0o755)
+    monkeypatch.setattr("runtime.PROGRAM", wrapped)
+    with Agent(node, tmp_path) as agent:
+        said = agent.appctl_by(str(Path(node.ovs.directory) / "nsx-node-agent.1.ctl"), "ipam/show")
+        assert said.startswith("10.244.0.0/24: 252 addresses")
+        within = ["nsenter", f"--pid=/proc/{agent.process.pid}/ns/pid_for_children"]
+        argv = [*within, "ovs-appctl", "-t", "nsx-node-agent", "ipam/show"]
+        assert node.netns.run(argv, env=node.ovs.env).stdout == said
