@@ -32,7 +32,7 @@ _ANTREA: Final = 56506
 
 _MOST: Final = 1232
 """Bytes of a message: with UDP's and IPv6's headers what every network carries."""
-_LONGEST_NAME: Final = 100
+_LONGEST_NAME: Final = 96
 """Bytes that are sent of one, so that a record always fits in a message."""
 
 _REASONS: Final = {"idle": 1, "active": 2, "end": 3, "denied": 3}

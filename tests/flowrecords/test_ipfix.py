@@ -162,8 +162,23 @@ def test_messages_fit_in_a_datagram_and_are_numbered_by_records() -> None:
 def test_long_names_are_cut_where_a_letter_ends() -> None:
     long = msgspec.structs.replace(COUNTED, source_pod=f"default/{'ä' * 300}", service="x" * 5000)
     (record,) = read(long)
-    assert record[56506, 101].decode() == "ä" * 50
-    assert record[56506, 109] == b"x" * 100
+    assert record[56506, 101].decode() == "ä" * 48
+    assert record[56506, 109] == b"x" * 96
+
+
+@pytest.mark.parametrize("address", ["10.244.0.3", "fd00::3"])
+def test_the_longest_record_fits_in_a_datagram(address: str) -> None:
+    long = "x" * 300
+    ends = dict.fromkeys(("source", "destination", "service_address"), address)
+    pods = dict.fromkeys(("source_pod", "destination_pod"), f"{long}/{long}")
+    names = dict.fromkeys(("source_node", "destination_node", "service"), long)
+    rules = {
+        f"{direction}_rule": f"NetworkPolicy {long}/{long} {direction}[65535]"
+        for direction in ("egress", "ingress")
+    }
+    record = msgspec.structs.replace(COUNTED, **ends, **pods, **names, **rules)
+    (message,) = Encoder(7).messages([record], NOW)
+    assert len(message) <= 1232
 
 
 @pytest.mark.parametrize(("protocol", "number"), [("SCTP", 132), ("47", 47), ("IGMP", 255)])
