@@ -73,7 +73,8 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 ## What policies do
 
 `ovs-appctl -t nsx-node-agent policy/counters`, and the agent's metrics, have what each rule has
-decided. With `--log-dropped-traffic` the agent's log has a record of each connection that is
+decided; [records of connections](nsx-node-agent.md#records-of-connections) name the rules that let
+one through. With `--log-dropped-traffic` the agent's log has a record of each connection that is
 denied; with `--log-format json`, as an object (here in several lines):
 
 ```json
