@@ -22,6 +22,7 @@ from nsxdp.pipeline.registers import NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.policy.planner import PolicyPlanner
 from nsxdp.transport import parse_remote
+from nsxdp_agents.common import memory
 
 _NAMESPACES: Final = 50
 _APPS: Final = 20
@@ -37,6 +38,16 @@ Json = dict[str, Any]
 def node() -> Iterator[Node]:
     with Node("bench") as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def collected_as_in_the_agent() -> Iterator[None]:
+    """Python's collector looks as often as in nsx-node-agent's process."""
+    before = gc.get_threshold()
+    memory.before_load()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 class Policed:
