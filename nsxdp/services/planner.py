@@ -222,7 +222,7 @@ class ServicePlanner:
                 removed.append((name, family))
                 self._note_external((name, family), None)
                 self._rotates.pop((name, family), None)
-                self._stale.remove(name, family)
+                stale += self._stale.remove(name, family)
                 continue
             endpoints = self.tracker.endpoints(name, family)
             plan = make_plan(port, endpoints, now, self._node_addresses)

@@ -127,6 +127,76 @@ def test_kp50_every_address_of_the_service_is_looked_at() -> None:
     ]
 
 
+AGAIN = service("again", ports=UDP) + slice_("10.244.0.7, 10.244.0.8", name="a-1", service="again")
+"""Another Service with the same cluster IP, which shares one endpoint with the first."""
+
+WENT = ["10.96.0.10:53 -> 10.244.0.5:1053", "10.96.0.10:53 -> 10.244.0.6:1053"]
+
+
+def test_kp50_service_that_is_made_anew_with_other_endpoints(planned: Planned) -> None:
+    planned.delete(service(ports=UDP))
+    planned.delete(slice_(""))
+    assert stale(planned) == []
+    planned.apply(service("again", ports=UDP))
+    assert stale(planned) == []
+    planned.apply(AGAIN)
+    assert stale(planned) == WENT
+    planned.apply(AGAIN)
+    assert stale(planned) == []
+
+
+@pytest.mark.parametrize("name", ["again", "zzz"])
+def test_kp50_service_that_takes_the_place_of_another_at_once(planned: Planned, name: str) -> None:
+    """Whichever of the two is planned first."""
+    planned.take(service(ports=UDP), Op.DELETE)
+    planned.take(AGAIN.replace(" again", f" {name}"))
+    planned.round()
+    assert stale(planned) == WENT
+
+
+def test_kp50_address_and_node_port_that_go_to_another_service(planned: Planned) -> None:
+    ports = "{port: 53, protocol: UDP, nodePort: 30053}"
+    spec = "type: NodePort, externalIPs: [192.0.2.7]"
+    planned.apply(service(ports=ports, spec=spec))
+    assert stale(planned) == []
+    planned.apply(service(ports=UDP))
+    assert stale(planned) == []
+    other = slice_("10.244.0.5", name="other-1", service="other")
+    planned.apply(service("other", ports=ports, spec=spec, cluster_ips="10.96.0.11") + other)
+    assert stale(planned) == [
+        f"{frontend} -> 10.244.0.{n}:1053"
+        for frontend in ("192.0.2.7:53", "*:30053")
+        for n in (6, 7)
+    ]
+
+
+def test_kp50_two_services_at_one_address_leave_each_other_alone(planned: Planned) -> None:
+    planned.apply(AGAIN)
+    assert stale(planned) == []
+    planned.delete(service("again", ports=UDP))
+    assert stale(planned) == ["10.96.0.10:53 -> 10.244.0.8:1053"]
+
+
+def test_kp50_a_node_port_of_both_families_at_the_start() -> None:
+    """One number, two frontends."""
+    planned = Planned(
+        service(
+            ports="{port: 53, protocol: UDP, nodePort: 30053}",
+            spec="type: NodePort",
+            cluster_ips="10.96.0.10, fd00:96::a",
+        )
+        + slice_("10.244.0.5")
+        + slice_("fd00:244::5", name="web-6")
+    )
+    entries = [
+        Stale(parse_address(node), 30053, parse_address(endpoint) or b"", 1053)
+        for node in ("192.0.2.1", "2001:db8::1")
+        for endpoint in ("10.244.0.5", "10.244.0.6", "fd00:244::5", "fd00:244::6")
+        if (":" in node) == (":" in endpoint)
+    ]
+    assert planned.planner.stale_entries(entries) == entries[1::2]
+
+
 @pytest.mark.table("conntrack.json", "cleanup")
 def test_kp50_entries_that_kube_proxy_deletes(case: dict[str, Any]) -> None:
     planner = ServicePlanner("here")
