@@ -145,7 +145,8 @@ def run(
         typer.Option(
             metavar="CIDRS",
             help="Serve node ports at the node's addresses in these prefixes, which have commas "
-            "between them; or at its primary addresses, by which Kubernetes knows it.",
+            "between them, and at all of a family that has no prefix; or at its primary addresses, "
+            "by which Kubernetes knows it.",
             show_default="primary",
             rich_help_panel=SWITCH,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
@@ -82,6 +82,7 @@ class NodeSide:
         self._ranges_known = False
         self._primary = parse_address(primary_address)
         self._known_by: frozenset[bytes] = self._with_primary(frozenset())
+        self._primaries = self._known_by
         self._addresses = HostAddresses()
         self._nat = HostNat()
         self._nat_addresses: frozenset[Element] = frozenset()
@@ -126,12 +127,12 @@ class NodeSide:
 
     def set_node(self, node: k8s.Node | None) -> None:
         """Kubernetes knows the node by the addresses of 'node'."""
-        texts = [a.address for a in node.status.addresses if a.type == "InternalIP"] if node else []
-        known_by = self._with_primary(
-            frozenset(address for text in texts if (address := parse_address(text)))
-        )
-        if known_by != self._known_by:
-            self._known_by = known_by
+        internal = _addresses_of(node, "InternalIP")
+        first = _first_of_each_family([*internal, *_addresses_of(node, "ExternalIP")])
+        known_by = self._with_primary(frozenset([*internal, *first]))
+        primaries = self._with_primary(frozenset(first))
+        if (known_by, primaries) != (self._known_by, self._primaries):
+            self._known_by, self._primaries = known_by, primaries
             self._look_again()
 
     def _with_primary(self, known_by: frozenset[bytes]) -> frozenset[bytes]:
@@ -158,7 +159,7 @@ class NodeSide:
     def node_port_addresses(self) -> frozenset[Address]:
         """At which the node serves node ports, beside what its kernel translates to."""
         if self._node_port_cidrs == ("primary",):
-            found = self._known_by or {address.packed for address in self._addresses.gateway}
+            found = self._primaries or {address.packed for address in self._addresses.gateway}
         else:
             found = frozenset().union(
                 *(
@@ -271,6 +272,20 @@ class NodeSide:
                 await self._due.wait()
                 self._due.clear()
                 yield
+
+
+def _addresses_of(node: k8s.Node | None, kind: str) -> list[bytes]:
+    """The node's addresses of a kind, packed, in order."""
+    texts = (a.address for a in (node.status.addresses if node else ()) if a.type == kind)
+    return [address for text in texts if (address := parse_address(text))]
+
+
+def _first_of_each_family(addresses: Iterable[bytes]) -> list[bytes]:
+    """As kube-proxy takes a node's addresses (pkg/util/node, GetNodeHostIPs())."""
+    first: dict[int, bytes] = {}
+    for address in addresses:
+        first.setdefault(len(address), address)
+    return list(first.values())
 
 
 def _prefix(network: Network) -> Prefix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from proxying import SERVICE_CIDR, Agent, Manifests, endpoints, finished, ours, service, until
+from proxying import NODE, SERVICE_CIDR, Agent, Manifests, endpoints, finished, ours, service, until
 
 from nsxdp.lab import Node
 from nsxdp.services.addresses import Family
@@ -15,6 +15,7 @@ from nsxdp_agents.kube_proxy.nat import Element, changes, ruleset
 Start = Callable[..., Agent]
 
 OWN = "192.0.2.1"
+OTHER = "192.0.2.2"
 
 
 def table(node: Node) -> str:
@@ -78,6 +79,42 @@ def test_kp36_a_primary_address_that_is_given(
     assert ask(node, 30080) == "web"
     with pytest.raises(ConnectionRefusedError):
         node.netns.http_get("http://10.244.0.1:30080/")
+
+
+def test_kp36_primary_addresses_are_those_of_the_node_object(
+    node: Node, manifests: Manifests, start: Start
+) -> None:
+    """The first of each family: of its internal addresses, else of its external ones."""
+    node.netns.iproute(f"addr add {OWN}/24 dev lo")
+    node.netns.iproute(f"addr add {OTHER}/24 dev lo")
+    node.add_pod("web", ip="10.244.0.11").serve_http(8080)
+
+    def known_by(*addresses: tuple[str, str]) -> None:
+        listed = [{"type": kind, "address": address} for kind, address in addresses]
+        manifests.put(
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": NODE},
+                "status": {"addresses": listed},
+            }
+        )
+
+    def served_at(address: str) -> bool:
+        try:
+            return node.netns.http_get(f"http://{address}:30080/", 2) == "web"
+        except OSError:
+            return False
+
+    web = node_port("web", "10.96.0.10", 30080), endpoints("web", "10.244.0.11"), SERVICE_CIDR
+    known_by(("Hostname", "here"), ("InternalIP", OWN), ("InternalIP", OTHER))
+    manifests.put(*web)
+    start()
+    until("served at the first", lambda: served_at(OWN))
+    assert not served_at(OTHER)
+    known_by(("ExternalIP", OTHER), ("InternalIP", "fd00:51::7"))
+    until("an external one, if there is no other", lambda: served_at(OTHER))
+    assert not served_at(OWN)
 
 
 def test_kp14_external_ips_may_be_refused(node: Node, manifests: Manifests, start: Start) -> None:

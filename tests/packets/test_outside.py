@@ -72,11 +72,11 @@ def outside(
     family: int,
 ) -> Outside:
     """A client outside, by each way."""
-    cluster.know_node_by(*by_uplink.gateways.values(), *by_interface.gateways.values())
+    host = by_uplink if request.param == "uplink" else by_interface
+    cluster.know_node_by(*host.gateways.values())
     first = next(CLIENT_PORTS)
-    for host in (by_uplink, by_interface):
-        host.sysctl("net.ipv4.ip_local_port_range", f"{first} {first + 999}")
-    return Outside(by_uplink if request.param == "uplink" else by_interface, family)
+    host.sysctl("net.ipv4.ip_local_port_range", f"{first} {first + 999}")
+    return Outside(host, family)
 
 
 def ends(cluster: Cluster, n: int = 4) -> list[str]:
