@@ -107,6 +107,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise OptionsError(
                 f"{first} and --manifests both name where Services come from: give one of them"
             )
+        if self.node_name and not self.node_name.strip():
+            raise OptionsError("--node-name: must be the name of a Node, not blanks")
         check_sources(self.kubeconfig, self.manifests)
         check_api(self)
         if not 1 <= self.sync_period <= 3600:

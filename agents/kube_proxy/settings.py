@@ -92,7 +92,7 @@ _NO_IPVS: Final = "Services are served by Open vSwitch, not by IPVS"
 _NO_WINDOWS: Final = "this is for Windows"
 _BY_PORT: Final = "who is a pod of this node is told by the bridge's port that packets come from"
 _NO_ID: Final = "the machine's ids are of no use here"
-_JSON: Final = "the API server is spoken to in JSON"
+_ENCODING: Final = "lists are asked for as protobuf, and everything else is JSON"
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("featureGates", GATES, "feature_gates", "--feature-gates",
@@ -100,9 +100,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "serves no external IPs; others mean nothing here."),
     # The API server.
     Setting("clientConnection.kubeconfig", TEXT, "kubeconfig"),
-    Setting("clientConnection.acceptContentTypes", TEXT, help=_JSON, is_so="application/json"),
-    Setting("clientConnection.contentType", TEXT, "", "--kube-api-content-type", _JSON,
-            is_so="application/json", usual="application/vnd.kubernetes.protobuf"),
+    Setting("clientConnection.acceptContentTypes", TEXT, help=_ENCODING),
+    Setting("clientConnection.contentType", TEXT, "", "--kube-api-content-type", _ENCODING,
+            usual="application/vnd.kubernetes.protobuf"),
     Setting("clientConnection.qps", NUMBER, "api_qps", "--kube-api-qps",
             "Requests a second to the API server; 0: as many as needed.", usual=5.0),
     Setting("clientConnection.burst", COUNT, "api_burst", "--kube-api-burst",

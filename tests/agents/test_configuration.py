@@ -179,6 +179,7 @@ def test_each_field_does_something_or_says_why_not(setting: Any, tmp_path: Path)
             "there is no feature gate AllowServiceExternalIP: is AllowServiceExternalIPs meant?",
         ),
         ({"healthzBindAddress": "0.0.0.0:0"}, "must be HOST:PORT"),
+        ({"hostnameOverride": " "}, "--node-name: must be the name of a Node, not blanks"),
         ({"logging": {"format": "xml"}}, "--log-format xml: must be one of text, json"),
         ({"nsxdp": {"syncPeriod": 0}}, "must be 1 to 3600 seconds"),
     ],
