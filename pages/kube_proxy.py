@@ -174,7 +174,13 @@ def _rest() -> Iterator[str]:
 
         `/healthz` and `/livez` answer 200 or 503, with kube-proxy's JSON body. Both fail while a
         change has waited for the switch for more than two sync periods; `/healthz` also fails on
-        a node that is about to be removed, so that load balancers stop sending to it.
+        a node that is about to be removed, so that load balancers stop sending to it, and on one
+        that the API server doesn't know: its name may be mistaken.
+
+        Where the metrics are, `/metrics/slis` has what came of these checks (`sync` and `node`),
+        `/statusz` tells since when the process runs and which version it is, `/flagz` and
+        `/configz` what it is configured to, `/proxyMode` says `openvswitch`, and with `--profiling`
+        `/debug/pprof` has `goroutine`, `heap` and `profile`.
 
         ## Events
 
@@ -191,10 +197,11 @@ def _rest() -> Iterator[str]:
 
         ## Metrics
 
-        `/metrics`, for Prometheus. Those that kube-proxy has too have kube-proxy's names.
+        `/metrics`, for Prometheus. Those that kube-proxy has too have kube-proxy's names and
+        labels.
         """)
     for family in Metrics().registry.collect():
-        if family.name.startswith("kubeproxy_"):
+        if family.name.startswith(("kubeproxy_", "rest_client_")):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield item(f"`{name}` ({family.type})", f"{family.documentation}.")
     yield textwrap.dedent("""

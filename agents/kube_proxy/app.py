@@ -92,7 +92,9 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
     """
     memory.before_load()
     metrics = Metrics()
-    health = Health(2 * options.sync_period, time.time)
+    health = Health(2 * options.sync_period, time.time, needs_node=client is not None)
+    if client is not None:
+        client.tell_answers(metrics.answered)
     async with AsyncExitStack() as stack:
         view, connection = await stack.enter_async_context(_bridge(options))
         await _track(options, view)

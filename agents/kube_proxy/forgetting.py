@@ -20,6 +20,7 @@ from nsxdp.logs import get_logger
 from nsxdp.openflow import Connection, ConnectionLost, CtTuple, ct_flush
 from nsxdp.openflow.messages import CtFlush
 from nsxdp.pipeline.registers import ZONE
+from nsxdp.services.addresses import Family
 from nsxdp.services.conntrack import Stale, parse_entries
 from nsxdp.unixctl import UnixctlError
 from nsxdp_agents.kube_proxy.metrics import Metrics
@@ -100,12 +101,15 @@ class Forgetting:
             )
             return False
         stale = self._check(parse_entries(dump))
+        clock = asyncio.get_running_loop().time
         try:
-            for at in range(0, len(stale), _PORTION):
-                portion = stale[at : at + _PORTION]
-                self._connection.send(*map(_message, portion))
-                self._metrics.conntrack_deleted.inc(len(portion))
-                await self._connection.barrier()
+            for family in Family:
+                of_family = [entry for entry in stale if len(entry.endpoint) == family.width]
+                began = clock()
+                for at in range(0, len(of_family), _PORTION):
+                    self._connection.send(*map(_message, of_family[at : at + _PORTION]))
+                    await self._connection.barrier()
+                self._metrics.forgotten(family, len(of_family), clock() - began)
         except ConnectionLost as error:
             log.warning("conntrack keeps connections to endpoints that went", reason=str(error))
         return True
@@ -121,9 +125,10 @@ class Forgetting:
             del self._due[stale]
             asked = clock()
             self._connection.send(_message(stale))
-            self._metrics.conntrack_deleted.inc()
             await self._connection.barrier()
-            await asyncio.sleep(_PAUSE * (clock() - asked))
+            took = clock() - asked
+            self._metrics.forgotten(Family.of(stale.endpoint), 1, took)
+            await asyncio.sleep(_PAUSE * took)
 
 
 def _message(stale: Stale) -> CtFlush:

@@ -1,8 +1,8 @@
 """Whether the proxy keeps up: /healthz and /livez, as kube-proxy answers them (KP-63, KP-64).
 
 The proxy is healthy while no change has waited for the switch for longer than a timeout. The node
-is *eligible* for a cloud load balancer's traffic unless it is being deleted or is about to be
-removed by the cluster autoscaler: then healthz fails, and livez doesn't.
+is *eligible* for a cloud load balancer's traffic unless it isn't known to the API server, is being
+deleted, or is about to be removed by the cluster autoscaler: then healthz fails, and livez doesn't.
 """
 
 from __future__ import annotations
@@ -24,14 +24,20 @@ TO_BE_DELETED: Final = "ToBeDeletedByClusterAutoscaler"
 class Health:
     """When the last change came in, and when the switch had the last one."""
 
-    def __init__(self, timeout: float, clock: Callable[[], float]) -> None:
-        """'timeout' is in seconds, 'clock' gives seconds since the epoch."""
+    def __init__(
+        self, timeout: float, clock: Callable[[], float], *, needs_node: bool = False
+    ) -> None:
+        """'timeout' is in seconds, 'clock' gives seconds since the epoch.
+
+        With 'needs_node' a node that isn't known is not eligible: manifests have none.
+        """
         self._timeout = timeout
         self._clock = clock
+        self._needs_node = needs_node
         self._queued: float | None = None
         self._started: float | None = None
         self._updated: float | None = None
-        self._eligible = True
+        self._eligible = not needs_node
 
     def queued(self) -> None:
         """A change came in."""
@@ -51,7 +57,10 @@ class Health:
 
     def set_node(self, node: Node | None) -> None:
         """The proxy's own node is 'node' now; None: it isn't known, or gone."""
-        self._eligible = node is None or not (
+        if node is None:
+            self._eligible = not self._needs_node
+            return
+        self._eligible = not (
             node.metadata.deletion_timestamp
             or any(taint.key == TO_BE_DELETED for taint in node.spec.taints)
         )
@@ -66,6 +75,11 @@ class Health:
     def _waiting(self) -> float | None:
         """Since when the oldest change waits."""
         return self._queued if self._started is None else self._started
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the node may get a cloud load balancer's traffic."""
+        return self._eligible
 
     def answer(self, *, with_node: bool) -> tuple[int, str]:
         """Status and JSON body of healthz ('with_node') or livez."""

@@ -11,11 +11,13 @@ from typing import Final, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
+from nsxdp.k8s.client import Answer
+from nsxdp.services.addresses import Family
 from nsxdp.writer import Commit
 
 __all__ = ["Metrics"]
 
-_FAMILIES: Final = ("IPv4", "IPv6")
+_FAMILIES: Final = tuple(family.label for family in Family)
 """The values of the label ip_family. One commit serves both."""
 
 _SYNC_BUCKETS: Final = tuple(0.001 * 2**i for i in range(15))
@@ -26,11 +28,12 @@ _PROGRAMMING_BUCKETS: Final = (
     *(float(s) for s in range(120, 301, 30)),
 )
 _WATCH_BUCKETS: Final = tuple(0.00025 * 2**i for i in range(17))
+_REQUEST_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _FAMILY: Final = ("ip_family",)
 
 
 class Metrics:
-    """All metrics of one proxy, in a registry of their own."""
+    """All metrics of one proxy, in registries of their own: `slis` are those of /metrics/slis."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -60,17 +63,25 @@ class Metrics:
             "From the change of an endpoint in the cluster to its flows on this node",
             _PROGRAMMING_BUCKETS,
         )
-        self.endpoint_changes_pending = self._gauge(
-            "sync_proxy_rules_endpoint_changes_pending", "EndpointSlices not yet compiled"
+        self.endpoint_changes_pending = Gauge(
+            "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+            "EndpointSlices not yet compiled",
+            registry=self.registry,
         )
-        self.endpoint_changes = self._counter(
-            "sync_proxy_rules_endpoint_changes_total", "Changes of EndpointSlices"
+        self.endpoint_changes = Counter(
+            "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+            "Changes of EndpointSlices",
+            registry=self.registry,
         )
-        self.service_changes_pending = self._gauge(
-            "sync_proxy_rules_service_changes_pending", "Services not yet compiled"
+        self.service_changes_pending = Gauge(
+            "kubeproxy_sync_proxy_rules_service_changes_pending",
+            "Services not yet compiled",
+            registry=self.registry,
         )
-        self.service_changes = self._counter(
-            "sync_proxy_rules_service_changes_total", "Changes of Services"
+        self.service_changes = Counter(
+            "kubeproxy_sync_proxy_rules_service_changes_total",
+            "Changes of Services",
+            registry=self.registry,
         )
         self.no_local_endpoints = Gauge(
             "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
@@ -100,10 +111,13 @@ class Metrics:
             "First packets to Services without endpoints, refused",
             registry=self.registry,
         )
-        self.conntrack_deleted = Counter(
-            "kubeproxy_conntrack_reconciler_deleted_entries_total",
+        self.conntrack_duration = self._histogram(
+            "conntrack_reconciler_sync_duration_seconds",
+            "How long it took to delete tracked connections to endpoints that went",
+        )
+        self.conntrack_deleted = self._counter(
+            "conntrack_reconciler_deleted_entries_total",
             "Endpoints whose tracked connections were deleted because they went",
-            registry=self.registry,
         )
         self.healthz = Counter(
             "kubeproxy_proxy_healthz_total", "Answers of healthz", ("code",), registry=self.registry
@@ -112,17 +126,60 @@ class Metrics:
             "kubeproxy_proxy_livez_total", "Answers of livez", ("code",), registry=self.registry
         )
 
+        self.requests = Counter(
+            "rest_client_requests_total",
+            "Requests to the API server, by what came of them",
+            ("code", "method", "host"),
+            registry=self.registry,
+        )
+        self.request_duration = Histogram(
+            "rest_client_request_duration_seconds",
+            "From a request to the API server to its answer's head",
+            ("verb", "host"),
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.slis = CollectorRegistry()
+        ProcessCollector(registry=self.slis)
+        self.check = Gauge(
+            "kubernetes_healthcheck",
+            "Whether a check of health succeeded",
+            ("name", "type"),
+            registry=self.slis,
+        )
+        self.checks = Counter(
+            "kubernetes_healthchecks_total",
+            "Checks of health, by what came of them",
+            ("name", "type", "status"),
+            registry=self.slis,
+        )
+
+    def answered(self, answer: Answer) -> None:
+        """The API server answered a request, or didn't."""
+        self.requests.labels(answer.status, answer.method, answer.host).inc()
+        self.request_duration.labels(answer.method, answer.host).observe(answer.seconds)
+
+    def checked(self, name: str, kind: str, *, good: bool) -> None:
+        """Health was asked for; 'name' is ``sync`` or ``node``, 'kind' ``healthz`` or ``livez``."""
+        self.check.labels(name, kind).set(good)
+        self.checks.labels(name, kind, "success" if good else "error").inc()
+
     def services_changed(self, n: int, pending: int, at: float) -> None:
         """'n' Services came in 'at' (since the epoch); 'pending' wait for the next round."""
-        _each(self.service_changes, Counter.inc, n)
-        _each(self.service_changes_pending, Gauge.set, pending)
+        self.service_changes.inc(n)
+        self.service_changes_pending.set(pending)
         _each(self.last_queued_timestamp, Gauge.set, at)
 
     def endpoints_changed(self, n: int, pending: int, at: float) -> None:
         """'n' EndpointSlices came in 'at' (since the epoch); 'pending' wait for the next round."""
-        _each(self.endpoint_changes, Counter.inc, n)
-        _each(self.endpoint_changes_pending, Gauge.set, pending)
+        self.endpoint_changes.inc(n)
+        self.endpoint_changes_pending.set(pending)
         _each(self.last_queued_timestamp, Gauge.set, at)
+
+    def round_began(self) -> None:
+        """All that came in is being compiled."""
+        self.service_changes_pending.set(0)
+        self.endpoint_changes_pending.set(0)
 
     def round_done(
         self,
@@ -143,13 +200,17 @@ class Metrics:
         if since_watch is not None:
             _each(self.watch_to_barrier, Histogram.observe, since_watch)
         _each(self.last_timestamp, Gauge.set, now)
-        _each(self.service_changes_pending, Gauge.set, 0)
-        _each(self.endpoint_changes_pending, Gauge.set, 0)
         for times in trigger_times.values():
             for changed in times:
                 _each(self.programming_duration, Histogram.observe, max(0.0, now - changed))
         for (family, traffic), n in without_local.items():
             self.no_local_endpoints.labels(family, traffic).set(n)
+
+    def forgotten(self, family: Family, n: int, seconds: float) -> None:
+        """The switch was told 'n' times to forget connections, and did so in 'seconds'."""
+        at = _FAMILIES.index(family.label)
+        self.conntrack_deleted[at].inc(n)
+        self.conntrack_duration[at].observe(seconds)
 
     def committed(self, commit: Commit, flows: int, groups: int) -> None:
         """The switch confirmed 'commit'; it has 'flows' and 'groups' of ours now."""

@@ -133,6 +133,8 @@ class Proxy:
             for op, obj in batch.events:
                 if isinstance(obj, Node):
                     self._health.set_node(None if op is Op.DELETE else obj)
+            if batch.synced and not batch.events and not self._health.eligible:
+                log.warning("there is no such Node: is it the one that --node-name means?")
             self._changed.set()
 
     def _count(self, kind: str, n: int, at: float) -> None:
@@ -171,6 +173,7 @@ class Proxy:
         started = time.monotonic()
         received, self._received = self._received, None
         planned = self._planner.round(time.time())
+        self._metrics.round_began()
         self._node.expose(planned.exposed)
         self._tell_service_health(planned.changes)
         if len(planned.owned.owners):

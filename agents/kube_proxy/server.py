@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from nsxdp.logs import get_logger
@@ -15,10 +17,13 @@ from nsxdp_agents.kube_proxy.events import Events
 from nsxdp_agents.kube_proxy.health import Health
 from nsxdp_agents.kube_proxy.metrics import Metrics
 from nsxdp_agents.kube_proxy.options import Options
+from nsxdp_agents.kube_proxy.zpages import pages
 
 __all__ = ["CannotServeError", "serve"]
 
 log = get_logger(__name__)
+
+_NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
 
 
 class CannotServeError(Exception):
@@ -40,22 +45,34 @@ async def serve(
         They do, and an address can't be bound.
     """
 
+    def checked(kind: str, *, with_node: bool) -> tuple[int, web.Response]:
+        metrics.checked("sync", kind, good=health.healthy)
+        if with_node:
+            metrics.checked("node", kind, good=health.eligible)
+        status, body = health.answer(with_node=with_node)
+        return status, web.Response(
+            status=status, text=body, content_type="application/json", headers=_NO_SNIFFING
+        )
+
     async def healthz(_: web.Request) -> web.Response:
-        status, body = health.answer(with_node=True)
+        status, response = checked("healthz", with_node=True)
         metrics.healthz.labels(str(status)).inc()
-        return web.Response(status=status, text=body, content_type="application/json")
+        return response
 
     async def livez(_: web.Request) -> web.Response:
-        status, body = health.answer(with_node=False)
+        status, response = checked("livez", with_node=False)
         metrics.livez.labels(str(status)).inc()
-        return web.Response(status=status, text=body, content_type="application/json")
+        return response
 
-    async def exposition(_: web.Request) -> web.Response:
-        body = generate_latest(metrics.registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def exposition(registry: CollectorRegistry) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def show(_: web.Request) -> web.Response:
+            body = generate_latest(registry)
+            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        return show
 
     async def proxy_mode(_: web.Request) -> web.Response:
-        return web.Response(text="openvswitch")
+        return web.Response(text="openvswitch", headers=_NO_SNIFFING)
 
     async def configuration(_: web.Request) -> web.Response:
         return web.json_response({"kubeproxy.config.k8s.io": written(options)})
@@ -67,11 +84,13 @@ async def serve(
             "metrics",
             options.metrics_bind_address or "",
             [
-                web.get("/metrics", exposition),
+                web.get("/metrics", exposition(metrics.registry)),
+                web.get("/metrics/slis", exposition(metrics.slis)),
                 web.get("/proxyMode", proxy_mode),
                 web.get("/configz", configuration),
                 *asked,
                 *_profiling(options),
+                *pages(options),
             ],
         ),
     ]

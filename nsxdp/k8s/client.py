@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
 import msgspec
@@ -25,12 +26,15 @@ from nsxdp.k8s.rate import Rate
 from nsxdp.k8s.resources import Resource, Want
 from nsxdp.k8s.schemas import MESSAGES
 
-__all__ = ["MAX_BODY", "Client"]
+__all__ = ["MAX_BODY", "Answer", "Client"]
 
 MAX_BODY: Final = 256 << 20
 """The longest answer that is read, in bytes. A page of 500 objects has a few megabytes."""
 
 _CONNECT_SECONDS: Final = 10.0
+_MOST_ANSWERS: Final = 1000
+"""So many answers are remembered while nobody is told of them."""
+
 _JSON: Final = "application/json"
 _PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _VERBS: Final = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
@@ -50,6 +54,27 @@ def _keepalive_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
     return sock
+
+
+class Answer(NamedTuple):
+    """What became of a request.
+
+    Attributes
+    ----------
+    method
+        ``GET``.
+    status
+        ``200``; ``<error>`` where none came.
+    seconds
+        From the request to the answer's head.
+    host
+        The API server's ``HOST:PORT``.
+    """
+
+    method: str
+    status: str
+    seconds: float
+    host: str
 
 
 class Client:
@@ -73,11 +98,20 @@ class Client:
         self._user_agent = user_agent
         self._rate = rate
         self._session: aiohttp.ClientSession | None = None
+        self._answers: list[Answer] = []
+        self._told: Callable[[Answer], None] | None = None
 
     @property
     def server(self) -> str:
         """Where the API server is: ``https://host:port``."""
         return self._credentials.server
+
+    def tell_answers(self, told: Callable[[Answer], None]) -> None:
+        """Let 'told' know of each answer, the earlier ones first."""
+        for answer in self._answers:
+            told(answer)
+        self._answers.clear()
+        self._told = told
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -291,8 +325,10 @@ class Client:
         if data is not None:
             merge = "merge-patch+" if method == "PATCH" else ""
             headers["Content-Type"] = f"application/{merge}json"
+        began = time.monotonic()
+        status = "<error>"
         try:
-            return await self._session.request(
+            response = await self._session.request(
                 method,
                 access.server + path,
                 params=params,
@@ -304,8 +340,18 @@ class Client:
                 timeout=timeout,
                 allow_redirects=False,
             )
+            status = str(response.status)
+            return response
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise self._unreachable(error) from None
+        finally:
+            self._note(Answer(method, status, time.monotonic() - began, _host(access)))
+
+    def _note(self, answer: Answer) -> None:
+        if self._told is not None:
+            self._told(answer)
+        elif len(self._answers) < _MOST_ANSWERS:
+            self._answers.append(answer)
 
     async def _error(
         self,
@@ -379,6 +425,10 @@ def _selectors(want: Want) -> dict[str, str]:
     if want.fields:
         query["fieldSelector"] = want.fields
     return query
+
+
+def _host(access: Access) -> str:
+    return access.server.partition("://")[2].partition("/")[0]
 
 
 def _compress(access: Access) -> bool:

@@ -259,3 +259,31 @@ def test_kp63_a_node_that_is_about_to_go_is_not_eligible(
     apiserver.delete([going])
     until("being deleted", lambda: agent.get("/healthz")[0] == 503)
     apiserver.apply([a_node("")])
+
+
+def test_kp63_a_node_that_the_api_server_does_not_know_is_not_eligible(
+    apiserver: ApiServer, begin: Callable[..., Agent]
+) -> None:
+    """Its name was mistaken, perhaps: no endpoint would be local."""
+    agent = begin()
+    agent.await_log("there is no such Node")
+    assert (agent.get("/healthz")[0], agent.get("/livez")[0]) == (503, 200)
+    apiserver.apply([a_node("")])
+    until("eligible", lambda: agent.get("/healthz")[0] == 200)
+    apiserver.delete([a_node("")])
+    until("gone", lambda: agent.get("/healthz")[0] == 503)
+
+
+def test_kp68_requests_to_the_api_server_are_counted(
+    apiserver: ApiServer, begin: Callable[..., Agent]
+) -> None:
+    """From the first one on."""
+    agent = begin()
+    host = apiserver.url.partition("://")[2]
+    asked = agent.metric("rest_client_requests_total", f'code="200",host="{host}",method="GET"')
+    assert asked >= 9  # the version; a list and a watch of four kinds
+    timed = agent.metric("rest_client_request_duration_seconds_count", f'host="{host}",verb="GET"')
+    assert timed >= asked
+    apiserver.stop()
+    name = f'rest_client_requests_total{{code="<error>",host="{host}",method="GET"}}'
+    until("errors, too", lambda: agent.metrics().get(name, 0) > 0)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from proxying import Agent, Manifests, endpoints, service, until
+from proxying import Agent, Manifests, endpoints, ours, service, until
 
 from nsxdp.conntrack import Entry, read_entries
 from nsxdp.lab import Node
@@ -73,6 +73,26 @@ def test_kp50_a_new_agent_tells_whom_to_forget(
     assert looks(node) == [client.ip] * len(gone)
 
 
+def test_kp50_a_service_that_is_made_anew_has_none_of_the_last_one_s_clients(
+    node: Node, manifests: Manifests, start: Start, client: Pod
+) -> None:
+    old = service("old", ECHO, protocol="UDP"), endpoints("old", "10.244.0.201", protocol="UDP")
+    manifests.put(*old)
+    start()
+    ask(client)
+    until("all is tracked", lambda: len(tracked(node)) == len(CLIENTS))
+    manifests.remove(*old)
+    until("it is gone", lambda: not any(ECHO in flow for flow in ours(node)))
+    assert len(tracked(node)) == len(CLIENTS)
+    manifests.put(
+        service("new", ECHO, protocol="UDP"), endpoints("new", "10.244.0.202", protocol="UDP")
+    )
+    until("they are forgotten", lambda: not tracked(node))
+    ask(client)
+    until("all is tracked anew", lambda: len(tracked(node)) == len(CLIENTS))
+    assert {entry.reply_src for entry in tracked(node)} == {"10.244.0.202"}
+
+
 def test_kp50_where_very_many_endpoints_go_the_switch_tells_of_all_once(
     node: Node, manifests: Manifests, start: Start, client: Pod
 ) -> None:
@@ -86,7 +106,8 @@ def test_kp50_where_very_many_endpoints_go_the_switch_tells_of_all_once(
     manifests.put(endpoints("echo", "10.244.0.201", protocol="UDP"))
     until("they are forgotten", lambda: not tracked(node))
     assert looks(node) == [client.ip] * len(CLIENTS)
-    assert agent.metric("conntrack_reconciler_deleted_entries_total", "") == len(CLIENTS)
+    assert agent.metric("conntrack_reconciler_deleted_entries_total") == len(CLIENTS)
+    assert agent.metric("conntrack_reconciler_sync_duration_seconds_count") > 0
 
 
 class Switch:

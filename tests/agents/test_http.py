@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,10 @@ import msgspec
 import pytest
 from proxying import NODE, Agent, Manifests, endpoints, ours, service, until
 
+import nsxdp
 from nsxdp.k8s.objects import Node as NodeObject
 from nsxdp.lab import Node
+from nsxdp_agents.kube_proxy.cli import run
 from nsxdp_agents.kube_proxy.health import Health
 
 Start = Callable[..., Agent]
@@ -66,6 +70,37 @@ def test_bodies_codes_and_modes(manifests: Manifests, start: Start) -> None:
     assert agent.metric("proxy_livez_total", 'code="200"') == 1
 
 
+def test_kp65_checks_of_health_as_service_level_indicators(start: Start) -> None:
+    agent = start()
+    agent.get("/healthz")
+    agent.get("/livez")
+    seen = agent.get("/metrics/slis", 10249)[1].splitlines()
+    assert 'kubernetes_healthcheck{name="sync",type="livez"} 1.0' in seen
+    assert 'kubernetes_healthcheck{name="node",type="healthz"} 1.0' in seen
+    success = 'name="sync",status="success",type="healthz"'
+    assert f"kubernetes_healthchecks_total{{{success}}} 1.0" in seen
+    assert any(line.startswith("process_start_time_seconds ") for line in seen)
+
+
+def test_kp65_what_it_is_and_what_it_is_told(start: Start) -> None:
+    agent = start("--conntrack-udp-timeout=90s", "--nodeport-addresses=10.0.0.0/8,fd00::/8")
+    status, text = agent.get("/flagz", 10249)
+    assert status == 200
+    said = {f"--{line}" for line in text.splitlines()}
+    assert {
+        *("--conntrack-udp-timeout=90s", "--nodeport-addresses=10.0.0.0/8,fd00::/8"),
+        *(f"--node-name={NODE}", "--sync-period=1", "--log-level=info", "--masquerade-all=false"),
+        "--feature-gates=AllowServiceExternalIPs=true",
+    } <= said
+    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(run).parameters}
+    assert {line.partition("=")[0] for line in said if "=" in line} <= known
+    status, text = agent.get("/statusz", 10249)
+    assert status == 200
+    assert f"Binary version: {nsxdp.__version__}\n" in text
+    for path in ("/configz", "/flagz", "/healthz", "/metrics/slis", "/statusz"):
+        assert f" {path}" in text.splitlines()[-1]
+
+
 def test_kp63_a_change_that_waits_too_long(node: Node, manifests: Manifests, start: Start) -> None:
     """Twice the sync period. The switch is gone meanwhile."""
     manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
@@ -86,6 +121,39 @@ def test_kp63_a_change_that_waits_too_long(node: Node, manifests: Manifests, sta
     until("healthy again", lambda: agent.get("/healthz")[0] == 200)
 
 
+KUBE_PROXY_S = {
+    "sync_proxy_rules_duration_seconds": ["ip_family"],
+    "sync_full_proxy_rules_duration_seconds": ["ip_family"],
+    "sync_partial_proxy_rules_duration_seconds": ["ip_family"],
+    "sync_proxy_rules_last_timestamp_seconds": ["ip_family"],
+    "sync_proxy_rules_last_queued_timestamp_seconds": ["ip_family"],
+    "network_programming_duration_seconds": ["ip_family"],
+    "sync_proxy_rules_endpoint_changes_pending": [],
+    "sync_proxy_rules_endpoint_changes_total": [],
+    "sync_proxy_rules_service_changes_pending": [],
+    "sync_proxy_rules_service_changes_total": [],
+    "sync_proxy_rules_no_local_endpoints_total": ["ip_family", "traffic_policy"],
+    "conntrack_reconciler_sync_duration_seconds": ["ip_family"],
+    "conntrack_reconciler_deleted_entries_total": ["ip_family"],
+    "proxy_healthz_total": ["code"],
+    "proxy_livez_total": ["code"],
+}
+"""kube-proxy 1.36's own metrics that have nothing to do with its modes, and their labels."""
+
+
+def test_kp68_kube_proxy_s_names_and_labels(manifests: Manifests, start: Start) -> None:
+    """As queries have them: one that sums over a label that isn't there finds other numbers."""
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    agent = start()
+    assert (agent.get("/healthz")[0], agent.get("/livez")[0]) == (200, 200)
+    found: dict[str, list[str]] = {}
+    for sample in agent.metrics():
+        name, _, labels = sample.partition("{")
+        name = name.removesuffix("_count")
+        found[name] = re.findall(r'(\w+)="', labels)
+    assert {name: found.get(name) for name in KUBE_PROXY_S} == KUBE_PROXY_S
+
+
 NAMES = {
     "sync_proxy_rules_duration_seconds_count",
     "sync_full_proxy_rules_duration_seconds_count",
@@ -93,10 +161,8 @@ NAMES = {
     "sync_proxy_rules_last_timestamp_seconds",
     "sync_proxy_rules_last_queued_timestamp_seconds",
     "network_programming_duration_seconds_count",
-    "sync_proxy_rules_endpoint_changes_pending",
-    "sync_proxy_rules_endpoint_changes_total",
-    "sync_proxy_rules_service_changes_pending",
-    "sync_proxy_rules_service_changes_total",
+    "conntrack_reconciler_sync_duration_seconds_count",
+    "conntrack_reconciler_deleted_entries_total",
     "sync_proxy_rules_openflow_sync_failures_total",
     "sync_proxy_rules_openflow_flows_total",
     "sync_proxy_rules_openflow_groups_total",
@@ -117,9 +183,9 @@ def test_kp68_metrics(manifests: Manifests, start: Start) -> None:
     for family in ("IPv4", "IPv6"):
         missing = {name for name in NAMES if f'{name}{{ip_family="{family}"}}' not in seen}
         assert not missing
-    assert agent.metric("sync_proxy_rules_service_changes_total") == 2
-    assert agent.metric("sync_proxy_rules_endpoint_changes_total") == 2
-    assert agent.metric("sync_proxy_rules_service_changes_pending") == 0
+    assert agent.metric("sync_proxy_rules_service_changes_total", "") == 2
+    assert agent.metric("sync_proxy_rules_endpoint_changes_total", "") == 2
+    assert agent.metric("sync_proxy_rules_service_changes_pending", "") == 0
     assert agent.metric("sync_proxy_rules_openflow_groups_total") == 1
     without = 'ip_family="IPv4",traffic_policy="internal"'
     assert agent.metric("sync_proxy_rules_no_local_endpoints_total", without) == 1
@@ -145,6 +211,20 @@ def test_an_address_in_use_is_logged_and_services_go_on(
         assert "ddress already in use" in line
         assert agent.synced > 0
     until("served when it is free", lambda: agent.get("/healthz")[0] == 200)
+
+
+@pytest.mark.parametrize("port", [10256, 10249])
+def test_kp66_an_address_in_use_is_the_end_where_that_is_wanted(
+    node: Node, manifests: Manifests, start: Start, port: int
+) -> None:
+    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
+    with node.netns.enter():
+        taken = socket.create_server(("0.0.0.0", port))
+    with taken:
+        agent = start("--bind-address-hard-fail", wait=False)
+        assert agent.wait() == 1
+    assert f":{port} can't be served: Address already in use" in agent.lines("")[-1]
+    assert not ours(node)
 
 
 def test_no_http_servers_at_all(manifests: Manifests, start: Start) -> None:
