@@ -147,14 +147,15 @@ def service_proxy_wants(
         The Node to follow; empty for none.
     proxy_name
         Serve the Services whose label ``service.kubernetes.io/service-proxy-name`` has this
-        value, instead of those that don't have the label (KP-3).
+        value, instead of those that don't have the label (KP-3). EndpointSlices are followed
+        with or without it: it is the Service's, and who writes slices by hand may not know of it.
     service_cidrs
         Follow the ServiceCIDRs too (KP-13).
     """
     mine = f"{PROXY_NAME_LABEL}={proxy_name}" if proxy_name else f"!{PROXY_NAME_LABEL}"
     wants = [
         Want(SERVICES, labels=mine, fields="spec.clusterIP!=None"),
-        Want(ENDPOINT_SLICES, labels=f"{mine},!{HEADLESS_LABEL}"),
+        Want(ENDPOINT_SLICES, labels=f"!{HEADLESS_LABEL}"),
     ]
     if node_name:
         wants.append(Want(NODES, fields=f"metadata.name={node_name}"))

@@ -85,7 +85,7 @@ class ServiceTracker:
         Its zone (label ``topology.kubernetes.io/zone``), "" if it has none.
     proxy_name
         The value of the label ``service.kubernetes.io/service-proxy-name`` of the Services to
-        serve; None for those without the label (KP-3).
+        serve; None for those without the label (KP-3). On EndpointSlices it says nothing.
     started_at
         Seconds since the epoch: older trigger times say nothing about this process.
     """
@@ -139,7 +139,6 @@ class ServiceTracker:
         if (
             source.address_type not in FAMILIES  # KP-5
             or HEADLESS_LABEL in labels  # KP-4
-            or not self._is_ours(labels)  # KP-3
         ):
             return self.delete_slice(key)
         service_name = labels.get(SERVICE_NAME_LABEL)

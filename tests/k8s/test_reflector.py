@@ -141,7 +141,7 @@ async def test_kp_2_3_4_selection(inside, client, reflector, consumer):
         seen = consumer(source)
         await seen.until(lambda: len(seen.synced) == 2)
         assert seen.keys() == {"default/kubernetes", "default/served"}
-        assert seen.keys("EndpointSlice") == {"default/served-1"}
+        assert seen.keys("EndpointSlice") == {"default/served-1", "default/others-1"}
 
         # Handing a Service to another proxy deletes it here.
         seen.forget()
@@ -153,7 +153,7 @@ async def test_kp_2_3_4_selection(inside, client, reflector, consumer):
         seen = consumer(source)
         await seen.until(lambda: len(seen.synced) == 2)
         assert seen.keys() == {"default/others", "default/served"}
-        assert seen.keys("EndpointSlice") == {"default/others-1"}
+        assert seen.keys("EndpointSlice") == {"default/served-1", "default/others-1"}
 
 
 async def test_only_the_own_node(inside, client, reflector, consumer):

@@ -89,7 +89,6 @@ def test_kp3_services_of_another_proxy_are_not_served() -> None:
     slice_ = _slice("theirs-1", "theirs", labels={k8s.PROXY_NAME_LABEL: "theirs"})
     ours = _tracker(_service(), _slice(), theirs, slice_)
     assert set(ours.ports(_V4)) == {_name()}
-    assert not _texts(ours, service="theirs")
     other = _tracker(_service(), _slice(), theirs, slice_, proxy_name="theirs")
     assert set(other.ports(_V4)) == {_name(service="theirs")}
     assert _texts(other, service="theirs") == ["10.0.0.1:8080"]
@@ -98,6 +97,17 @@ def test_kp3_services_of_another_proxy_are_not_served() -> None:
     ours.upsert_service(_service(labels={k8s.PROXY_NAME_LABEL: "theirs"}))
     assert ours.changes().ports[_V4] == {_name()}
     assert not ours.ports(_V4)
+
+
+@pytest.mark.parametrize("proxy_name", [None, "theirs"])
+@pytest.mark.parametrize("labels", [{}, {k8s.PROXY_NAME_LABEL: "theirs"}])
+def test_kp3_it_is_the_service_that_has_the_label(
+    labels: dict[str, str], proxy_name: str | None
+) -> None:
+    """Slices have the Service's labels a while later, and those that people write perhaps never."""
+    of_service = {} if proxy_name is None else {k8s.PROXY_NAME_LABEL: proxy_name}
+    tracker = _tracker(_service(labels=of_service), _slice(labels=labels), proxy_name=proxy_name)
+    assert _texts(tracker) == ["10.0.0.1:8080"]
 
 
 def test_kp4_slices_of_headless_services_are_ignored() -> None:
