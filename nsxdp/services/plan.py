@@ -92,7 +92,7 @@ def make_plan(
         choice.for_traffic(port, "external")[1],
         Verdict.SERVE if choice.has_any else Verdict.REJECT,
         basis,
-        sources if choice.has_any else (),
+        sources,
         node_is_source,
     )
 

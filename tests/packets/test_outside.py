@@ -194,6 +194,12 @@ def test_kp39_source_ranges(cluster: Cluster, outside: Outside) -> None:
         other.http_get(_url(BALANCER[outside.family]), 0.5)
     # KP-38: they say nothing about other addresses.
     assert other.http_get(_url(EXTERNAL[outside.family]))
+    # Nobody else learns that there are no endpoints.
+    serve(cluster, "out", [], "Cluster", spec=allowed)
+    with pytest.raises(ConnectionRefusedError):
+        outside.get(BALANCER[outside.family])
+    with pytest.raises(TimeoutError):
+        other.http_get(_url(BALANCER[outside.family]), 0.5)
 
 
 @pytest.mark.kernel

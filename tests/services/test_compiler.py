@@ -562,7 +562,7 @@ CASES = (
         """,
     ),
     Case(
-        "KP-25: without endpoints every address rejects",
+        "KP-25, KP-39: without endpoints every address rejects whoever may use it",
         """
         kind: Service
         apiVersion: v1
@@ -584,9 +584,10 @@ CASES = (
         endpoints: []
         """,
         """
-        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
+        table=ServiceLB, priority=220,tcp,nw_src=10.0.0.0/8,nw_dst=203.0.113.1,tp_dst=80
             actions=meter:28161,CONTROLLER:256
-        table=ServiceLB, priority=200,tcp,nw_dst=203.0.113.1,tp_dst=80
+        table=ServiceLB, priority=215,tcp,nw_dst=203.0.113.1,tp_dst=80 actions=drop
+        table=ServiceLB, priority=200,tcp,nw_dst=10.96.0.10,tp_dst=80
             actions=meter:28161,CONTROLLER:256
         table=ServiceLB, priority=200,tcp,reg0=0x8/0x8,tp_dst=30080
             actions=meter:28161,CONTROLLER:256
