@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,6 +20,7 @@ log = get_logger(__name__)
 
 _REQUEST_TIMEOUT: Final = 10.0
 _RETRY_SECONDS: Final = 5.0
+_ALL: Final = frozenset({"0.0.0.0", "::"})
 
 
 class Server:
@@ -53,7 +55,7 @@ class Server:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, *bind).start()
+            await _site(runner, *bind).start()
         except OSError as error:
             await runner.cleanup()
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -79,6 +81,17 @@ class Server:
             await asyncio.gather(self._trying, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
+
+
+def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
+    """Where to listen: at "all addresses" of one family also at those of the other.
+
+    So programs in Go do, kube-proxy among them: IPv6 load balancers ask 0.0.0.0:10256 for health.
+    """
+    if host in _ALL and socket.has_dualstack_ipv6():
+        both = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return web.SockSite(runner, both)
+    return web.TCPSite(runner, host, port)
 
 
 @asynccontextmanager

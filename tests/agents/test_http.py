@@ -235,11 +235,23 @@ def test_no_http_servers_at_all(manifests: Manifests, start: Start) -> None:
         agent.get("/healthz")
 
 
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "[::]"])
+def test_all_addresses_are_those_of_both_families(start: Start, everywhere: str) -> None:
+    """As Go has it, so kube-proxy's health can be asked for by IPv6, too."""
+    agent = start(f"--healthz-bind-address={everywhere}:10256")
+    for host in ("127.0.0.1", "::1"):
+        assert get(agent, "/healthz", host, 10256).startswith(b"HTTP/1.0 200 OK")
+
+
 def metrics(agent: Agent) -> bytes:
+    return get(agent, "/metrics", "::1", 9000)
+
+
+def get(agent: Agent, path: str, host: str, port: int) -> bytes:
     with agent.netns.enter():
-        connection = socket.create_connection(("::1", 9000), timeout=5)
+        connection = socket.create_connection((host, port), timeout=5)
     with connection:
-        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
