@@ -56,7 +56,8 @@ class Metrics:
             "sync_proxy_rules_last_timestamp_seconds", "When the switch was last as it should be"
         )
         self.last_queued_timestamp = self._gauge(
-            "sync_proxy_rules_last_queued_timestamp_seconds", "When a change last came in"
+            "sync_proxy_rules_last_queued_timestamp_seconds",
+            "When a change of what is served last came in",
         )
         self.programming_duration = self._histogram(
             "network_programming_duration_seconds",
@@ -164,16 +165,18 @@ class Metrics:
         self.check.labels(name, kind).set(good)
         self.checks.labels(name, kind, "success" if good else "error").inc()
 
-    def services_changed(self, n: int, pending: int, at: float) -> None:
-        """'n' Services came in 'at' (since the epoch); 'pending' wait for the next round."""
+    def services_changed(self, n: int, pending: int) -> None:
+        """'n' Services came in; 'pending' of them wait for the next round."""
         self.service_changes.inc(n)
         self.service_changes_pending.set(pending)
-        _each(self.last_queued_timestamp, Gauge.set, at)
 
-    def endpoints_changed(self, n: int, pending: int, at: float) -> None:
-        """'n' EndpointSlices came in 'at' (since the epoch); 'pending' wait for the next round."""
+    def endpoints_changed(self, n: int, pending: int) -> None:
+        """'n' EndpointSlices came in; 'pending' of them wait for the next round."""
         self.endpoint_changes.inc(n)
         self.endpoint_changes_pending.set(pending)
+
+    def queued(self, at: float) -> None:
+        """Something came in 'at' (since the epoch) that changes what the switch should have."""
         _each(self.last_queued_timestamp, Gauge.set, at)
 
     def round_began(self) -> None:

@@ -126,24 +126,25 @@ class Proxy:
             if self._received is None:
                 self._received = batch.received_at
             self._changed.set()
-        if batch.kind in ("Service", "EndpointSlice"):
-            loop = asyncio.get_running_loop()
-            loop.call_later(_COUNT_AFTER, self._count, batch.kind, len(batch.events), time.time())
-        elif batch.kind == "Node":
+        if batch.kind == "Node":
             for op, obj in batch.events:
                 if isinstance(obj, Node):
                     self._health.set_node(None if op is Op.DELETE else obj)
             if batch.synced and not batch.events and not self._health.eligible:
                 log.warning("there is no such Node: is it the one that --node-name means?")
             self._changed.set()
+        came = batch.kind, len(batch.events), changed, time.time()
+        asyncio.get_running_loop().call_later(_COUNT_AFTER, self._count, *came)
 
-    def _count(self, kind: str, n: int, at: float) -> None:
+    def _count(self, kind: str, n: int, changed: bool, at: float) -> None:
         """Have it in the metrics that 'n' objects of a kind came in."""
         tracker = self._planner.tracker
         if kind == "Service":
-            self._metrics.services_changed(n, tracker.pending_services, at)
-        else:
-            self._metrics.endpoints_changed(n, tracker.pending_slices, at)
+            self._metrics.services_changed(n, tracker.pending_services)
+        elif kind == "EndpointSlice":
+            self._metrics.endpoints_changed(n, tracker.pending_slices)
+        if changed:
+            self._metrics.queued(at)
 
     def _take_addresses(self) -> None:
         self._planner.set_node_addresses(self._node.addresses)

@@ -198,6 +198,25 @@ def test_kp68_metrics(manifests: Manifests, start: Start) -> None:
     until("a change is timed", lambda: agent.metric(name) == 1)
 
 
+def test_kp69_what_changes_nothing_is_not_waited_for(manifests: Manifests, start: Start) -> None:
+    """An alert looks for a last change that is much younger than the last round."""
+    web = service("web", "10.96.0.10")
+    manifests.put(web, endpoints("web", "10.244.0.11"))
+    agent = start()
+    last = "sync_proxy_rules_last_queued_timestamp_seconds"
+    until("the first is counted", lambda: agent.metric(last) > 0)
+    queued, synced = agent.metric(last), agent.synced
+    assert queued <= synced
+    web["metadata"]["annotations"] = {"example.com/said": "nothing"}
+    manifests.put(web)
+    name = "sync_proxy_rules_service_changes_total"
+    until("it came in", lambda: agent.metric(name, "") == 2)
+    assert agent.metric(last) == queued
+    manifests.put(endpoints("web", "10.244.0.12"))
+    until("a change", lambda: agent.synced > synced)
+    until("it is counted", lambda: agent.metric(last) > queued)
+
+
 def test_an_address_in_use_is_logged_and_services_go_on(
     node: Node, manifests: Manifests, start: Start
 ) -> None:
