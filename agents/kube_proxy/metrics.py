@@ -189,7 +189,7 @@ class Metrics:
         seconds: float,
         since_watch: float | None,
         now: float,
-        trigger_times: dict[str, list[float]],
+        trigger_times: dict[tuple[str, Family], list[float]],
         without_local: dict[tuple[str, str], int],
     ) -> None:
         """A round took 'seconds' until the switch confirmed it, at 'now' (since the epoch).
@@ -203,9 +203,10 @@ class Metrics:
         if since_watch is not None:
             _each(self.watch_to_barrier, Histogram.observe, since_watch)
         _each(self.last_timestamp, Gauge.set, now)
-        for times in trigger_times.values():
+        for (_, of), times in trigger_times.items():
+            programming = self.programming_duration[_FAMILIES.index(of.label)]
             for changed in times:
-                _each(self.programming_duration, Histogram.observe, max(0.0, now - changed))
+                programming.observe(max(0.0, now - changed))
         for (family, traffic), n in without_local.items():
             self.no_local_endpoints.labels(family, traffic).set(n)
 

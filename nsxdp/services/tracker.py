@@ -58,8 +58,8 @@ class Changes(Struct, frozen=True):
         Whether endpoints of a UDP port changed: conntrack may hold entries that lead nowhere now
         (KP-50).
     trigger_times
-        Service's key -> the times (seconds since the epoch) of what made its endpoints change: the
-        start of the network programming latency (KP-68).
+        Service's key and family -> the times (seconds since the epoch) of what made its endpoints
+        change: the start of the network programming latency (KP-68).
     problems
         What is wrong with objects seen since, in words.
     """
@@ -67,7 +67,7 @@ class Changes(Struct, frozen=True):
     ports: dict[Family, set[ServicePortName]]
     services: set[str]
     udp_endpoints: bool
-    trigger_times: dict[str, list[float]]
+    trigger_times: dict[tuple[str, Family], list[float]]
     problems: list[str]
 
     def __bool__(self) -> bool:
@@ -112,7 +112,7 @@ class ServiceTracker:
         self._old_services: dict[str, tuple[ServicePort, ...]] = {}
         self._old_slices: dict[str, Slice | None] = {}
         self._old_zone = zone
-        self._trigger_times: dict[str, list[float]] = {}
+        self._trigger_times: dict[tuple[str, Family], list[float]] = {}
         self._problems: list[str] = []
 
     # What comes in.
@@ -149,7 +149,8 @@ class ServiceTracker:
         if not self._put_slice(key, compact(source, service, self._node_name, self._problem)):
             return False
         if metadata.annotations:
-            self._note_trigger_time(service, metadata.annotations.get(TRIGGER_TIME_ANNOTATION))
+            text = metadata.annotations.get(TRIGGER_TIME_ANNOTATION)
+            self._note_trigger_time((service, FAMILIES[source.address_type]), text)
         return True
 
     def delete_slice(self, key: str) -> bool:
@@ -158,7 +159,7 @@ class ServiceTracker:
         if old is None:
             return False
         # Its annotation is about an earlier change, not about this one (KP-68).
-        self._trigger_times.pop(old.service, None)
+        self._trigger_times.pop((old.service, old.family), None)
         return self._put_slice(key, None)
 
     def set_zone(self, zone: str) -> None:
@@ -322,16 +323,16 @@ class ServiceTracker:
             del self._slices[key]
         return True
 
-    def _note_trigger_time(self, service: str, text: str | None) -> None:
+    def _note_trigger_time(self, key: tuple[str, Family], text: str | None) -> None:
         if text is None:
             return
         try:
             time = datetime.fromisoformat(text).timestamp()
         except ValueError:
-            self._problem(f"annotation {TRIGGER_TIME_ANNOTATION} of a slice of {service}: {text!r}")
+            self._problem(f"annotation {TRIGGER_TIME_ANNOTATION} of a slice of {key[0]}: {text!r}")
             return
         if time > self._started_at:
-            times = self._trigger_times.setdefault(service, [])
+            times = self._trigger_times.setdefault(key, [])
             if len(times) < _MAX_TIMES:
                 times.append(time)
 

@@ -196,6 +196,7 @@ def test_kp68_metrics(manifests: Manifests, start: Start) -> None:
     manifests.put(changed)
     name = "network_programming_duration_seconds_count"
     until("a change is timed", lambda: agent.metric(name) == 1)
+    assert agent.metric(name, 'ip_family="IPv6"') == 0
 
 
 def test_kp69_what_changes_nothing_is_not_waited_for(manifests: Manifests, start: Start) -> None:

@@ -315,7 +315,7 @@ def test_kp68_trigger_times() -> None:
     assert tracker.changes().trigger_times == {}, "nothing changed"
     tracker.upsert_slice(at("1970-01-01T00:16:41.500000001Z", "10.0.0.2"))
     tracker.upsert_slice(at("1970-01-01T00:16:42Z", "10.0.0.3"))
-    assert tracker.changes().trigger_times == {"ns/web": [1001.5, 1002.0]}
+    assert tracker.changes().trigger_times == {("ns/web", _V4): [1001.5, 1002.0]}
     tracker.upsert_slice(at("yesterday", "10.0.0.4"))
     changes = tracker.changes()
     assert changes.trigger_times == {}
@@ -338,7 +338,7 @@ def test_kp68_trigger_times_are_bounded() -> None:
             )
         )
     tracker.upsert_slice(_slice(endpoints=[_endpoint("10.0.0.9")]))
-    assert len(tracker.changes().trigger_times["ns/web"]) == 100
+    assert len(tracker.changes().trigger_times["ns/web", _V4]) == 100
 
 
 def test_what_is_undone_is_no_change() -> None:

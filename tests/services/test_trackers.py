@@ -197,7 +197,7 @@ class _Session:
         self.check_updated(changes.services, set(op["updatedServices"]), self.applied, current)
         assert changes.udp_endpoints == op["conntrackCleanupRequired"]
         assert changes.trigger_times == {
-            service: [_seconds(text) for text in texts]
+            (service, self.family): [_seconds(text) for text in texts]
             for service, texts in op["lastChangeTriggerTimes"].items()
         }
         assert self.endpoints() == current
