@@ -233,20 +233,6 @@ def test_an_address_in_use_is_logged_and_services_go_on(
     until("served when it is free", lambda: agent.get("/healthz")[0] == 200)
 
 
-@pytest.mark.parametrize("port", [10256, 10249])
-def test_kp66_an_address_in_use_is_the_end_where_that_is_wanted(
-    node: Node, manifests: Manifests, start: Start, port: int
-) -> None:
-    manifests.put(service("web", "10.96.0.10"), endpoints("web", "10.244.0.11"))
-    with node.netns.enter():
-        taken = socket.create_server(("0.0.0.0", port))
-    with taken:
-        agent = start("--bind-address-hard-fail", wait=False)
-        assert agent.wait() == 1
-    assert f":{port} can't be served: Address already in use" in agent.lines("")[-1]
-    assert not ours(node)
-
-
 def test_no_http_servers_at_all(manifests: Manifests, start: Start) -> None:
     manifests.put(service("web", "10.96.0.10"))
     agent = start("--healthz-bind-address=", "--metrics-bind-address=[::1]:9000", wait=False)

@@ -173,7 +173,7 @@ def test_a_configuration_file_that_is_none(
     assert said in line
 
 
-def test_an_address_in_use_where_that_shall_be_the_end(node: Node, source: str) -> None:
+def test_kp66_an_address_in_use_where_that_shall_be_the_end(node: Node, source: str) -> None:
     with node.netns.enter():
         taken = socket.create_server(("127.0.0.1", 10249))
     with taken:
