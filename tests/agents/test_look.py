@@ -179,6 +179,25 @@ def test_explain_tells_this_node_s_endpoints_apart(
     assert [f["group"] for f in outside] == [groups["this node's endpoints"]["number"]]
 
 
+@pytest.mark.parametrize(("where", "answer"), [(NODE, "200, 1"), ("elsewhere", "503, 0")])
+def test_explain_tells_what_load_balancers_are_told(
+    node: Node, manifests: Manifests, where: str, answer: str
+) -> None:
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}
+    manifests.put(
+        service("web", "10.96.0.10", **spec), endpoints("web", "10.244.0.5", nodeName=where)
+    )
+    flags = ("--offline", f"--manifests={manifests.path}", f"--node-name={NODE}")
+    done = finished(["explain", "default/web", *flags], node.netns)
+    line = f"health check node port 31000: {answer} ready endpoint{'s' * (where != NODE)} on this"
+    assert line in done.stdout
+    explained = json.loads(
+        finished(["explain", "default/web", *flags, "--json"], node.netns).stdout
+    )
+    ready = int(answer[-1])
+    assert (explained["healthCheckNodePort"], explained["localReadyEndpoints"]) == (31000, ready)
+
+
 def test_what_two_ports_share_is_there_for_both(
     manifests: Manifests, start: Start, look: Look
 ) -> None:

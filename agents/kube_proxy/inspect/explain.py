@@ -108,7 +108,10 @@ class _Explainer:
         used = {endpoint.address for group in groups for endpoint in group.endpoints}
         unused = list(self._unused(used))
         timeout = self._port.affinity_timeout
-        return Explained(self._port, frontends, groups, unused, timeout, clients)
+        check = self._intent.planner.tracker.health_check(
+            self._port.name.service, self._port.family
+        )
+        return Explained(self._port, frontends, groups, unused, timeout, clients, check)
 
     def _count(self, flow: Flow) -> Count:
         """What the switch says of a flow."""

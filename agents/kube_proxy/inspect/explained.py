@@ -128,6 +128,9 @@ class Explained:
         Seconds; None: there is none.
     clients
         Clients that the switch remembers an endpoint of.
+    health_check
+        The node port at which load balancers ask for the Service's health, and how many ready
+        endpoints of it this node has; None: there is none.
     """
 
     port: ServicePort
@@ -136,6 +139,7 @@ class Explained:
     unused: list[str]
     affinity: int | None
     clients: list[Client]
+    health_check: tuple[int, int] | None = None
 
     def tree(self) -> Branch:
         """For people."""
@@ -168,6 +172,10 @@ class Explained:
                 )
             if len(self.clients) > MOST_CLIENTS:
                 line.add(f"and {len(self.clients) - MOST_CLIENTS:,} more")
+        if self.health_check is not None:
+            number, ready = self.health_check
+            answer = f"{200 if ready else 503}, {_many(ready, 'ready endpoint')} on this node"
+            tree.add(f"health check node port {number}: {answer}")
         for unused in self.unused:
             tree.add(f"not in use: {unused}")
         return tree
@@ -185,6 +193,8 @@ class Explained:
             "unused": self.unused,
             "affinity": self.affinity,
             "clients": [asdict(client) for client in self.clients],
+            "healthCheckNodePort": self.health_check and self.health_check[0],
+            "localReadyEndpoints": self.health_check and self.health_check[1],
         }
 
 
