@@ -20,8 +20,23 @@ def read_document(path: Path, kind: str, api_version: str) -> dict[Any, Any]:
     """
     import yaml  # takes a while to be imported, and help should not
 
+    class Loader(yaml.SafeLoader):
+        """Of what is said twice, YAML's loader would keep the last in silence."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            lines: dict[str, int] = {}
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    line = key.start_mark.line + 1
+                    if key.value in lines:
+                        raise yaml.YAMLError(
+                            f"{key.value} is there twice: in lines {lines[key.value]} and {line}"
+                        )
+                    lines[key.value] = line
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), Loader)
     except OSError as error:
         raise OptionsError(f"--config {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

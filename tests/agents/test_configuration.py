@@ -191,6 +191,21 @@ def test_what_is_wrong_in_a_file(content: dict[str, Any], said: str, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("oomScoreAdj: 5\noomScoreAdj: 6\n", "oomScoreAdj is there twice: in lines 3 and 4"),
+        ("conntrack: {min: 5, max: 6,\n  min: 5}", "min is there twice: in lines 3 and 4"),
+    ],
+)
+def test_what_is_said_twice(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"apiVersion: {API_VERSION}\nkind: {KIND}\n{text}")
+    with pytest.raises(OptionsError) as caught:
+        read_options(path, {})
+    assert str(caught.value) == f"--config {path}: {said}"
+
+
 @of_all(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
