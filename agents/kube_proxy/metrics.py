@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.process_collector import ProcessCollector
 
 from nsxdp.k8s.client import Answer
@@ -36,6 +42,8 @@ class Metrics:
     """All metrics of one proxy, in registries of their own: `slis` are those of /metrics/slis."""
 
     def __init__(self) -> None:
+        # Those are a gauge beside each counter, which kube-proxy hasn't.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.sync_duration = self._histogram(

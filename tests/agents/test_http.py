@@ -152,6 +152,7 @@ def test_kp68_kube_proxy_s_names_and_labels(manifests: Manifests, start: Start) 
         name = name.removesuffix("_count")
         found[name] = re.findall(r'(\w+)="', labels)
     assert {name: found.get(name) for name in KUBE_PROXY_S} == KUBE_PROXY_S
+    assert not [name for name in found if name.endswith("_created")]
 
 
 NAMES = {
