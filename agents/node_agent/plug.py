@@ -20,7 +20,7 @@ from typing import Final
 
 from nsxdp.netns import entered
 from nsxdp.rtnetlink import Address, Connection, Link, Request, Route, Tbf
-from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_NOARP, IFF_UP
+from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_NOARP, IFF_PROMISC, IFF_UP
 from nsxdp.rtnetlink.veth import create, no_ipv6_address
 from nsxdp_agents.node_agent.cni.runtime_config import Rate
 from nsxdp_agents.node_agent.leases import Lease, interface_of
@@ -110,14 +110,10 @@ def plug(lease: Lease, netns: int, node: Connection, *, checksums: bool) -> None
 def _plug(lease: Lease, netns: int, node: Connection, checksums: bool) -> None:
     near = Link(0, lease.port, mtu=lease.mtu)
     far = Link(0, lease.ifname, 0, bytes.fromhex(lease.mac.replace(":", "")), lease.mtu)
-    # What the bridge's end hears is for the bridge: if the node's kernel answered ARP there, with
-    # a userspace datapath, pods would send past the bridge.
-    up = Link(0, lease.port, IFF_UP | IFF_NOARP).change()
     _apply(
         node,
         (f"{lease.ifname} and {lease.port}", create(near, far, netns)),
         (lease.port, no_ipv6_address(lease.port)),
-        (lease.port, up),
     )
     if lease.ingress is not None:
         found = node.link(lease.port)
@@ -132,6 +128,12 @@ def _plug(lease: Lease, netns: int, node: Connection, checksums: bool) -> None:
     except OSError as error:
         text = f"{lease.ifname}: {error.strerror or error}"
         raise PlugError(text, error.errno or 0) from None
+    # What the bridge's end hears is for the bridge: if the node's kernel answered ARP there, with
+    # a userspace datapath, pods would send past the bridge. It comes up last, and promiscuous as
+    # Open vSwitch wants it: whatever changes of a device later, ovs-vswitchd hears of, and reads
+    # all of the node's routes again.
+    up = Link(0, lease.port, IFF_UP | IFF_NOARP | IFF_PROMISC).change()
+    _apply(node, (lease.port, up))
 
 
 def _in_pod(lease: Lease, index: int) -> Iterator[tuple[str, Request]]:

@@ -27,6 +27,7 @@ from nsxdp.rtnetlink.wire import (
 __all__ = [
     "IFA_F_NODAD",
     "IFF_NOARP",
+    "IFF_PROMISC",
     "IFF_UP",
     "NUD_PERMANENT",
     "RTNH_F_ONLINK",
@@ -46,7 +47,7 @@ __all__ = [
 FAMILIES: Final = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 """The kernel's number of each version of IP."""
 
-IFF_UP, IFF_NOARP = 0x1, 0x80
+IFF_UP, IFF_NOARP, IFF_PROMISC = 0x1, 0x80, 0x100
 IFA_F_NODAD: Final = 0x2
 RT_TABLE_MAIN: Final = 254
 RTN_UNICAST: Final = 1

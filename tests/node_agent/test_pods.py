@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runtime import Agent, PluginError, Runtime
+from runtime import Agent, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node
 
@@ -55,6 +56,33 @@ def test_a_result_tells_all_that_the_pod_has(runtime: Runtime, sandbox: Sandbox)
     assert "dev eth0" in pod.run(["ip", "route", "get", "2001:db8::1"]).stdout
     (link,) = json.loads(pod.run(["ip", "-json", "link", "show", "eth0"]).stdout)
     assert (link["address"], link["mtu"]) == (inside["mac"], 1500)
+
+
+def test_the_bridge_s_end_has_no_address_and_does_not_change_once_it_is_up(
+    node: Node, runtime: Runtime, sandbox: Sandbox
+) -> None:
+    pod = sandbox("pod")
+    with node.netns.popen(["ip", "monitor", "link"], stdout=subprocess.PIPE) as monitor:
+        try:
+            until("ip(8) listens", lambda: "ip" in node.netns.run(["ss", "-f", "netlink"]).stdout)
+            port = runtime.add("4ac7", pod)["interfaces"][0]["name"]
+            node.netns.run(["ip", "link", "set", port, "mtu", "1400"])
+            assert monitor.stdout is not None
+            heard = []
+            for line in iter(monitor.stdout.readline, b""):
+                if b"mtu 1400" in line:
+                    break
+                if f"{port}@".encode() in line:
+                    heard.append(line.decode())
+        finally:
+            monitor.kill()
+    made, *up, last = heard
+    assert ",UP" not in made
+    assert up
+    flags = [set(line.partition("<")[2].partition(">")[0].split(",")) for line in [*up, last]]
+    assert all({"UP", "NOARP", "PROMISC"} <= each for each in flags)
+    (shown,) = json.loads(node.netns.run(["ip", "-json", "address", "show", port]).stdout)
+    assert shown["addr_info"] == []
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0"])
