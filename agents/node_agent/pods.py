@@ -34,8 +34,9 @@ _T = TypeVar("_T")
 _FAILURES: Final = (HostPortError, PortError, PlugError, RtnetlinkError, LeasesError)
 """Of what a pod has."""
 
-_THREADS: Final = 4
-"""That wait for the kernel. It changes one thing at a time anyway."""
+_THREADS: Final = 32
+"""That wait for the kernel. It changes one thing of the network at a time, and whose turn it is
+doesn't depend on what it is for: so what waits for a thread waits twice."""
 
 
 class Pods:
