@@ -1,7 +1,7 @@
 """Many who ask at the same time are served together.
 
 While a batch is under way, what comes gathers for the next: alone, nobody waits for others; two
-hundred at once share one fsync, or one transaction.
+hundred at once share one write, or one transaction.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
-"""What was given to whom, in a file that survives the process and the node.
+"""What was given to whom, in a file that survives the process.
 
 The file is a journal: a line for each lease that was given and for each that was returned, so that
-giving one costs one short write, and many at once cost one fsync(2) together. At the start, and
-when most of it is history, it is written anew with what is left.
+giving one costs one short write, and many at once cost one together. At the start, and when most of
+it is history, it is written anew with what is left.
+
+Nobody waits for the disk, which is busiest when many pods start. What the kernel was given outlives
+the process; and a node that loses its power before the disk has it loses all pods that had leases.
 
 A line is its checksum (CRC-32) and JSON::
 
     7d0a2f3c {"given":{"container":"4ac7...","ifname":"eth0","ips":["10.244.3.3/24"],...}}
     11c4a9be {"returned":["4ac7...","eth0"]}
 
-The last line may be cut off where the node lost its power: who asked for that was never answered.
+The last lines may be cut off, or missing, where the node lost its power.
 """
 
 from __future__ import annotations
@@ -182,7 +185,7 @@ class Leases:
         return [ip_address(text) for text in self._free]
 
     def give(self, lease: Lease) -> Awaitable[None]:
-        """Have it written that an attachment has 'lease'; when that is done, it is on the disk.
+        """Have it written that an attachment has 'lease', and wait for that.
 
         It counts from the call on.
 
@@ -237,10 +240,9 @@ class Leases:
             await self._shorten()
 
     def _write(self, data: bytes) -> str | None:
-        """Write to the disk, all or nothing; why it can't be."""
+        """Write to the file, all or nothing; why it can't be."""
         try:
             if os.write(self._file, data) == len(data):
-                os.fdatasync(self._file)
                 self._size += len(data)
                 return None
             problem = os.strerror(errno.ENOSPC)
