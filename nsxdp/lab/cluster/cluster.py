@@ -20,7 +20,7 @@ from nsxdp.lab.cluster.network import Fabric, route_pods
 from nsxdp.lab.cluster.node import CNI_PLUGINS, ClusterNode, Equipment, node_object
 from nsxdp.lab.cluster.plan import MOST_NODES, Plan
 from nsxdp.lab.errors import LabError, MissingTool
-from nsxdp.lab.owner import Owner, ensure_watched
+from nsxdp.lab.owner import CGROUPS, Owner, ensure_watched
 
 RECORD = "cluster.json"
 """In the run directory of the owner: what other processes need to find their way in."""
@@ -37,6 +37,9 @@ _CHANGED_BY_KUBELET = ("kernel.panic", "kernel.panic_on_oops", "vm.overcommit_me
 _INOTIFY = "fs.inotify.max_user_instances"
 _INOTIFY_INSTANCES = 8192
 """A containerd and a kubelet need some dozens each; often the machine's limit is 128."""
+
+_SHARES = 1024
+"""Of the processors, as the kernel gives them to who says nothing."""
 
 
 def default_directory() -> Path:
@@ -165,6 +168,11 @@ class Cluster:
             )
 
     def _prepare_machine(self) -> None:
+        for hierarchy in CGROUPS.glob("*/cpu.shares"):
+            # As much for each node as for another program of this machine.
+            nodes = hierarchy.with_name(self.owner.cgroup)
+            nodes.mkdir(exist_ok=True)
+            (nodes / "cpu.shares").write_text(str(_SHARES * self.plan.nodes))
         self.owner.note_sysctls([*_CHANGED_BY_KUBELET, _INOTIFY])
         instances = Path("/proc/sys/fs/inotify/max_user_instances")
         if int(instances.read_text()) < _INOTIFY_INSTANCES:

@@ -101,7 +101,12 @@ class Init:
         mount("--make-rshared", "/")
 
     def enter_cgroup(self) -> None:
-        """Make the cgroup under which the kubelet works; cpusets begin empty, and useless."""
+        """Make the cgroup under which the kubelet works; cpusets begin empty, and useless.
+
+        Beside the kubelet's one for pods is one for what the node itself runs, and this process is
+        in it, as it is where systemd begins: what a runtime does for some pods, with a process or
+        two for each, leaves others their part of the processors.
+        """
         for hierarchy in _CGROUPS.iterdir():
             if not (hierarchy / "cgroup.procs").exists():
                 continue
@@ -113,6 +118,10 @@ class Init:
                     if (here / name).exists() and not (below / name).read_text().strip():
                         (below / name).write_text((here / name).read_text())
                 here = below
+            if (here / "cpu.shares").exists():
+                daemons = here / "system.slice"
+                daemons.mkdir(exist_ok=True)
+                (daemons / "cgroup.procs").write_text("0")  # who writes
 
     def identify(self) -> None:
         """Give the node its name, and the names that it knows of others."""
