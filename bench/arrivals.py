@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Self
 
+from bench.processes import tcp_ports
 from nsxdp.lab.netns import Netns
 
 __all__ = ["Arrivals"]
@@ -59,13 +60,14 @@ class Arrivals:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def first(self, since: float, *, but_at: int) -> float:
-        """When the first bytes since a moment came to a client, in Unix time; and forget all.
+    def first(self, since: float, client: int) -> float:
+        """When the first bytes since a moment came to a process, in Unix time; and forget all.
 
-        'but_at' is the port of a client that doesn't count.
+        'client' is its id. The API server is a client of itself, by the same loopback.
         """
         packets = list(self._packets())
-        return min(packet.at for packet in packets if packet.at >= since and packet.port != but_at)
+        ports = tcp_ports(client)
+        return min(packet.at for packet in packets if packet.at >= since and packet.port in ports)
 
     def _packets(self) -> Iterator[_Packet]:
         """Those with data that have come so far."""

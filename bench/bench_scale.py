@@ -96,7 +96,7 @@ def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
             put, answered = api.put(endpoint_slice(number, ENDPOINTS + 1))
             done = agent.await_event("round")
             confirmed = float(done["confirmed_at"])
-            arrived.append(confirmed - arrivals.first(put, but_at=api.port))
+            arrived.append(confirmed - arrivals.first(put, agent.pid))
             read.append(float(done["seconds"]))
             outside.append(confirmed - put)
             acknowledged.append(max(0.0, confirmed - answered))

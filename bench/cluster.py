@@ -185,12 +185,6 @@ class Writer:
             )
             self._connection.connect()
 
-    @property
-    def port(self) -> int:
-        """Of its end of the connection."""
-        port: int = self._connection.sock.getsockname()[1]
-        return port
-
     def close(self) -> None:
         self._connection.close()
 

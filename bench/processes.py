@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -60,6 +61,23 @@ def waited(thread: Path) -> float:
     True
     """
     return int((thread / "schedstat").read_text().split()[1]) / 1e9
+
+
+def tcp_ports(pid: int) -> frozenset[int]:
+    """The local ports of a process's TCP connections (proc(5)), in its network namespace."""
+    process = Path(f"/proc/{pid}")
+    sockets = set()
+    for descriptor in process.glob("fd/*"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            sockets.add(str(descriptor.readlink()))
+    rows = [line.split() for name in ("tcp", "tcp6") for line in _rows(process / "net" / name)]
+    return frozenset(
+        int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets
+    )
+
+
+def _rows(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:]
 
 
 def resident() -> int:
