@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from faults.agent import NODE
 
-__all__ = ["SERVICES", "History", "Served", "scratch", "service", "slices"]
+__all__ = ["SERVICES", "History", "Served", "last_words", "scratch", "service", "slices"]
 
 Object = dict[str, Any]
 
@@ -94,16 +94,23 @@ def slices(served: Served, addresses: dict[int, list[str]]) -> Iterator[Object]:
 
 def scratch(number: int, chance: random.Random) -> list[Object]:
     """A Service that gets no traffic, with its EndpointSlice: something that changes."""
-    name = f"scratch-{number}"
-    spec = {
-        "clusterIP": f"10.97.0.{number}",
-        "ports": [{"name": "p", "protocol": "TCP", "port": chance.choice([80, 81, 443])}],
-    }
+    port = chance.choice([80, 81, 443])
     count = chance.randrange(5)
-    ends = [f"10.244.9.{chance.randrange(1, 250)}" for _ in range(count)]
+    ends = {f"10.244.9.{chance.randrange(1, 250)}" for _ in range(count)}
+    return _alone(f"scratch-{number}", f"10.97.0.{number}", port, sorted(ends))
+
+
+def last_words() -> list[Object]:
+    """A Service that gets no traffic, with its EndpointSlice: who knows both knows all before."""
+    return _alone("last-words", "10.97.1.1", 80, ["10.244.8.1"])
+
+
+def _alone(name: str, ip: str, port: int, ends: list[str]) -> list[Object]:
+    """A Service that no pod serves, with its EndpointSlice."""
+    spec = {"clusterIP": ip, "ports": [{"name": "p", "protocol": "TCP", "port": port}]}
     return [
         _object("v1", "Service", name) | {"spec": spec},
-        _slice(name, 4, sorted(set(ends)), "TCP", 8080),
+        _slice(name, 4, ends, "TCP", 8080),
     ]
 
 

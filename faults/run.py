@@ -208,6 +208,7 @@ def _changes(stage: Stage, outcome: Outcome, say: Callable[[str], None]) -> Iter
 def _judge(stage: Stage, outcome: Outcome) -> None:
     """Fill in the rest of 'outcome'."""
     try:
+        stage.await_news()
         stage.await_intent()
         # A fresh agent finds nothing to do: what is on the switch is the intent.
         outcome.drift = restart(stage, kill=False)

@@ -16,7 +16,7 @@ from typing import Final
 from bench.processes import usage
 from faults import clock, next_version
 from faults.agent import Agent, until
-from faults.intent import SERVICES, History, Served, scratch, service, slices
+from faults.intent import SERVICES, History, Served, last_words, scratch, service, slices
 from faults.load import Load, Want
 from faults.starvation import Starvation
 from nsxdp.lab import ApiServer, Host, Node, Pod
@@ -243,6 +243,28 @@ class Stage(ExitStack):
                 except Exception as error:
                     failed(error)
 
+    def await_news(self) -> None:
+        """Wait until the agent knows of all that was said so far.
+
+        After an outage it follows each kind of object again in its own time, up to half a minute
+        later, and then in order: so it is over when it has what was said last of each.
+        """
+        self.apiserver.apply(last_words())
+        wanted = "nw_dst=10.97.1.1,", "nat(dst=10.244.8.1:"
+
+        def there() -> bool:
+            dumps = "".join(self._dumps())
+            return all(text in dumps for text in wanted)
+
+        until("the agent knows of all that was said", there)
+
+    def _dumps(self) -> list[str]:
+        """The groups and flows that the switch has."""
+        return [
+            self.node.ovs.ofctl("dump-groups", self.node.mgmt),
+            self.node.ovs.ofctl("dump-flows", self.node.mgmt),
+        ]
+
     def await_intent(self) -> None:
         """Wait until the switch leads to the pods that Kubernetes says, and to no others."""
         own = tuple(
@@ -259,11 +281,7 @@ class Stage(ExitStack):
                 for name in self.history.now(served.name)
                 for ip in self.node.pods[name].addresses
             }
-            dumps = [
-                self.node.ovs.ofctl("dump-groups", self.node.mgmt),
-                self.node.ovs.ofctl("dump-flows", self.node.mgmt),
-            ]
-            found = set(re.findall(r"nat\(dst=([^)]+)\)", "".join(dumps)))
+            found = set(re.findall(r"nat\(dst=([^)]+)\)", "".join(self._dumps())))
             return {end for end in found if end.rpartition(":")[0] in own} == wanted
 
         until("the switch has the endpoints that Kubernetes says", there)
