@@ -94,7 +94,7 @@ def bench_one_endpoint_more(record: Record, cluster: Cluster) -> None:
         for change in range(CHANGES):
             number = change * _STRIDE % cluster.workload.services
             put, answered = api.put(endpoint_slice(number, ENDPOINTS + 1))
-            done = agent.await_event("round")
+            done = agent.next_round(put)
             confirmed = float(done["confirmed_at"])
             arrived.append(confirmed - arrivals.first(put, agent.pid))
             read.append(float(done["seconds"]))

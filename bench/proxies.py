@@ -152,22 +152,26 @@ class Agent(Proxy):
     def first_sync(self) -> float:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.await_event("round")
+        self.next_round()
         metrics = self.metrics()
         groups = metrics[f"{_SYNC}_openflow_groups_total{_IPV4}"]
         assert groups >= self._services, f"{groups:.0f} groups only"
         return metrics[f"{_SYNC}_last_timestamp_seconds{_IPV4}"]
 
     def next_sync(self, since: float) -> float:
-        while (confirmed := float(self.await_event("round")["confirmed_at"])) < since:
+        return float(self.next_round(since)["confirmed_at"])
+
+    def next_round(self, since: float = 0) -> dict[str, Any]:
+        """The next round of its log that the switch confirmed after a moment in Unix time."""
+        while float((found := self._next_event("round"))["confirmed_at"]) < since:
             pass
-        return confirmed
+        return found
 
     def stop(self) -> None:
         super().stop()
         self._reader.join(30)
 
-    def await_event(self, name: str) -> dict[str, Any]:
+    def _next_event(self, name: str) -> dict[str, Any]:
         """The next event of that name in its log."""
         deadline = time.monotonic() + _DEADLINE
         with self._news:
