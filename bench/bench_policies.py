@@ -28,8 +28,8 @@ _NAMESPACES: Final = 50
 _APPS: Final = 20
 """In each namespace; each has a pod, and a policy of its own."""
 _CHANGES: Final = 500
-_START: Final = "1,000 policies over 1,000 pods: compiled, and confirmed by the switch"
-_CHANGE: Final = "one label of one pod changes: until the barrier's answer"
+_START: Final = "1,000 policies over 1,000 pods: start to barrier"
+_CHANGE: Final = "one label of one pod changes"
 
 Json = dict[str, Any]
 
