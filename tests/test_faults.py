@@ -117,6 +117,7 @@ def judged(
         starvation=SimpleNamespace(seen=list(starved)),
         fds=more.get("fds", 0),
         memory=more.get("memory", 0),
+        await_news=lambda: None,
         await_intent=lambda: None,
         complaints=list,
     )
