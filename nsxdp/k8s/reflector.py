@@ -32,8 +32,10 @@ from nsxdp.k8s.errors import (
     NotFoundError,
     ObjectError,
     ProtocolError,
+    UnreachableError,
 )
 from nsxdp.k8s.objects import ListMeta
+from nsxdp.k8s.reach import Reach
 from nsxdp.k8s.resources import Want
 from nsxdp.k8s.source import Batch, Change, Inventory, Op
 from nsxdp.logs import get_logger
@@ -112,11 +114,13 @@ class Reflector:
         if len({want.resource.kind for want in wants}) != len(wants):
             raise ValueError("one want for each kind")
         self._queue: asyncio.Queue[Batch | Exception] = asyncio.Queue(queue_size)
+        reach = Reach()
         self._followers = [
             _Follower(
                 client,
                 want,
                 self._queue,
+                reach,
                 page_size=page_size,
                 streaming=streaming,
                 idle_timeout=idle_timeout,
@@ -179,6 +183,7 @@ class _Follower:
         client: Client,
         want: Want,
         queue: asyncio.Queue[Batch | Exception],
+        reach: Reach,
         *,
         page_size: int,
         streaming: bool,
@@ -191,6 +196,7 @@ class _Follower:
         self._client = client
         self._want = want
         self._queue = queue
+        self._reach = reach
         self._page_size = page_size
         self._streaming = streaming
         self._idle_timeout = idle_timeout
@@ -265,7 +271,11 @@ class _Follower:
             self._complain(error, delay)
         else:
             self._complain(error, delay)
-        await asyncio.sleep(delay)
+        if not isinstance(error, UnreachableError):
+            await asyncio.sleep(delay)
+        elif await self._reach.wait(delay):
+            # One that has just started may still refuse something, for a moment.
+            self._backoff.reset()
 
     async def _absent(self) -> None:
         """The server doesn't have the kind: so there are no objects of it."""
@@ -351,6 +361,7 @@ class _Follower:
         elif self._take_cached:
             params["resourceVersion"] = "0"
         body = await self._client.list_body(self._want, params, read_timeout=self._read_timeout)
+        self._reach.answered()
         return _Page(body, self._decoder.meta(body), time.monotonic())
 
     async def _watch(self) -> bool:
@@ -368,6 +379,7 @@ class _Follower:
         alive = False
         watch = self._client.watch(self._want, params, idle_timeout=self._idle_timeout)
         async with watch as stream:
+            self._reach.answered()
             rest: list[bytes] = []
             size = 0
             async for chunk in stream:

@@ -1,13 +1,16 @@
 """The reflector against a real kube-apiserver: what exists is what the consumer knows."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.credentials import Credentials
 from nsxdp.k8s.errors import ForbiddenError
 from nsxdp.k8s.objects import SERVICE_NAME_LABEL
+from nsxdp.k8s.reflector import Reflector
 from nsxdp.k8s.resources import (
     CLUSTER_NETWORK_POLICIES,
     ENDPOINT_SLICES,
@@ -176,6 +179,30 @@ async def test_the_api_server_restarts(inside, client, reflector, consumer):
         await seen.until(lambda: seen.said)
         assert seen.said == [("upsert", "Service", "default/after")]
         assert seen.synced == {"Service"}
+
+
+async def test_who_waits_hears_that_the_server_is_back(inside, client, consumer):
+    """One kind is followed again at once: the other doesn't wait for an hour more."""
+    waits = asyncio.Event()
+
+    class HourAtFirst(Backoff):
+        def delay(self, at_least: float = 0.0) -> float:
+            waits.set()
+            return super().delay(at_least)
+
+        def reset(self) -> None:
+            self._next = self._last = 0.1
+
+    delays = iter([Backoff(0.01, 0.1), HourAtFirst(3600, 3600)])
+    wants = [Want(SERVICES), Want(ENDPOINT_SLICES)]
+    async with Reflector(client, wants, backoff=lambda: next(delays)) as source:
+        seen = consumer(source)
+        await seen.until(lambda: len(seen.synced) == 2)
+        inside.kill()
+        await asyncio.wait_for(waits.wait(), 60)
+        inside.start()
+        inside.apply([endpoint_slice("s", "before", "10.0.0.1")])
+        await seen.until(lambda: seen.get("default/s", "EndpointSlice"))
 
 
 async def test_compacted_history_gives_exactly_the_differences(inside, client, reflector, consumer):
