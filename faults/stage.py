@@ -246,24 +246,22 @@ class Stage(ExitStack):
     def await_news(self) -> None:
         """Wait until the agent knows of all that was said so far.
 
-        After an outage it follows each kind of object again in its own time, up to half a minute
-        later, and then in order: so it is over when it has what was said last of each.
+        After an outage it follows each kind of object again in its own time, and then in order: so
+        it is over when it has what was said last of each.
         """
         self.apiserver.apply(last_words())
         wanted = "nw_dst=10.97.1.1,", "nat(dst=10.244.8.1:"
 
         def there() -> bool:
-            dumps = "".join(self._dumps())
-            return all(text in dumps for text in wanted)
+            dump = self._dump()
+            return all(text in dump for text in wanted)
 
         until("the agent knows of all that was said", there)
 
-    def _dumps(self) -> list[str]:
+    def _dump(self) -> str:
         """The groups and flows that the switch has."""
-        return [
-            self.node.ovs.ofctl("dump-groups", self.node.mgmt),
-            self.node.ovs.ofctl("dump-flows", self.node.mgmt),
-        ]
+        ofctl, bridge = self.node.ovs.ofctl, self.node.mgmt
+        return ofctl("dump-groups", bridge) + ofctl("dump-flows", bridge)
 
     def await_intent(self) -> None:
         """Wait until the switch leads to the pods that Kubernetes says, and to no others."""
@@ -281,7 +279,7 @@ class Stage(ExitStack):
                 for name in self.history.now(served.name)
                 for ip in self.node.pods[name].addresses
             }
-            found = set(re.findall(r"nat\(dst=([^)]+)\)", "".join(self._dumps())))
+            found = set(re.findall(r"nat\(dst=([^)]+)\)", self._dump()))
             return {end for end in found if end.rpartition(":")[0] in own} == wanted
 
         until("the switch has the endpoints that Kubernetes says", there)
