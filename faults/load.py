@@ -110,11 +110,12 @@ class Load:
     Attributes
     ----------
     seen
-        When, and by which pods it was answered in the second before.
+        When, and by which pods it was answered in the second before: since when the earliest of
+        the connections was under way that a pod answered.
     """
 
     want: Want
-    seen: list[tuple[float, frozenset[str]]] = field(default_factory=list)
+    seen: list[tuple[float, dict[str, float]]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     sent: int = 0
     answered: int = 0
@@ -144,7 +145,7 @@ class Load:
                 self.failed = report["failed"]
                 missing = self.failed - len(self.broken)
             else:
-                self.seen.append((time.time(), frozenset(report["backends"])))
+                self.seen.append((time.time(), report["earliest"]))
                 missing = report["failed"]
             told = [Broken(self.want, *one) for one in report["failures"]]
             told = [one for one in told if (one.began, one.seconds) not in known]

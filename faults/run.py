@@ -270,8 +270,9 @@ def _misdirected(stage: Stage, windows: Sequence[Window]) -> Iterator[Broken]:
         if load.want.long or load.want.by == "pod":
             continue  # They stay with an endpoint that went, as they should.
         for seen, pods in load.seen:
-            first = seen - 1 - _LAG
-            # While something is broken a change may take as long as that.
-            first = min([w.begun - _LAG for w in windows if w.meets(first, seen)] + [first])
-            for pod in pods - stage.history.between(load.want.service, first, seen):
-                yield Broken(load.want, seen - 1, 1, f"answered by {pod}")
+            for pod, began in pods.items():
+                first = began - _LAG
+                # While something is broken a change may take as long as that.
+                first = min([w.begun - _LAG for w in windows if w.meets(first, seen)] + [first])
+                if pod not in stage.history.between(load.want.service, first, seen):
+                    yield Broken(load.want, began, seen - began, f"answered by {pod}")

@@ -61,15 +61,21 @@ def cluster_network_policies(server: ApiServer) -> Iterator[None]:
 
 
 def _until_served(server: ApiServer, *, served: bool) -> None:
+    """Wait until there is the resource, and what tells of it: the one may come before the other."""
+    version = f"/apis/{_GROUP}/v1alpha2"
     deadline = time.monotonic() + _SECONDS
     while True:
-        try:
-            server.request("GET", f"/apis/{_GROUP}/v1alpha2/clusternetworkpolicies")
-            found = True
-        except LabError as error:
-            found = " 404 " not in str(error)
-        if found == served:
+        found = {_found(server, path) for path in (version, f"{version}/clusternetworkpolicies")}
+        if found == {served}:
             return
         if time.monotonic() > deadline:
             raise LabError(f"{_NAME}: {'not ' if served else 'still '}served")
         time.sleep(0.05)
+
+
+def _found(server: ApiServer, path: str) -> bool:
+    try:
+        server.request("GET", path)
+    except LabError as error:
+        return " 404 " not in str(error)
+    return True

@@ -197,10 +197,12 @@ def test_a_process_that_gets_no_processor_starves(monkeypatch: pytest.MonkeyPatc
 def test_an_answer_of_an_endpoint_that_went_is_misdirected(history: History) -> None:
     now = time.time()
     windows = [Window(FREE, now - 90, now - 80)]
-    load = Load(PLAN[0], seen=[(now - 48, frozenset({"web-2"}))])
+    load = Load(PLAN[0], seen=[(now - 48, {"web-2": now - 49})])
+    # What was answered late began when that pod was an endpoint.
+    load.seen.append((now - 40, {"web-2": now - 48.5}))
     assert judged(windows, load, history=history).wrong == []
-    load.seen.append((now - 30, frozenset({"web-1", "web-2"})))
-    load.seen.append((now - 29, frozenset({"echo-1"})))
+    load.seen.append((now - 30, {"web-1": now - 31, "web-2": now - 31}))
+    load.seen.append((now - 29, {"echo-1": now - 30}))
     outcome = judged(windows, load, history=history)
     assert outcome.causes == {"nothing but changes of Services": Counter(misdirected=2)}
     assert "answered by web-2" in outcome.wrong[0]

@@ -68,7 +68,8 @@ class Traffic:
     """A load client that runs; made by `Netns.traffic`, which tells of the arguments.
 
     A report is what JSON can hold: ``sent``, ``answered``, ``failed``, counts by who answered
-    (``backends``) and by error (``errors``), and times in milliseconds.
+    (``backends``, and ``earliest``: when the first of those began) and by error (``errors``), and
+    times in milliseconds.
     """
 
     def __init__(

@@ -9,8 +9,9 @@
 Requests start by the clock, whether or not earlier ones have been answered, so that a stalled
 dataplane shows as lost requests and not as a lower rate. Every second one JSON object is printed
 with the counts since the last one, and at the end one with ``"done": true`` for the whole run.
-``failures`` has, of the first hundred failed ones, when they began (seconds since the epoch), how
-long they took, and the error.
+``earliest`` has, by backend, when the first of those began that it answered (seconds since the
+epoch). ``failures`` has, of the first hundred failed ones, when they began, how long they took,
+and the error.
 Only the standard library is used, as in :mod:`nsxdp.lab.server`.
 """
 
@@ -37,6 +38,7 @@ class Tally:
     answered: int = 0
     failed: int = 0
     backends: Counter[str] = field(default_factory=Counter)
+    earliest: dict[str, float] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[float, float, str]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
@@ -50,6 +52,8 @@ class Tally:
         self.last_answer = now
         self.answered += 1
         self.backends[backend] += 1
+        began = round(time.time() - seconds, 3)
+        self.earliest[backend] = min(began, self.earliest.get(backend, began))
         self.latencies.append(seconds)
 
     def failure(self, error: BaseException, seconds: float) -> None:
@@ -73,6 +77,7 @@ class Tally:
             "answered": self.answered,
             "failed": self.failed,
             "backends": dict(sorted(self.backends.items())),
+            "earliest": self.earliest,
             "errors": dict(self.errors),
             "failures": self.failures,
             "latency_ms": {"p50": quantile(0.5), "p99": quantile(0.99), "max": quantile(1.0)},
