@@ -30,12 +30,15 @@ class Fault(NamedTuple):
         Lets it happen, and waits until all is whole again.
     costs
         Which connections fail with it; empty: none may.
+    forgets
+        Connection tracking knows nothing any more.
     """
 
     key: str
     name: str
     happen: Callable[[Stage, random.Random], None]
     costs: str = ""
+    forgets: bool = False
 
 
 # The agent.
@@ -230,6 +233,8 @@ FAULTS: Final = (
     Fault("flow-altered", "a flow altered by hand", _flow_altered, "until it is repaired"),
     Fault("group", "a group deleted by hand", _group_deleted, "until it is repaired"),
     Fault("nftables", "nftables flushed", _nftables_flushed, "from outside, until it is repaired"),
-    Fault("vswitchd", "ovs-vswitchd killed", _vswitchd_killed, "all: its conntrack goes with it"),
+    Fault(
+        "vswitchd", "ovs-vswitchd killed", _vswitchd_killed, "all: its conntrack goes with it", True
+    ),
 )
 """All that is broken."""

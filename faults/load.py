@@ -110,12 +110,12 @@ class Load:
     Attributes
     ----------
     seen
-        When, and by which pods it was answered in the second before: since when the earliest of
-        the connections was under way that a pod answered.
+        When, and by which pods its new connections were answered in the second before: the
+        client's port of each, and when it began.
     """
 
     want: Want
-    seen: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    seen: list[tuple[float, dict[str, list[tuple[int, float]]]]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     sent: int = 0
     answered: int = 0
@@ -145,7 +145,7 @@ class Load:
                 self.failed = report["failed"]
                 missing = self.failed - len(self.broken)
             else:
-                self.seen.append((time.time(), report["earliest"]))
+                self.seen.append((time.time(), report["connections"]))
                 missing = report["failed"]
             told = [Broken(self.want, *one) for one in report["failures"]]
             told = [one for one in told if (one.began, one.seconds) not in known]

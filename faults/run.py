@@ -15,6 +15,7 @@ from typing import Final
 
 from faults.breaks import Fault, restart
 from faults.load import PLAN, TIMEOUT, Broken
+from faults.misdirected import SERVER_HOLDS, Misdirected, misdirected
 from faults.stage import Stage
 
 __all__ = [
@@ -216,14 +217,15 @@ def _judge(stage: Stage, outcome: Outcome) -> None:
         outcome.wrong.append(str(error))
     outcome.fds, outcome.memory = stage.fds, stage.memory
     broken = [one for load in stage.loads for one in load.broken]
-    broken += _misdirected(stage, outcome.windows)
     for load in stage.loads:
-        if load.want.long:
+        if load.want.long:  # They stay with an endpoint that went, as they should.
             outcome.asked += load.sent
             outcome.told += load.answered
-        else:
-            outcome.sent += load.sent
-            outcome.answered += load.answered
+            continue
+        outcome.sent += load.sent
+        outcome.answered += load.answered
+        if load.want.by != "pod":
+            broken += misdirected(load, stage.history, partial(_may_begin, outcome.windows))
     stalls = [one for one in broken if one.want.by == "pod"]
     for one in broken:
         fault = _cause(one, outcome.windows)
@@ -261,18 +263,13 @@ def _starved(one: Broken, seen: Sequence[float]) -> bool:
 def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:
     """What it had to do with: if with several faults, one that costs something."""
     found = [w.fault for w in windows if w.meets(broken.began, broken.ended)]
+    if isinstance(broken, Misdirected) and broken.heir_of is not None:
+        forgot = [w for w in windows if w.fault.forgets]
+        found += [w.fault for w in forgot if w.begun <= broken.heir_of <= w.whole + SERVER_HOLDS]
     return min(found, key=lambda fault: not fault.costs, default=_NOTHING)
 
 
-def _misdirected(stage: Stage, windows: Sequence[Window]) -> Iterator[Broken]:
-    """Connections that were answered by who wasn't the Service's endpoint any more, or never."""
-    for load in stage.loads:
-        if load.want.long or load.want.by == "pod":
-            continue  # They stay with an endpoint that went, as they should.
-        for seen, pods in load.seen:
-            for pod, began in pods.items():
-                first = began - _LAG
-                # While something is broken a change may take as long as that.
-                first = min([w.begun - _LAG for w in windows if w.meets(first, seen)] + [first])
-                if pod not in stage.history.between(load.want.service, first, seen):
-                    yield Broken(load.want, began, seen - began, f"answered by {pod}")
+def _may_begin(windows: Sequence[Window], began: float, seen: float) -> float:
+    """Since when a change may not have been done: while something is broken, since that is."""
+    first = began - _LAG
+    return min([w.begun - _LAG for w in windows if w.meets(first, seen)] + [first])

@@ -197,16 +197,36 @@ def test_a_process_that_gets_no_processor_starves(monkeypatch: pytest.MonkeyPatc
 def test_an_answer_of_an_endpoint_that_went_is_misdirected(history: History) -> None:
     now = time.time()
     windows = [Window(FREE, now - 90, now - 80)]
-    load = Load(PLAN[0], seen=[(now - 48, {"web-2": now - 49})])
+    load = Load(PLAN[0], seen=[(now - 48, {"web-2": [(1, now - 49)]})])
     # What was answered late began when that pod was an endpoint.
-    load.seen.append((now - 40, {"web-2": now - 48.5}))
+    load.seen.append((now - 40, {"web-2": [(2, now - 48.5)]}))
     assert judged(windows, load, history=history).wrong == []
-    load.seen.append((now - 30, {"web-1": now - 31, "web-2": now - 31}))
-    load.seen.append((now - 29, {"echo-1": now - 30}))
+    load.seen.append((now - 30, {"web-1": [(3, now - 31)], "web-2": [(4, now - 31)]}))
+    load.seen.append((now - 29, {"echo-1": [(5, now - 30)]}))
     outcome = judged(windows, load, history=history)
     assert outcome.causes == {"nothing but changes of Services": Counter(misdirected=2)}
     assert "answered by web-2" in outcome.wrong[0]
     assert "answered by echo-1" in outcome.wrong[1]
+
+
+def test_whoever_goes_the_way_of_a_forgotten_connection_has_to_do_with_that(
+    history: History,
+) -> None:
+    """The client had that port before, to the same pod, soon after all connections went."""
+    now = time.time()
+    forgetful = Fault("forgets", "forgets", lambda *_: None, "all", True)
+    load = Load(PLAN[0], seen=[(now - 52, {"web-2": [(1, now - 53), (2, now - 52.5)]})])
+    load.seen.append((now - 30, {"web-2": [(1, now - 31)]}))
+    load.seen.append((now - 8, {"web-2": [(1, now - 9)]}))
+    windows = [Window(forgetful, now - 110, now - 105)]
+    outcome = judged(windows, load, history=history)
+    assert outcome.causes == {"forgets": Counter(misdirected=2)}
+    assert outcome.wrong == []
+    load.seen.append((now - 7, {"web-2": [(3, now - 8)]}))  # who had no such connection
+    load.seen.append((now - 5, {"web-2": [(2, now - 6)]}))  # long after it was forgotten
+    assert len(judged(windows, load, history=history).wrong) == 2
+    for other in (Window(forgetful, now - 200, now - 190), Window(FREE, now - 110, now - 105)):
+        assert len(judged([other], load, history=history).wrong) == 4
 
 
 @pytest.mark.parametrize("what", ["messages", "drift", "fds", "memory"])

@@ -68,7 +68,7 @@ class Traffic:
     """A load client that runs; made by `Netns.traffic`, which tells of the arguments.
 
     A report is what JSON can hold: ``sent``, ``answered``, ``failed``, counts by who answered
-    (``backends``, and ``earliest``: when the first of those began) and by error (``errors``), and
+    (``backends``; ``connections``: its port and beginning for each) and by error (``errors``), and
     times in milliseconds.
     """
 

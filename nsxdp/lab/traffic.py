@@ -9,9 +9,9 @@
 Requests start by the clock, whether or not earlier ones have been answered, so that a stalled
 dataplane shows as lost requests and not as a lower rate. Every second one JSON object is printed
 with the counts since the last one, and at the end one with ``"done": true`` for the whole run.
-``earliest`` has, by backend, when the first of those began that it answered (seconds since the
-epoch). ``failures`` has, of the first hundred failed ones, when they began, how long they took,
-and the error.
+``connections`` has, by backend, the client's port of each connection of that second which it
+answered, and when it began (seconds since the epoch): not of long ones. ``failures`` has, of the
+first hundred failed ones, when they began, how long they took, and the error.
 Only the standard library is used, as in :mod:`nsxdp.lab.server`.
 """
 
@@ -38,7 +38,7 @@ class Tally:
     answered: int = 0
     failed: int = 0
     backends: Counter[str] = field(default_factory=Counter)
-    earliest: dict[str, float] = field(default_factory=dict)
+    connections: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[float, float, str]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
@@ -52,8 +52,6 @@ class Tally:
         self.last_answer = now
         self.answered += 1
         self.backends[backend] += 1
-        began = round(time.time() - seconds, 3)
-        self.earliest[backend] = min(began, self.earliest.get(backend, began))
         self.latencies.append(seconds)
 
     def failure(self, error: BaseException, seconds: float) -> None:
@@ -77,7 +75,7 @@ class Tally:
             "answered": self.answered,
             "failed": self.failed,
             "backends": dict(sorted(self.backends.items())),
-            "earliest": self.earliest,
+            "connections": self.connections,
             "errors": dict(self.errors),
             "failures": self.failures,
             "latency_ms": {"p50": quantile(0.5), "p99": quantile(0.99), "max": quantile(1.0)},
@@ -136,21 +134,25 @@ class Load:
                 number += 1
                 group.create_task(self._timed(once))
 
-    async def _timed(self, once: Callable[[], Awaitable[str]]) -> None:
+    async def _timed(self, once: Callable[[], Awaitable[tuple[str, int]]]) -> None:
         self._sent()
         start = time.monotonic()
         try:
             async with asyncio.timeout(self.timeout):
-                backend = await once()
+                backend, port = await once()
         except (OSError, ValueError) as error:
             self._failed(error, time.monotonic() - start)
         else:
-            self._answered(backend, time.monotonic() - start)
+            seconds = time.monotonic() - start
+            self._answered(backend, seconds)
+            began = round(time.time() - seconds, 3)
+            self.interval.connections.setdefault(backend, []).append((port, began))
 
-    async def _http(self) -> str:
+    async def _http(self) -> tuple[str, int]:
         loop = asyncio.get_running_loop()
         with self._socket(socket.SOCK_STREAM) as client:
             await loop.sock_connect(client, (self.address, self.port))
+            port = client.getsockname()[1]
             request = f"GET / HTTP/1.1\r\nHost: {self.address}\r\nConnection: close\r\n\r\n"
             await loop.sock_sendall(client, request.encode())
             answer = b""
@@ -159,9 +161,9 @@ class Load:
         head, complete, body = answer.partition(b"\r\n\r\n")
         if not complete or b" 200 " not in head.split(b"\r\n", 1)[0]:
             raise ConnectionResetError("closed before the answer was complete")
-        return body.decode().strip()
+        return body.decode().strip(), port
 
-    async def _udp(self) -> str:
+    async def _udp(self) -> tuple[str, int]:
         loop = asyncio.get_running_loop()
         with self._socket(socket.SOCK_DGRAM) as client:
             client.connect((self.address, self.port))
@@ -169,7 +171,8 @@ class Load:
                 await loop.sock_sendall(client, b"hello\n")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.resend):
-                        return (await loop.sock_recv(client, 65536)).decode().strip()
+                        answer = await loop.sock_recv(client, 65536)
+                        return answer.decode().strip(), client.getsockname()[1]
 
     async def _long_connections(self) -> None:
         async with asyncio.TaskGroup() as group:
