@@ -39,21 +39,21 @@ class Misdirected(Broken):
 
 
 def misdirected(
-    load: Load, history: History, may_begin: Callable[[float, float], float]
+    load: Load, history: History, unsure_since: Callable[[float, float], float]
 ) -> Iterator[Misdirected]:
     """Find them in a load's new connections.
 
     Parameters
     ----------
-    may_begin
-        Of a connection's beginning and the time of its answer: since when a change may not have
-        been done then.
+    unsure_since
+        Of when a connection began and was answered: how far back a change lies at most that the
+        switch may not have had then.
     """
     service = load.want.service
     for number, (seen, answered) in enumerate(load.seen):
         for pod, connections in answered.items():
             earliest = min(began for _, began in connections)
-            if pod in history.between(service, may_begin(earliest, seen), seen):
+            if pod in history.between(service, unsure_since(earliest, seen), seen):
                 continue
             for port, began in connections:
                 heir_of = _first(load, number, pod, port, began)

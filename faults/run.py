@@ -225,7 +225,7 @@ def _judge(stage: Stage, outcome: Outcome) -> None:
         outcome.sent += load.sent
         outcome.answered += load.answered
         if load.want.by != "pod":
-            broken += misdirected(load, stage.history, partial(_may_begin, outcome.windows))
+            broken += misdirected(load, stage.history, partial(_unsure_since, outcome.windows))
     stalls = [one for one in broken if one.want.by == "pod"]
     for one in broken:
         fault = _cause(one, outcome.windows)
@@ -269,7 +269,7 @@ def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:
     return min(found, key=lambda fault: not fault.costs, default=_NOTHING)
 
 
-def _may_begin(windows: Sequence[Window], began: float, seen: float) -> float:
-    """Since when a change may not have been done: while something is broken, since that is."""
+def _unsure_since(windows: Sequence[Window], began: float, seen: float) -> float:
+    """How far back a change may lie of which packets knew nothing: a fault delays all in it."""
     first = began - _LAG
     return min([w.begun - _LAG for w in windows if w.meets(first, seen)] + [first])

@@ -13,7 +13,7 @@ from scapy.packet import Packet
 from nsxdp.lab import Netns
 from nsxdp.lab.tools import slowness
 
-BRIDGES = ("switching", "wired")
+BRIDGES = ("switching", pytest.param("wired", marks=pytest.mark.kernel))
 
 _ETH_P_ALL = 3
 _BEHIND = 100_000
