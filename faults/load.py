@@ -92,9 +92,7 @@ class Broken:
 
     @property
     def kind(self) -> str:
-        """``failed``, ``reset`` or ``misdirected``."""
-        if self.error.startswith("answered by"):
-            return "misdirected"
+        """``failed`` or ``reset``."""
         return "reset" if self.error in _RESETS else "failed"
 
     @property

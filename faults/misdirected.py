@@ -16,10 +16,7 @@ from typing import Final
 from faults.intent import History
 from faults.load import Broken, Load
 
-__all__ = ["SERVER_HOLDS", "Misdirected", "misdirected"]
-
-SERVER_HOLDS: Final = 66.0
-"""Seconds for which a server holds a closed connection, and what its timer is late at most."""
+__all__ = ["Misdirected", "misdirected"]
 
 _HALF_OPEN: Final = 30.0
 """Seconds for which Open vSwitch remembers a connection that only one end has opened."""
@@ -36,6 +33,11 @@ class Misdirected(Broken):
     """
 
     heir_of: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """``misdirected``."""
+        return "misdirected"
 
 
 def misdirected(

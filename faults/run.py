@@ -15,8 +15,9 @@ from typing import Final
 
 from faults.breaks import Fault, restart
 from faults.load import PLAN, TIMEOUT, Broken
-from faults.misdirected import SERVER_HOLDS, Misdirected, misdirected
+from faults.misdirected import Misdirected, misdirected
 from faults.stage import Stage
+from nsxdp_agents.kube_proxy.ovs_conntrack import CLOSED
 
 __all__ = [
     "MACHINE",
@@ -264,8 +265,9 @@ def _cause(broken: Broken, windows: Sequence[Window]) -> Fault:
     """What it had to do with: if with several faults, one that costs something."""
     found = [w.fault for w in windows if w.meets(broken.began, broken.ended)]
     if isinstance(broken, Misdirected) and broken.heir_of is not None:
+        # What Open vSwitch had forgotten then, servers may still have held.
         forgot = [w for w in windows if w.fault.forgets]
-        found += [w.fault for w in forgot if w.begun <= broken.heir_of <= w.whole + SERVER_HOLDS]
+        found += [w.fault for w in forgot if w.begun <= broken.heir_of <= w.whole + CLOSED]
     return min(found, key=lambda fault: not fault.costs, default=_NOTHING)
 
 

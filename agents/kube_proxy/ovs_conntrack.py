@@ -24,7 +24,7 @@ from nsxdp.pipeline.registers import SNAT_ZONE, ZONE
 from nsxdp.unixctl import UnixctlError
 from nsxdp_agents.kube_proxy.conntrack import Tracking
 
-__all__ = ["USERSPACE", "WATCHES", "set_limits", "set_timeouts", "timeouts"]
+__all__ = ["CLOSED", "USERSPACE", "WATCHES", "set_limits", "set_timeouts", "timeouts"]
 
 log = get_logger(__name__)
 
@@ -40,7 +40,7 @@ _ZONES: Final = (ZONE, SNAT_ZONE)
 _PATIENCE: Final = 5.0
 """Seconds for the database's answer; the flows wait for it."""
 
-_CLOSED: Final = 66
+CLOSED: Final = 66
 """Seconds. Linux holds a closed connection for 60, by a timer that may be late by a tenth of it."""
 
 WATCHES: Final = (
@@ -61,8 +61,8 @@ def timeouts(tracking: Tracking) -> dict[str, int]:
     wanted = {
         "tcp_established": tracking.tcp_established,
         "tcp_close_wait": tracking.tcp_close_wait,
-        "tcp_time_wait": _CLOSED,
-        "tcp_close": _CLOSED,
+        "tcp_time_wait": CLOSED,
+        "tcp_close": CLOSED,
         "udp_first": tracking.udp,
         "udp_single": tracking.udp,
         "udp_multiple": tracking.udp_stream,

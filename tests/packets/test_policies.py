@@ -146,6 +146,5 @@ def is_fragment(packet: Packet) -> bool:
 
 
 def sent_by(packet: Packet) -> str:
-    """The address of who sent it."""
-    ip = packet.getlayer(IP) or packet.getlayer(IPv6)
-    return str(ip.src) if ip is not None else ""
+    """The address of who sent a fragment."""
+    return str((packet.getlayer(IP) or packet.getlayer(IPv6)).src)
