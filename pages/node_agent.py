@@ -358,7 +358,16 @@ def _rest() -> Iterator[str]:
         seconds at its start. Then it goes on as if there were none, until it may read them.
 
         On the machine: root, in the node's network namespace, with CAP_NET_ADMIN and, to enter
-        pods' namespaces, CAP_SYS_ADMIN. Only processes of root may ask on the socket.
+        pods' namespaces, CAP_SYS_ADMIN. Only processes of root may ask on the socket. With
+        CAP_SYS_NICE the agent has a real-time priority (sched(7)), the lowest one, and so has
+        nsx-cni while it waits: where many pods start at once, all processors are busy, and who has
+        next to nothing to do would wait in line for most of the time that an ADD takes. It ends
+        where the agent works for longer than a few pods need: for a second it then gets processors
+        as any other; and what it has the kernel do for more than 30 ms goes on as others' work
+        does. `--realtime-priority 0` does without. nsx-ovs gives the same to Open vSwitch's daemons
+        (`NSX_OVS_REALTIME_PRIORITY`), but not while they work without a pause. In cgroups of
+        version 1, a kernel made with CONFIG_RT_GROUP_SCHED gives containers none, until
+        `sysctl kernel.sched_rt_runtime_us=-1`.
 
         ## Health
 

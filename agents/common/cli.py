@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Never
 import typer
 
 import nsxdp
-from nsxdp_agents.common.options import OVSDB, LogFormat, LogLevel
+from nsxdp_agents.common.options import OVSDB, REALTIME_PRIORITY, LogFormat, LogLevel
 
 __all__ = [
     "PROCESS",
@@ -24,6 +24,7 @@ __all__ = [
     "OpenflowOption",
     "OvsdbOption",
     "PrivateKeyOption",
+    "RealtimePriorityOption",
     "die",
     "version_option",
 ]
@@ -87,6 +88,17 @@ CaCertOption = Annotated[
         metavar="FILE",
         help="The CA that signed the servers' certificates, for ssl:.",
         rich_help_panel=SWITCH,
+    ),
+]
+RealtimePriorityOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="The process's real-time priority (sched(7)), 1 to 99: so that a change doesn't "
+        "wait in line for a processor. 0: none. It needs CAP_SYS_NICE, and ends for a second "
+        "where the process works for more than some 20 ms at a stretch.",
+        show_default=str(REALTIME_PRIORITY),
+        rich_help_panel=PROCESS,
     ),
 ]
 LogFormatOption = Annotated[

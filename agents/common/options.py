@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OVSDB",
+    "REALTIME_PRIORITY",
     "Configured",
     "LogFormat",
     "LogLevel",
@@ -21,6 +22,7 @@ __all__ = [
     "api_files",
     "check_api",
     "check_log",
+    "check_realtime_priority",
     "check_remotes",
     "check_sources",
     "check_tls",
@@ -39,6 +41,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 OVSDB: Final = "unix:/var/run/openvswitch/db.sock"
 """Where Open vSwitch's database is unless said otherwise."""
+
+REALTIME_PRIORITY: Final = 1
+"""A process's unless said otherwise (sched(7))."""
 
 
 class _WithTls(Protocol):
@@ -148,6 +153,18 @@ def check_log(log_format: str, log_level: str) -> None:
     ):
         if word not in words:
             raise OptionsError(f"--log-{name} {word}: must be one of {', '.join(words)}")
+
+
+def check_realtime_priority(priority: int) -> None:
+    """See that it is one, or 0: none.
+
+    Raises
+    ------
+    OptionsError
+        It isn't.
+    """
+    if not 0 <= priority <= 99:
+        raise OptionsError(f"--realtime-priority {priority}: must be 0 to 99")
 
 
 def check_remotes(flag: str, remotes: Iterable[str]) -> None:

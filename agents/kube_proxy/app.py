@@ -152,9 +152,7 @@ async def serve(options: Options, client: ApiClient | None, source: Source) -> N
             asked = commands(planner, node, writer)
             await stack.enter_async_context(answering(options.run_directory, CONTROLLER, asked))
         set_oom_score(options.oom_score_adj)
-        priority = options.realtime_priority
-        by_default = priority == Options().realtime_priority
-        stack.enter_context(realtime(priority, quietly=by_default))
+        stack.enter_context(realtime(options.realtime_priority))
         events.starting()
         log.info("started", node=options.node_name, bridge=options.bridge)
         await proxy.run()

@@ -24,6 +24,7 @@ from nsxdp_agents.common.cli import (
     OpenflowOption,
     OvsdbOption,
     PrivateKeyOption,
+    RealtimePriorityOption,
     die,
     version_option,
 )
@@ -187,17 +188,7 @@ def run(
             rich_help_panel=PROCESS,
         ),
     ] = None,
-    realtime_priority: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="The process's real-time priority (sched(7)), 1 to 99: so that a change doesn't "
-            "wait in line for a processor. 0: none. It needs CAP_SYS_NICE, and ends for a second "
-            "where the process works for more than some 20 ms at a stretch.",
-            show_default=str(_DEFAULTS.realtime_priority),
-            rich_help_panel=PROCESS,
-        ),
-    ] = None,
+    realtime_priority: RealtimePriorityOption = None,
     log_format: LogFormatOption = None,
     log_level: LogLevelOption = None,
     cleanup: Annotated[

@@ -12,11 +12,13 @@ import msgspec
 from nsxdp.services.addresses import parse_prefix
 from nsxdp_agents.common.options import (
     OVSDB,
+    REALTIME_PRIORITY,
     LogFormat,
     LogLevel,
     OptionsError,
     check_api,
     check_log,
+    check_realtime_priority,
     check_remotes,
     check_sources,
     check_tls,
@@ -69,7 +71,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     bind_address_hard_fail: bool = False
     profiling: bool = False
     oom_score_adj: int = -999
-    realtime_priority: int = 1
+    realtime_priority: int = REALTIME_PRIORITY
     """Before whom the process gets a processor (sched(7)); 0: before nobody."""
     host_routes: bool = True
     """Whether the node's own processes get a way to Services, by routes through the bridge."""
@@ -113,8 +115,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         check_api(self)
         if not 1 <= self.sync_period <= 3600:
             raise OptionsError(f"--sync-period {self.sync_period:g}: must be 1 to 3600 seconds")
-        if not 0 <= self.realtime_priority <= 99:
-            raise OptionsError(f"--realtime-priority {self.realtime_priority}: must be 0 to 99")
+        check_realtime_priority(self.realtime_priority)
         check_tls(self.private_key, self.certificate, self.ca_cert)
         check_log(self.log_format, self.log_level)
         self._check_node_ports()

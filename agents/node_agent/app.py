@@ -20,6 +20,7 @@ from nsxdp.switch import DATABASE, BridgeView
 from nsxdp.transport import parse_remote
 from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.options import run_directory, tls_files
+from nsxdp_agents.common.realtime import realtime
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
 from nsxdp_agents.node_agent.assignment import OwnNetworks
@@ -80,7 +81,7 @@ async def serve(options: Options) -> None:
 
 async def _serve(options: Options, stack: AsyncExitStack) -> None:
     # What there is: of pods, and of the switch.
-    leases = Leases(Path(options.state_dir) / "leases")
+    leases = Leases(Path(options.state_dir) / "leases", options.realtime_priority)
     stack.push_async_callback(leases.close)
     client = await stack.enter_async_context(
         Client(options.ovsdb, DATABASE, WATCHES, tls=tls_files(options))
@@ -143,6 +144,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         mtu=mtu,
         checksums=partial(_fills_checksums, view),
         readiness=readiness,
+        realtime_priority=options.realtime_priority,
     )
     stack.enter_context(closing(pods))
 
@@ -172,6 +174,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         directories = Path(options.install_cni), Path(options.cni_conf_dir)
         told = options.cni_socket, options.plugin_timeout
         await asyncio.to_thread(install, *directories, *told)
+    stack.enter_context(realtime(options.realtime_priority))
     log.info("started", node=options.node_name, bridge=options.bridge)
 
     # And all goes on.

@@ -21,6 +21,7 @@ from nsxdp_agents.common.cli import (
     OpenflowOption,
     OvsdbOption,
     PrivateKeyOption,
+    RealtimePriorityOption,
     die,
     version_option,
 )
@@ -282,6 +283,7 @@ def run(
             rich_help_panel=_RECORDS,
         ),
     ] = None,
+    realtime_priority: RealtimePriorityOption = None,
     log_format: LogFormatOption = None,
     log_level: LogLevelOption = None,
     version: Annotated[bool, version_option(_NAME)] = False,

@@ -25,7 +25,7 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ from msgspec import Struct
 
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.files import replaced
+from nsxdp_agents.common.realtime import ShortWork
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.cni.request import Attachment, Pod
 from nsxdp_agents.node_agent.cni.runtime_config import HostPort, Rate
@@ -142,6 +143,8 @@ class Leases:
     ----------
     file
         The journal, which nobody else may have open.
+    realtime_priority
+        Of the thread that writes it; 0: none.
 
     Raises
     ------
@@ -149,11 +152,12 @@ class Leases:
         It can't be read or written, or another process has it.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, realtime_priority: int = 0) -> None:
         self._path = file
         self._leases: dict[Attachment, Lease] = {}
         self._free: deque[str] = deque(maxlen=_FREE)
         self._batches = Batches(self._write_together)
+        self._thread = ShortWork(1, "leases", realtime_priority)
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _locked(file.with_name(f"{file.name}.lock"))
@@ -166,6 +170,7 @@ class Leases:
     async def close(self) -> None:
         """Write what is to be written, and close the file."""
         await self._batches.finish()
+        self._thread.close()
         os.close(self._file)
         os.close(self._lock)
 
@@ -233,7 +238,8 @@ class Leases:
         await self._batches.do(_encoded(line))
 
     async def _write_together(self, batch: Asked[bytes]) -> None:
-        problem = await asyncio.to_thread(self._write, b"".join(data for data, _ in batch))
+        data = b"".join(data for data, _ in batch)
+        problem = await self._thread.do(partial(self._write, data))
         settle(batch, None if problem is None else LeasesError(f"{self._path}: {problem}"))
         self._lines += len(batch)
         if self._lines > 2 * len(self._leases) + _HISTORY and self._batches.is_last:

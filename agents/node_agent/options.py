@@ -14,12 +14,14 @@ from nsxdp_agents.common.datapath import Datapath
 from nsxdp_agents.common.document import read_document
 from nsxdp_agents.common.options import (
     OVSDB,
+    REALTIME_PRIORITY,
     Configured,
     LogFormat,
     LogLevel,
     OptionsError,
     check_api,
     check_log,
+    check_realtime_priority,
     check_remotes,
     check_sources,
     check_tls,
@@ -127,6 +129,8 @@ class Options(
     """Where they are sent by UDP, ``HOST:PORT``; empty: nowhere."""
     flow_records_interval: int = 10
     """Seconds between two looks at connections."""
+    realtime_priority: int = REALTIME_PRIORITY
+    """The process's (see `nsxdp_agents.common.realtime`); 0: none."""
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 
@@ -176,6 +180,7 @@ class Options(
         self._check_flow_records()
         self._check_pod_cidrs()
         self._check_forwarding()
+        check_realtime_priority(self.realtime_priority)
         check_log(self.log_format, self.log_level)
         check_remotes("--ovsdb", self.ovsdb.split(","))
         openflow = self.openflow or management_socket(self.ovsdb, self.bridge)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from nsxdp.logs import get_logger
 from nsxdp.rtnetlink import Connection, RtnetlinkError
+from nsxdp_agents.common.realtime import ShortWork
 from nsxdp_agents.node_agent import plug
 from nsxdp_agents.node_agent.assignment import Assigner
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
@@ -58,6 +58,8 @@ class Pods:
         Whether the bridge's datapath fills in checksums (see `nsxdp_agents.node_agent.plug`).
     readiness
         Why no pod can be added just now, asked for STATUS, and before one is added.
+    realtime_priority
+        Of the threads that speak with the kernel; 0: none.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Pods:
         mtu: Callable[[], int],
         checksums: Callable[[], bool],
         readiness: Callable[[], CniError | None],
+        realtime_priority: int,
     ) -> None:
         self._leases = leases
         self._ports = ports
@@ -83,11 +86,11 @@ class Pods:
         self._checksums = checksums
         self._readiness = readiness
         self._turns = Turns()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="netlink")
+        self._threads = ShortWork(_THREADS, "netlink", realtime_priority)
 
     def close(self) -> None:
         """Wait for the threads."""
-        self._threads.shutdown()
+        self._threads.close()
 
     async def handle(self, request: Request, netns: int | None) -> bytes:
         """Do what 'request' wants: the JSON that the runtime gets, empty where it gets none.
@@ -311,7 +314,7 @@ class Pods:
         """Do 'work' in a thread. Who is cancelled meanwhile waits: a thread can't be, and what it
         makes must not be there after all was taken back.
         """
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        running = asyncio.ensure_future(self._threads.do(work))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

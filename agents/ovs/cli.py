@@ -10,6 +10,7 @@ import typer
 
 from nsxdp_agents.common.datapath import Datapath
 from nsxdp_agents.common.logs import configure
+from nsxdp_agents.common.options import REALTIME_PRIORITY
 from nsxdp_agents.ovs.switch import Options, SwitchError
 from nsxdp_agents.ovs.switch import run as run_switch
 
@@ -40,6 +41,18 @@ def run(
     node_name: Annotated[
         str, typer.Option(metavar="NAME", envvar="NODE_NAME", help="This node's name.")
     ] = "",
+    realtime_priority: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            envvar="NSX_OVS_REALTIME_PRIORITY",
+            min=0,
+            max=99,
+            help="The daemons' real-time priority (sched(7)), 1 to 99: so that a pod's port and "
+            "flows don't wait in line for a processor. 0: none. A daemon that works without a "
+            "pause is without one for a second.",
+        ),
+    ] = REALTIME_PRIORITY,
 ) -> None:
     """Run Open vSwitch, with a bridge for the node's pods, until SIGTERM.
 
@@ -47,8 +60,9 @@ def run(
     started again.
     """
     configure("text", "info")
+    options = Options(bridge, datapath, database, run_directory, node_name, realtime_priority)
     try:
-        asyncio.run(run_switch(Options(bridge, datapath, database, run_directory, node_name)))
+        asyncio.run(run_switch(options))
     except (SwitchError, OSError) as error:
         typer.echo(f"nsx-ovs: {error}", err=True)
         raise typer.Exit(1) from None

@@ -52,6 +52,12 @@ class Daemon:
         self._arguments = arguments
         self._process: Process | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None: it has none, for that number may be another's by now."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
     async def start(self) -> None:
         """Start it. What one that was killed left behind is removed: processes have numbers of
         their own.

@@ -18,6 +18,7 @@ from nsxdp.logs import get_logger
 from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.signals import until_signalled
 from nsxdp_agents.ovs.daemon import Daemon, SwitchError
+from nsxdp_agents.ovs.hurry import hurry
 
 __all__ = ["Options", "SwitchError", "run"]
 
@@ -44,6 +45,8 @@ class Options(NamedTuple):
         Where the sockets are.
     node
         The node's name, by which the database knows where it is; empty: the host's.
+    realtime_priority
+        The daemons' (see `nsxdp_agents.ovs.hurry`); 0: none.
     """
 
     bridge: str
@@ -51,6 +54,7 @@ class Options(NamedTuple):
     database: Path
     run_directory: Path
     node: str
+    realtime_priority: int
 
 
 async def run(options: Options) -> None:
@@ -82,6 +86,7 @@ async def _run(options: Options) -> None:
         stack.push_async_callback(switch.end)
         await switch.start()
         group.create_task(switch.keep(lambda: _bring_up(options)))
+        group.create_task(hurry([server, switch], options.realtime_priority))
         await _make_bridge(options)
         await _bring_up(options)
         server.proven = switch.proven = True

@@ -102,7 +102,7 @@ class Owner:
         What another owner has noted is what they were before that one changed them.
         """
         noted = {
-            name: path.read_text().strip() for name in names if (path := _sysctl(name)).exists()
+            name: path.read_text().strip() for name in names if (path := sysctl(name)).exists()
         }
         for other in owners():
             noted |= {name: value for name, value in other.noted_sysctls.items() if name in noted}
@@ -126,7 +126,7 @@ class Owner:
                 noted = {k: v for k, v in noted.items() if k not in other.noted_sysctls}
         for name, value in noted.items():
             with contextlib.suppress(OSError):
-                _sysctl(name).write_text(value)
+                sysctl(name).write_text(value)
 
 
 def owners() -> list[Owner]:
@@ -238,7 +238,8 @@ def _pidfds(pids: Iterable[int]) -> Iterator[dict[int, int]]:
             os.close(fd)
 
 
-def _sysctl(name: str) -> Path:
+def sysctl(name: str) -> Path:
+    """The file of a kernel parameter."""
     return Path("/proc/sys") / name.replace(".", "/")
 
 

@@ -58,6 +58,10 @@ def pid_of(directory: Path, daemon: str) -> int:
         return 0
 
 
+def policy(pid: int) -> int:
+    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
+
+
 def link(netns: Netns) -> str:
     return netns.run(["ip", "-brief", "link", "show", "dev", "br-int"], check=False).stdout
 
@@ -113,6 +117,27 @@ def test_a_daemon_that_is_killed_is_started_again_and_the_other_is_not(
     until("the interface is up", lambda: "UP" in link(netns) and "02:00:00:00:00:01" in link(netns))
     assert process.poll() is None
     assert f"daemon={killed}" in (directory / "log").read_text()
+
+
+def test_the_daemons_have_a_real_time_priority(directory: Path, start: Start) -> None:
+    start("--datapath=netdev")
+
+    def in_a_hurry(name: str) -> bool:
+        pid = pid_of(directory, name)
+        return bool(pid) and policy(pid) == os.SCHED_RR
+
+    for name in DAEMONS:
+        until(f"{name} has a real-time priority", lambda name=name: in_a_hurry(name))
+    killed = pid_of(directory, "ovs-vswitchd")
+    os.kill(killed, signal.SIGKILL)
+    until("another is there", lambda: pid_of(directory, "ovs-vswitchd") not in (0, killed))
+    until("that one has it too", lambda: in_a_hurry("ovs-vswitchd"))
+
+
+def test_without_a_real_time_priority(directory: Path, start: Start) -> None:
+    start("--datapath=netdev", "--realtime-priority=0")
+    until("all has been started", lambda: "bridge=br-int" in (directory / "log").read_text())
+    assert [policy(pid_of(directory, name)) for name in DAEMONS] == [os.SCHED_OTHER] * 2
 
 
 def test_a_database_that_is_none_is_an_error_in_one_line(netns: Netns, directory: Path) -> None:

@@ -207,7 +207,7 @@ def test_the_machine_s_parameters_are_put_back_by_the_last_who_changed_them(
     parameter.write_text("1\n")
     monkeypatch.setattr("nsxdp.lab.owner.ROOT", tmp_path / "run")
     monkeypatch.setattr("nsxdp.lab.owner.NETNS", tmp_path / "netns")
-    monkeypatch.setattr("nsxdp.lab.owner._sysctl", lambda name: tmp_path / name)
+    monkeypatch.setattr("nsxdp.lab.owner.sysctl", lambda name: tmp_path / name)
     # Both live: this process, and the one that started it.
     first, second = Owner.current(), Owner.of(1)
     first.note_sysctls(["parameter", "missing"])

@@ -160,7 +160,7 @@ async def test_who_is_cancelled_waits_for_what_a_thread_does() -> None:
     """Or the thread would make what nobody takes back."""
     nobody: Any = [None] * 6
     never: Any = None
-    pods = Pods(*nobody, mtu=never, checksums=never, readiness=never)
+    pods = Pods(*nobody, mtu=never, checksums=never, readiness=never, realtime_priority=0)
     begun, may_end = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -5,6 +5,7 @@ agents that are away, slow, or none at all.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from threading import Thread
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runtime import SECONDS, PluginError, Runtime
+from runtime import SECONDS, PluginError, Runtime, until
 
 from nsxdp_agents.node_agent.cni.request import VERSIONS
 from nsxdp_agents.node_agent.cni.wire import MAX_ANSWER, MAX_CONFIG, MAX_VARIABLES, answer
@@ -212,6 +213,17 @@ def test_a_call_without_a_command_says_who_calls_it(
     said = json.loads(done.stdout)
     assert (done.returncode, said["code"]) == (1, 4)
     assert "called by a container runtime" in said["msg"]
+
+
+def test_it_runs_before_others(plugin: Path) -> None:
+    """Where it may, as it may as root."""
+    environment = {"CNI_COMMAND": "VERSION"}
+    with subprocess.Popen([plugin], env=environment, stdin=subprocess.PIPE) as process:
+        until(
+            "it has a real-time priority",
+            lambda: os.sched_getscheduler(process.pid) & os.SCHED_RR == os.SCHED_RR,
+        )
+        process.kill()
 
 
 def test_what_is_too_much_is_refused(runtime: Runtime) -> None:

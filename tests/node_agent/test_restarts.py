@@ -225,3 +225,11 @@ def test_addresses_come_with_the_node_object(
     assert address_of(runtime.add("4ac7", sandbox("pod"))) == "10.245.7.3"
     text = node.netns.run(["ip", "address", "show", node.bridge]).stdout
     assert "10.245.7.1/24" in text
+
+
+def test_the_agent_runs_before_others_unless_told_otherwise(start: Callable[..., Agent]) -> None:
+    agent = start("--realtime-priority=0")
+    assert os.sched_getscheduler(agent.process.pid) == os.SCHED_OTHER
+    agent.stop()
+    agent = start("--realtime-priority=3")
+    assert os.sched_getparam(agent.process.pid).sched_priority == 3

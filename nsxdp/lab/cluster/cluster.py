@@ -20,7 +20,7 @@ from nsxdp.lab.cluster.network import Fabric, route_pods
 from nsxdp.lab.cluster.node import CNI_PLUGINS, ClusterNode, Equipment, node_object
 from nsxdp.lab.cluster.plan import MOST_NODES, Plan
 from nsxdp.lab.errors import LabError, MissingTool
-from nsxdp.lab.owner import CGROUPS, Owner, ensure_watched
+from nsxdp.lab.owner import CGROUPS, Owner, ensure_watched, sysctl
 
 RECORD = "cluster.json"
 """In the run directory of the owner: what other processes need to find their way in."""
@@ -37,6 +37,9 @@ _CHANGED_BY_KUBELET = ("kernel.panic", "kernel.panic_on_oops", "vm.overcommit_me
 _INOTIFY = "fs.inotify.max_user_instances"
 _INOTIFY_INSTANCES = 8192
 """A containerd and a kubelet need some dozens each; often the machine's limit is 128."""
+
+_REALTIME = "kernel.sched_rt_runtime_us"
+"""How much of a second processes with a real-time priority may have."""
 
 _SHARES = 1024
 """Of the processors, as the kernel gives them to who says nothing."""
@@ -69,6 +72,8 @@ class Cluster:
         The control plane, with its kubectl.
     nodes
         By name.
+    pause
+        The image of a container that does nothing.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Cluster:
             images = ensure_images(self.directory / "images", self._console)
             shutil.rmtree(self.directory / "log", ignore_errors=True)
             (self.directory / "log").mkdir()
+            self.pause = images.pause
             equipment = Equipment(self.directory, programs, images.archives, images.pause)
             self.owner = ensure_watched()
             self._closing.callback(self._restore_machine)
@@ -173,8 +179,11 @@ class Cluster:
             nodes = hierarchy.with_name(self.owner.cgroup)
             nodes.mkdir(exist_ok=True)
             (nodes / "cpu.shares").write_text(str(_SHARES * self.plan.nodes))
-        self.owner.note_sysctls([*_CHANGED_BY_KUBELET, _INOTIFY])
-        instances = Path("/proc/sys/fs/inotify/max_user_instances")
+        self.owner.note_sysctls([*_CHANGED_BY_KUBELET, _INOTIFY, _REALTIME])
+        if list(CGROUPS.glob(f"*/{self.owner.cgroup}/cpu.rt_runtime_us")):
+            # No cgroup has a share of the time for these; without a limit, none is asked for.
+            sysctl(_REALTIME).write_text("-1")
+        instances = sysctl(_INOTIFY)
         if int(instances.read_text()) < _INOTIFY_INSTANCES:
             instances.write_text(str(_INOTIFY_INSTANCES))
 

@@ -24,6 +24,9 @@ _CONFIGURATION = Path("/etc/kubernetes")
 _START_SECONDS = 600.0
 """With the first import of all images, on a busy machine."""
 
+METRICS = "127.0.0.1:1338"
+"""Where containerd tells of its metrics, on the node."""
+
 _CONTAINERD = """\
 version = 2
 root = "/var/lib/containerd"
@@ -32,6 +35,8 @@ disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
 ]
+[metrics]
+  address = "{metrics}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   enable_unprivileged_ports = true
@@ -162,7 +167,9 @@ class ClusterNode:
         kubelet, proxy = _CONFIGURATION / "kubelet.yaml", _CONFIGURATION / "proxy.yaml"
         # JSON is YAML, and needs no other library to be written.
         files = {
-            "/etc/containerd/config.toml": _CONTAINERD.format(pause=equipment.pause_image),
+            "/etc/containerd/config.toml": _CONTAINERD.format(
+                metrics=METRICS, pause=equipment.pause_image
+            ),
             str(kubelet): json.dumps(_kubelet_configuration(name, cgroup, pki)),
         }
         daemons = {
