@@ -126,6 +126,17 @@ def on(cluster: Cluster, node: str, *command: str) -> str:
     return tools.run(running.on_node(node, command), env=running.environment).stdout
 
 
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_gets_a_processor_at_once(ours: Cluster, process: str) -> None:
+    """It may have a real-time priority, in a container with no more rights than it needs."""
+    for node in ours.nodes:
+
+        def before_others(node: str = node) -> bool:
+            return "SCHED_RR" in on(ours, node, "chrt", "--pid", pid_on(ours, node, process))
+
+        until(f"{process} of {node} runs before others", before_others)
+
+
 def test_a_load_balancer_leads_to_the_nodes_with_endpoints(ours: Cluster) -> None:
     """With the policy Local, and whoever is outside is seen by its own address."""
     metadata = {"name": "balanced", "namespace": NAMESPACE}
