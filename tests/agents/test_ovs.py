@@ -126,6 +126,7 @@ def test_the_daemons_have_a_real_time_priority(directory: Path, start: Start) ->
         pid = pid_of(directory, name)
         return bool(pid) and policy(pid) == os.SCHED_RR
 
+    until("all has been started", lambda: "bridge=br-int" in (directory / "log").read_text())
     for name in DAEMONS:
         until(f"{name} has a real-time priority", lambda name=name: in_a_hurry(name))
     killed = pid_of(directory, "ovs-vswitchd")
