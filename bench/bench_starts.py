@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.request import urlopen
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.conftest import Record
@@ -21,6 +22,9 @@ from bench.results import duration
 from nsxdp.lab.cluster.cluster import Cluster
 from nsxdp.lab.cluster.node import METRICS, ClusterNode
 from nsxdp.lab.cluster.plan import Plan
+
+pytestmark = pytest.mark.timeout(3600)
+"""A cluster's programs and images are made on first use."""
 
 _PODS: Final = 200
 _ROUNDS: Final = 3

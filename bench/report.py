@@ -89,6 +89,15 @@ TOPICS: Final = {
         "a bridge of the kernel. A runtime starts containers too, and so calls for a few pods at "
         "a time.",
     ),
+    "starts": (
+        "Pods that start in a cluster",
+        "A cluster of three nodes on this machine, with its control plane: 200 pods on one of the "
+        "nodes, which kubelet, containerd and runc start as fast as all processors let them. As "
+        "containerd's histogram tells it, from its call of the plugins (with that of the loopback) "
+        "to their answers: that has its own waits for processors in it. And as the agent's tells "
+        "it, from its being asked to its answer, with the pod's flows confirmed. The peer are "
+        "bridge and host-local, with kube-proxy.",
+    ),
     "policies": (
         "Network policies",
         "Fifty namespaces with twenty pods each, dual stack, and a policy for each of them: pods "
