@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ __all__ = [
     "flows",
     "groups",
     "ours",
+    "policy",
     "service",
     "until",
 ]
@@ -145,3 +147,8 @@ class Clock:
 def finished(argv: Iterable[str], netns: Netns) -> subprocess.CompletedProcess[str]:
     """A run of nsx-kube-proxy that ends by itself."""
     return netns.run([PROGRAM, *argv], check=False, timeout=SECONDS)
+
+
+def policy(pid: int = 0) -> int:
+    """How a process gets processors (sched(7)); 0: the calling thread."""
+    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from proxying import until
+from proxying import policy, until
 
 from nsxdp_agents.ovs.hurry import hurry
 
@@ -54,10 +54,6 @@ async def hurrying(*processes: subprocess.Popen[bytes]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def policy(pid: int) -> int:
-    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
 
 
 async def until_it_is(wanted: int, pid: int) -> None:

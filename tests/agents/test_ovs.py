@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from proxying import until
+from proxying import policy, until
 
 from nsxdp.lab import Netns, tools
 
@@ -56,10 +56,6 @@ def pid_of(directory: Path, daemon: str) -> int:
         return int((directory / f"{daemon}.pid").read_text())
     except (FileNotFoundError, ValueError):
         return 0
-
-
-def policy(pid: int) -> int:
-    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
 
 
 def link(netns: Netns) -> str:

@@ -6,15 +6,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from proxying import Agent
+from proxying import Agent, policy
 
 from nsxdp_agents.common.realtime import PAUSE, ShortWork, realtime
 
 _SECONDS = 10.0
-
-
-def policy(pid: int = 0) -> int:
-    return os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
 
 
 def work_until_ordinary() -> None:
