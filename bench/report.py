@@ -166,8 +166,9 @@ def to_docs(run: Run, folder: Path) -> None:
     lines += [f"- {name}: {value}" for name, value in {"Date": run.date, **run.machine}.items()]
     lines += [
         "",
-        "To repeat: `make bench` as root (about a quarter of an hour on two cores), or a part of "
-        f"it, such as `make bench BENCH=codec` (parts: {', '.join(TOPICS)}), or with other numbers "
+        "To repeat: `make bench` as root (less than half an hour on two cores, with a cluster that "
+        "was made before), or a part of it, such as `make bench BENCH=codec` "
+        f"(parts: {', '.join(TOPICS)}), or with other numbers "
         'of Services, `make bench BENCH="scale proxies --services=10000,50000"`. Times are medians '
         "unless the heading says otherwise. [results.json](benchmarks/results.json) has the single "
         "times, or their percentiles where they are many.",
