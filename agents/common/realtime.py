@@ -10,6 +10,7 @@ import asyncio
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from typing import Final, TypeVar
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.options import REALTIME_PRIORITY
 
-__all__ = ["PAUSE", "POLICY", "ShortWork", "realtime"]
+__all__ = ["PAUSE", "POLICY", "ShortWork", "next_step", "realtime"]
 
 log = get_logger(__name__)
 
@@ -37,14 +38,21 @@ PAUSE: Final = 1.0
 POLICY: Final = os.SCHED_RR | os.SCHED_RESET_ON_FORK
 """What is made from a thread with a real-time priority has none by itself."""
 
+_here: Final = threading.local()
+"""Its `turn` is that of this thread."""
+
 
 @contextmanager
 def realtime(priority: int) -> Iterator[None]:
     """Let this thread, which is the process's first and has a running loop, run before those of
-    no real-time priority. Who may not goes on without, and who didn't ask for it isn't told.
+    no real-time priority, and with it those of `asyncio.to_thread`. Who may not goes on without,
+    and who didn't ask for it isn't told.
 
-    The kernel tells of too long a stretch (RLIMIT_RTTIME), and the thread is one like others for a
-    while. Threads and processes that are made from it are always so, but for those of
+    One thread of Python's goes on at a time: one that has no processor, and the interpreter's lock,
+    keeps all others waiting, whatever their priority.
+
+    The kernel tells of too long a stretch (RLIMIT_RTTIME), and these threads are like others for a
+    while. Other threads and all processes that are made from them are always so, but for those of
     `ShortWork`.
 
     Parameters
@@ -52,51 +60,64 @@ def realtime(priority: int) -> Iterator[None]:
     priority
         1 to 99; 0: none.
     """
+    if priority <= 0:
+        yield
+        return
     loop = asyncio.get_running_loop()
+    threads = [get_native_id()]
+    in_use = True
+    limits = resource.getrlimit(resource.RLIMIT_RTTIME)
 
     def begin() -> None:
-        _, most = resource.getrlimit(resource.RLIMIT_RTTIME)
         # At each signal the kernel moves the limit.
-        resource.setrlimit(resource.RLIMIT_RTTIME, (_STRETCH, most))
-        os.sched_setscheduler(0, POLICY, os.sched_param(priority))
+        resource.setrlimit(resource.RLIMIT_RTTIME, (_STRETCH, limits[1]))
+        for thread in threads:
+            _begin(priority, thread)
 
-    def pause(*_: object) -> None:
-        _end()
-        loop.call_soon_threadsafe(loop.call_later, PAUSE, again)
+    def join() -> None:
+        if in_use:
+            threads.append(get_native_id())
+            with suppress(OSError):
+                _begin(priority)
+
+    def end(*_: object) -> None:
+        for thread in threads:
+            _end(thread)
 
     def again() -> None:
         if in_use:
             with suppress(OSError):
                 begin()
 
-    in_use = priority > 0
-    if not in_use:
-        yield
-        return
-    limits = resource.getrlimit(resource.RLIMIT_RTTIME)
-    before = signal.signal(signal.SIGXCPU, pause)
+    before = signal.getsignal(signal.SIGXCPU)
+    # The loop is woken, whichever thread gets the signal, and so the first one looks at it.
+    loop.add_signal_handler(signal.SIGXCPU, loop.call_later, PAUSE, again)
+    signal.signal(signal.SIGXCPU, end)
     try:
         begin()
     except (OSError, ValueError) as error:
         in_use = False
         tell = log.debug if priority == REALTIME_PRIORITY else log.warning
         tell("no real-time priority", wanted=priority, reason=str(error))
+    else:
+        loop.set_default_executor(ThreadPoolExecutor(initializer=join))
     try:
         yield
     finally:
         in_use = False
-        _end()
+        end()
         resource.setrlimit(resource.RLIMIT_RTTIME, limits)
+        loop.remove_signal_handler(signal.SIGXCPU)
         signal.signal(signal.SIGXCPU, before)
 
 
 class ShortWork:
     """Threads that run before others too, if they may, for work that is always short.
 
-    Work that takes long all the same is others' equal until it is done. It waits for somebody who
-    has no processor, and more so the more it hurries: who has a real-time priority and waits to
-    write to a tree of the kernel's (kernfs; a new interface writes hundreds of times) lets nobody
-    begin to read it, and all who wanted to must get a processor before it may write again
+    A step of it that takes long all the same is others' equal until `next_step`. It waits for
+    somebody who has no processor, and more so the more it hurries: who has a real-time priority and
+    waits to write to a tree of the kernel's (kernfs; a new interface writes hundreds of times) lets
+    nobody begin to read it, and all who wanted to must get a processor before it may write again
     (kernel/locking/rwsem.c, rwsem_try_write_lock()).
 
     Parameters
@@ -121,11 +142,32 @@ class ShortWork:
         """Do 'work' in a thread. Who is cancelled doesn't wait for it."""
         loop = asyncio.get_running_loop()
         turn = _Turn(self._priority)
-        late = loop.call_later(_LONG, turn.end)
+
+        timer: asyncio.TimerHandle
+
+        def wait() -> None:
+            nonlocal timer
+            timer = loop.call_later(_LONG, late)
+
+        def late() -> None:
+            turn.end()
+            wait()
+
+        wait()
         try:
             return await loop.run_in_executor(self._threads, turn.do, work)
         finally:
-            late.cancel()
+            timer.cancel()
+
+
+def next_step() -> None:
+    """Say that this thread has done a step of `ShortWork`, and that the next one may be short.
+
+    In other threads this does nothing.
+    """
+    turn: _Turn | None = getattr(_here, "turn", None)
+    if turn is not None:
+        turn.begin()
 
 
 class _Turn:
@@ -134,25 +176,37 @@ class _Turn:
     def __init__(self, priority: int) -> None:
         self._priority = priority
         self._thread = 0
-        self._late = False
 
     def do(self, work: Callable[[], _T]) -> _T:
-        """Do the work in this thread, before others' if it may, and if it isn't late."""
+        """Do the work in this thread, before others' if it may."""
+        _here.turn = self
+        self.begin()
         self._thread = get_native_id()
-        if self._late:
-            _end()
-        elif self._priority:
+        try:
+            return work()
+        finally:
+            self._thread = 0
+            self.begin()
+            _here.turn = None
+
+    def begin(self) -> None:
+        """Let this thread run before others', if it may."""
+        if self._priority:
             with suppress(OSError):
-                os.sched_setscheduler(0, POLICY, os.sched_param(self._priority))
-        return work()
+                _begin(self._priority)
 
     def end(self) -> None:
-        """Let the thread be one like others."""
-        self._late = True
+        """Let the thread that does the work be one like others."""
         if self._thread:
             _end(self._thread)
 
 
-def _end(thread: int = 0) -> None:
-    """Let a thread be one like others; 0: this one."""
-    os.sched_setscheduler(thread, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+def _begin(priority: int, thread: int = 0) -> None:
+    """Let a thread run before those of no real-time priority; 0: this one."""
+    os.sched_setscheduler(thread, POLICY, os.sched_param(priority))
+
+
+def _end(thread: int) -> None:
+    """Let a thread be one like others."""
+    with suppress(ProcessLookupError):
+        os.sched_setscheduler(thread, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))

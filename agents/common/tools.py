@@ -9,6 +9,10 @@ __all__ = ["ToolError", "run"]
 
 _SECONDS: Final = 30.0
 
+# With vfork(), the interpreter's lock is held until the tool has got a processor and is loaded:
+# everything of this process would wait for that.
+vars(subprocess)["_USE_VFORK"] = False
+
 
 class ToolError(Exception):
     """A tool can't be run, or fails; the message is one line."""

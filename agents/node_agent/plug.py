@@ -22,6 +22,7 @@ from nsxdp.netns import entered
 from nsxdp.rtnetlink import Address, Connection, Link, Request, Route, Tbf
 from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_NOARP, IFF_PROMISC, IFF_UP
 from nsxdp.rtnetlink.veth import create, no_ipv6_address
+from nsxdp_agents.common.realtime import next_step
 from nsxdp_agents.node_agent.cni.runtime_config import Rate
 from nsxdp_agents.node_agent.leases import Lease, interface_of
 
@@ -255,7 +256,9 @@ def _apply(kernel: Connection, *wanted: tuple[str, Request]) -> None:
     PlugError
         Something is refused: the first is told.
     """
-    for error in kernel.apply([request for _, request in wanted]):
+    refused = kernel.apply([request for _, request in wanted])
+    next_step()
+    for error in refused:
         what = next(what for what, request in wanted if request is error.request)
         raise PlugError(f"{what}: {error.reason}", error.code)
 

@@ -5,10 +5,12 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 from proxying import Agent, policy
 
-from nsxdp_agents.common.realtime import PAUSE, ShortWork, realtime
+from nsxdp_agents.common.realtime import PAUSE, ShortWork, next_step, realtime
+from nsxdp_agents.common.tools import run
 
 _SECONDS = 10.0
 
@@ -27,6 +29,13 @@ def wait_until_ordinary() -> None:
         time.sleep(0.001)
 
 
+def two_steps() -> int:
+    """A long step, and how the thread gets processors in the next one."""
+    wait_until_ordinary()
+    next_step()
+    return policy()
+
+
 async def test_who_works_for_long_is_ordinary_for_a_while() -> None:
     with realtime(1):
         assert policy() == os.SCHED_RR
@@ -34,8 +43,23 @@ async def test_who_works_for_long_is_ordinary_for_a_while() -> None:
             work_until_ordinary()
             await asyncio.sleep(PAUSE)  # its own timer comes first
             assert policy() == os.SCHED_RR
-        assert await asyncio.to_thread(policy) == os.SCHED_OTHER
     assert policy() == os.SCHED_OTHER
+
+
+async def test_threads_that_are_waited_for_have_it_with_the_first_one() -> None:
+    with realtime(1):
+        assert await asyncio.to_thread(policy) == os.SCHED_RR
+        await asyncio.to_thread(work_until_ordinary)
+        assert policy() == os.SCHED_OTHER
+        await asyncio.sleep(PAUSE)
+        assert policy() == await asyncio.to_thread(policy) == os.SCHED_RR
+    assert await asyncio.to_thread(policy) == os.SCHED_OTHER
+
+
+async def test_a_tool_has_none() -> None:
+    shown = partial(run, "sh", "-c", "chrt -p $$", package="util-linux")
+    with realtime(1):
+        assert "SCHED_OTHER" in await asyncio.to_thread(shown)
 
 
 async def test_short_work_has_it_too_until_it_is_long() -> None:
@@ -43,6 +67,7 @@ async def test_short_work_has_it_too_until_it_is_long() -> None:
         assert await threads.do(policy) == os.SCHED_RR
         await threads.do(wait_until_ordinary)
         assert await threads.do(policy) == os.SCHED_RR
+        assert await threads.do(two_steps) == os.SCHED_RR
     with closing(ShortWork(1, "short", 0)) as threads:
         assert await threads.do(policy) == os.SCHED_OTHER
 

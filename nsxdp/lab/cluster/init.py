@@ -71,15 +71,7 @@ class Init:
     def mount(self) -> None:
         """Give the node file systems of its own."""
         mount("-t", "proc", "proc", "/proc")
-        # /sys of this network namespace, with the machine's cgroups in it.
-        kept = self.directory / "cgroup"
-        kept.mkdir(exist_ok=True)
-        mount("--rbind", _CGROUPS, kept)
-        mount("-t", "sysfs", "sysfs", "/sys")
-        mount("--rbind", kept, _CGROUPS)
-        call("umount", "--lazy", kept)
-        with contextlib.suppress(subprocess.CalledProcessError):
-            mount("-t", "bpf", "bpf", "/sys/fs/bpf")
+        self.mount_sys()
         for name in OVER:
             upper, work = (self.directory / part / name for part in ("upper", "work"))
             for folder in (upper, work):
@@ -99,6 +91,34 @@ class Init:
         shutil.rmtree("/etc/cni", ignore_errors=True)
         Path("/etc/cni/net.d").mkdir(parents=True)
         mount("--make-rshared", "/")
+
+    def mount_sys(self) -> None:
+        """Give the node the ``/sys`` of its network namespace, with the machine's cgroups in it.
+
+        All that is looked up in a sysfs is looked up under one lock of the kernel's, which nodes
+        share here, and runtimes look up cgroups all the time. Who makes a network device needs that
+        lock for himself some three hundred times, while all others who change anything of the
+        network wait for him. So the way to the cgroups doesn't lead through sysfs, of which the
+        node has what is in it instead.
+        """
+        sys, cgroups, whole = Path("/sys"), self.directory / "cgroup", self.directory / "sysfs"
+        for folder in (cgroups, whole):
+            folder.mkdir(exist_ok=True)
+        mount("--rbind", _CGROUPS, cgroups)
+        mount("-t", "sysfs", "sysfs", whole)
+        mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", sys)
+        for part in whole.iterdir():
+            (sys / part.name).mkdir()
+            if part.name != "fs":
+                mount("--bind", part, sys / part.name)
+        _CGROUPS.mkdir()
+        mount("--rbind", cgroups, _CGROUPS)
+        for folder in (cgroups, whole):
+            call("umount", "--lazy", folder)
+        bpf = sys / "fs" / "bpf"
+        bpf.mkdir()
+        with contextlib.suppress(subprocess.CalledProcessError):
+            mount("-t", "bpf", "bpf", bpf)
 
     def enter_cgroup(self) -> None:
         """Make the cgroup under which the kubelet works; cpusets begin empty, and useless.
