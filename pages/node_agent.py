@@ -364,8 +364,8 @@ def _rest() -> Iterator[str]:
         next to nothing to do would wait in line for most of the time that an ADD takes. It ends
         where the agent works for longer than a few pods need: for a second it then gets processors
         as any other; and what it has the kernel do for more than 30 ms goes on as others' work
-        does. With `--realtime-priority 0` the agent does without, nsx-cni doesn't. nsx-ovs gives the
-        same to Open vSwitch's daemons (`NSX_OVS_REALTIME_PRIORITY`), but not while they work
+        does. With `--realtime-priority 0` the agent does without, nsx-cni doesn't. nsx-ovs gives
+        the same to Open vSwitch's daemons (`NSX_OVS_REALTIME_PRIORITY`), but not while they work
         without a pause. In cgroups of version 1, a kernel made with CONFIG_RT_GROUP_SCHED gives
         containers none, until `sysctl kernel.sched_rt_runtime_us=-1`.
 
