@@ -259,6 +259,7 @@ _SAMPLE: Final = (
             destination="10.244.1.7",
             destination_port=8080,
             destination_pod="default/web",
+            destination_node="node-2",
             service="default/web:http/TCP IPv4",
             service_address="10.96.0.10",
             service_port=80,
@@ -318,7 +319,7 @@ def _rest() -> Iterator[str]:
         - `source` is who began it, `destination` who answered: a Service's endpoint. `service`,
           `service_address` and `service_port` say by which Service it came there, if it did; the
           name is known where nsx-kube-proxy runs beside. Who has left the node is still named.
-        - `source_node` and `destination_node` are this node, of a pod that is here; else empty.
+        - `source_node` and `destination_node` are those of pods that are named.
         - `start` is when it was first seen, at most `--flow-records-interval` late, and `end` when
           it was last seen, or seen closed.
         - `packets`, `bytes`, `reply_packets` and `reply_bytes` are those since the beginning. They

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 
 from nsxdp.bridge import LocalPod
 from nsxdp.conntrack import Entry
+from nsxdp.forwarding.model import Network
 from nsxdp.k8s.defaults import parse_ip
 from nsxdp.pipeline.registers import BITS
 from nsxdp.tracing.names import PodAddresses
@@ -53,7 +55,7 @@ class End(NamedTuple):
     pod
         ``namespace/name``; empty: no pod that is known.
     node
-        The pod's; empty: another one than this.
+        The pod's; empty: it isn't known.
     """
 
     pod: str
@@ -93,7 +95,12 @@ class Ends:
         self._wiring = wiring
         self._policies = policies
         self._left: dict[Address, str] = {}
+        self._networks: dict[Network, str] | None = None
+        """Whose they are; None: that may have changed."""
+        self._kinds: set[tuple[int, int]] = set()
+        """Versions and prefix lengths that these have."""
         wiring.departures.append(self.leave)
+        wiring.listeners.append(self._forget_networks)
 
     def leave(self, pod: LocalPod) -> None:
         """A pod left the bridge."""
@@ -109,7 +116,7 @@ class Ends:
         if parsed is None:
             return End("", "")
         pod = _pod_with(self._wiring, self._policies, address) or self._left.get(parsed, "")
-        return End(pod, self._node if pod and self._is_here(parsed) else "")
+        return End(pod, self._node_with(parsed) if pod else "")
 
     def rules(self, entry: Entry) -> Rules:
         """Which rules let a connection through, as policies are now."""
@@ -126,8 +133,26 @@ class Ends:
             ingress = planner.allowing("ingress", pod, source.packed, *what)
         return Rules(egress, ingress)
 
-    def _is_here(self, address: Address) -> bool:
-        """Whether a pod's address is one of this node's. Without policies, no others are known."""
+    def _node_with(self, address: Address) -> str:
+        """The node that has a pod's address."""
+        if self._networks is None:
+            self._networks = dict(self._networks_of_nodes())
+            self._kinds = {(each.version, each.prefixlen) for each in self._networks}
+        for version, length in self._kinds:
+            if version == address.version:
+                network = ip_network((address, length), strict=False)
+                if node := self._networks.get(network):
+                    return node
+        # Not all networks are of one node.
+        here = address in self._left or any(address in p.ips for p in self._wiring.pods.values())
+        return self._node if here else ""
+
+    def _networks_of_nodes(self) -> Iterator[tuple[Network, str]]:
+        for peer in self._wiring.peers:
+            yield from ((network, peer.name) for network in peer.pod_cidrs)
         config = self._wiring.config
-        networks = config.pod_cidrs if config is not None else ()
-        return self._policies is None or any(address in network for network in networks)
+        if config is not None:
+            yield from ((network, self._node) for network in config.pod_cidrs)
+
+    def _forget_networks(self) -> None:
+        self._networks = None

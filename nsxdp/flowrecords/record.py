@@ -45,7 +45,7 @@ class FlowRecord(Struct, frozen=True, kw_only=True):
     source_pod, destination_pod
         ``namespace/name``; empty: no pod of the cluster.
     source_node, destination_node
-        The nodes of these pods; empty: another one than `node`, or no pod.
+        The nodes of these pods; empty: it isn't known, or no pod.
     service
         The Service port by which it came; empty: by none, or it isn't known.
     service_address, service_port

@@ -167,11 +167,13 @@ def test_a_pod_that_is_gone_is_named(place: Place) -> None:
     assert place.record(source=place.ips["brief"][0])["source_pod"] == "default/brief"
 
 
-def test_a_node_is_named_of_its_own_pods_alone(place: Place) -> None:
+def test_the_nodes_of_pods_are_named(place: Place) -> None:
     far = "10.244.1.9"
     spec = {"podCIDRs": ["10.244.1.0/24"]}
     status = {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}
     node = of("Node", "node-2", "v1", spec=spec, status=status)
+    place.netns["client"].http_get(url(place.ips["web"][1]))
+    place.record(destination=place.ips["web"][1])  # before there is that node
     place.put("node-2", node, a_pod("far", "node-2", [far]))
     until("it is known", lambda: "default/far" in place.agent.appctl("pod/find", far))
     until("it has a way there", lambda: far.rpartition(".")[0] in place.agent.appctl("peers"))
@@ -182,7 +184,7 @@ def test_a_node_is_named_of_its_own_pods_alone(place: Place) -> None:
     place.node.ovs.appctl("dpctl/flush-conntrack")
     record = place.record(destination=far)
     assert (record["source_pod"], record["source_node"]) == ("default/client", NODE)
-    assert (record["destination_pod"], record["destination_node"]) == ("default/far", "")
+    assert (record["destination_pod"], record["destination_node"]) == ("default/far", "node-2")
 
 
 def test_a_service_is_named(place: Place) -> None:
