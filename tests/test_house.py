@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -225,6 +226,22 @@ def test_no_text_speaks_of(pattern: str) -> None:
         if re.search(pattern, line)
     ]
     assert not found
+
+
+def test_what_tests_share_has_a_name_of_its_own() -> None:
+    """They import it by its plain name, and some directories have test modules of the same one."""
+    names = Counter(
+        path.stem
+        for path in tracked()
+        if path.match("tests/*/*.py") and not re.match(r"test_|conftest|__init__", path.stem)
+    )
+    assert [name for name, number in names.items() if number > 1] == []
+    importing = re.compile(r"^(from|import) test_", re.MULTILINE)
+    assert [
+        str(path.relative_to(ROOT))
+        for path in texts()
+        if path.suffix == ".py" and importing.search(path.read_text())
+    ] == []
 
 
 def test_text_is_clean() -> None:

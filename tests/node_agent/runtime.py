@@ -16,10 +16,11 @@ from nsxdp.lab.ovs import datapath
 from nsxdp.lab.tools import slowness
 from nsxdp_agents.node_agent.cni.install import PLUGIN
 
-__all__ = ["SECONDS", "Agent", "Object", "PluginError", "Runtime", "until"]
+__all__ = ["PROXY", "SECONDS", "Agent", "Object", "PluginError", "Runtime", "until"]
 
 Object = dict[str, Any]
 PROGRAM = Path(sys.executable).with_name("nsx-node-agent")
+PROXY = PROGRAM.with_name("nsx-kube-proxy")
 
 
 class PluginError(Exception):

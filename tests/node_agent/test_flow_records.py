@@ -9,17 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from runtime import SECONDS, Agent, until
-from test_trace import PROXY, a_pod, of, policy
+from manifests import Json, a_pod, of, policy
+from runtime import PROXY, SECONDS, Agent, until
 
 from nsxdp.lab import Netns, Node
 from tests.collector import Nfcapd
 
-Json = dict[str, Any]
 NODE = "node-1"
 
 

@@ -6,40 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from joined import Place, Two
-from runtime import SECONDS, until
+from manifests import Json, a_pod, of, policy
+from runtime import PROXY, SECONDS, until
 
 from nsxdp.lab import LabError
 from nsxdp.openflow.trace import read_trace
 
 NSXDP = Path(sys.executable).with_name("nsxdp")
-PROXY = Path(sys.executable).with_name("nsx-kube-proxy")
-Json = dict[str, Any]
-
-
-def of(kind: str, name: str, group: str, **fields: object) -> Json:
-    metadata = {"name": name, "namespace": "default"}
-    return {"apiVersion": group, "kind": kind, "metadata": metadata, **fields}
-
-
-def a_pod(name: str, node: str, ips: list[str]) -> Json:
-    """A Pod that may be a client of nobody but port 80's."""
-    return of(
-        "Pod",
-        name,
-        "v1",
-        spec={"nodeName": node, "containers": [{"name": "c", "image": "c"}]},
-        status={"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]},
-    )
-
-
-def policy(name: str, direction: str, **rule: object) -> Json:
-    spec = {"podSelector": {}, "policyTypes": [direction.capitalize()], direction: [rule]}
-    return of("NetworkPolicy", name, "networking.k8s.io/v1", spec=spec)
 
 
 @pytest.fixture(scope="module")

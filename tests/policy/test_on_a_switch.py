@@ -11,7 +11,7 @@ import pytest
 from clusters import Maker
 from flowtable import FlowTables
 from policed import ENTRY, GATEWAY, TUNNEL, Policed, first_packet, port_of
-from test_semantics import asked, passes
+from questions import asked, passes
 
 from nsxdp.lab import Node
 from nsxdp.openflow import Connection

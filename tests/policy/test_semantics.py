@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from itertools import product
 
 import pytest
-from clusters import OUTSIDE, PORTS, Maker
-from flowtable import FlowTables, Left, packet_of
-from policed import ENDS, ENTRY, GATEWAY, TUNNEL, Policed, addresses, key, port_of
+from clusters import Maker
+from flowtable import FlowTables
+from policed import Policed, key
+from questions import asked, passes
 from semantics import Direction, Packet, World
 
 SETS = int(os.environ.get("NSXDP_POLICY_SETS") or 240)
@@ -21,21 +21,6 @@ FIRST = int(os.environ.get("NSXDP_POLICY_FIRST") or 0)
 PARTS = 6
 PORTS_OF_A_PAIR = 2
 """With which each pair of addresses is asked about in each direction, at random."""
-
-
-def asked(world: World, local: list[str]) -> list[tuple[Direction, Packet, str]]:
-    """All packets about which policies of this node are asked: direction, packet, and of whom."""
-    owners = {ip: name for name, pod in world.pods.items() for ip in addresses(pod)}
-    mine = {ip: name for ip, name in owners.items() if name in local}
-    ports = [(p, port) for p, port in product(("TCP", "UDP", "SCTP"), PORTS[1:])]
-    found: list[tuple[Direction, Packet, str]] = []
-    for near, far in product(mine, (*owners, *OUTSIDE)):
-        if near == far or (":" in near) != (":" in far):
-            continue
-        for protocol, port in (*ports, ("ICMP", 0)):
-            found.append(("egress", Packet(near, far, protocol, port), mine[near]))
-            found.append(("ingress", Packet(far, near, protocol, port), mine[near]))
-    return found
 
 
 def pairs(maker: Maker, world: World, local: list[str]) -> Iterator[tuple[Direction, Packet, str]]:
@@ -69,14 +54,3 @@ def test_flows_allow_what_the_policies_allow(part: int) -> None:
                 assert named in by if by else not named, (seed, direction, packet, named)
                 seen[allowed] += 1
     assert min(seen[True], seen[False]) > 10 * SETS / PARTS
-
-
-def passes(
-    tables: FlowTables, world: World, direction: Direction, packet: Packet, who: str
-) -> bool:
-    """Whether the packet gets through the stages of one direction."""
-    fields = packet_of(packet.protocol, packet.source, packet.target, packet.port)
-    port = port_of(world.pods[who])
-    fields["in_port"] = port if direction == "egress" else TUNNEL
-    fields["reg1"] = port if direction == "ingress" else GATEWAY
-    return isinstance(tables.send(fields, ENTRY[direction], ENDS), Left)
