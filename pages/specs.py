@@ -66,4 +66,8 @@ def _lines(chosen: dict[str, list[Spec]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(newest(default_directory() / "e2e", DAEMON_SETS)))
+    results = default_directory() / "e2e"
+    found = list(newest(results, DAEMON_SETS))
+    if not found:
+        raise SystemExit(f"no results in {results}: run: make cluster-test")
+    PAGE.write_text(page(found))
