@@ -18,7 +18,11 @@ __all__ = ["Metrics"]
 
 log = get_logger(__name__)
 
-_BUCKETS: Final = tuple(0.001 * 2**i for i in range(16))
+_BUCKETS: Final = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
+)
+"""Seconds. A pod's network should be there within a tenth of one."""
 
 
 class Metrics:
