@@ -4,11 +4,13 @@ Everything else about the project is declared in pyproject.toml.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import LinkError
 from setuptools.modified import newer_group
 
 CORE = sorted(str(path) for path in Path("csrc").glob("*.c"))
@@ -62,7 +64,8 @@ class BuildExt(build_ext):
         package = Path("node_agent", "cni")
         place = Path("agents") if self.inplace else Path(self.build_lib, "nsxdp_agents")
         directory = place / package
-        made_of = [*PLUGIN, *PLUGIN_HEADERS, *HEADERS, str(Path(core_directory, "libnsxdp.a"))]
+        library = str(Path(core_directory, "libnsxdp.a"))
+        made_of = [*PLUGIN, *PLUGIN_HEADERS, *HEADERS, library, "setup.py"]
         if not (self.force or newer_group(made_of, str(directory / "nsx-cni"))):
             return
         objects = self.compiler.compile(
@@ -71,14 +74,22 @@ class BuildExt(build_ext):
             include_dirs=["csrc/include", "csrc"],
             extra_postargs=[*FLAGS, *WARNINGS, *COVERAGE],
         )
-        self.compiler.link_executable(
+        link = partial(
+            self.compiler.link_executable,
             objects,
             "nsx-cni",
             output_dir=str(directory),
             libraries=["nsxdp"],
             library_dirs=[core_directory],
-            extra_postargs=COVERAGE or ["-s"],
         )
+        if COVERAGE:
+            link(extra_postargs=COVERAGE)
+            return
+        # It is put on nodes that may have another libc, and nothing is to be loaded before it runs.
+        try:
+            link(extra_postargs=["-s", "-static-pie"])
+        except LinkError:  # there is no libc.a
+            link(extra_postargs=["-s"])
 
 
 setup(

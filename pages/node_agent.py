@@ -76,8 +76,9 @@ def _plugin() -> Iterator[str]:
 
         The plugin that the container runtime calls is a small program without a knowledge of its
         own: it hands what the runtime says to this agent, and to the runtime what the agent
-        answers. It speaks the CNI specification's versions {", ".join(VERSIONS)}. `--install-cni`
-        puts it where the runtime looks for it, along with `{CONFLIST}`:
+        answers. It speaks the CNI specification's versions {", ".join(VERSIONS)}, and needs no
+        library of the node's. `--install-cni` puts it where the runtime looks for it, along with
+        `{CONFLIST}`:
 
         ```json""")
     yield conflist(Options().cni_socket).decode().rstrip("\n")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runtime import SECONDS, PluginError, Runtime, until
 
+from nsxdp_agents.node_agent.cni.install import PLUGIN
 from nsxdp_agents.node_agent.cni.request import VERSIONS
 from nsxdp_agents.node_agent.cni.wire import MAX_ANSWER, MAX_CONFIG, MAX_VARIABLES, answer
 
@@ -93,6 +95,20 @@ def test_it_tells_the_versions_that_there_are(runtime: Runtime) -> None:
         }
     runtime.version = "9.9.9"
     assert runtime.call("VERSION", {})["cniVersion"] == VERSIONS[-1]
+
+
+def test_it_needs_no_library_of_the_node(tmp_path: Path) -> None:
+    shutil.copy(PLUGIN, tmp_path)
+    done = subprocess.run(
+        ["chroot", tmp_path, f"/{PLUGIN.name}"],
+        env={**os.environ, "CNI_COMMAND": "VERSION"},
+        input='{"cniVersion": "1.1.0"}',
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert json.loads(done.stdout)["supportedVersions"] == list(VERSIONS)
 
 
 def test_it_hands_over_all_that_the_runtime_says(runtime: Runtime) -> None:
