@@ -101,21 +101,21 @@ class Init:
         network wait for him. So the way to the cgroups doesn't lead through sysfs, of which the
         node has what is in it instead.
         """
-        sys, cgroups, whole = Path("/sys"), self.directory / "cgroup", self.directory / "sysfs"
+        top, cgroups, whole = Path("/sys"), self.directory / "cgroup", self.directory / "sysfs"
         for folder in (cgroups, whole):
             folder.mkdir(exist_ok=True)
         mount("--rbind", _CGROUPS, cgroups)
         mount("-t", "sysfs", "sysfs", whole)
-        mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", sys)
+        mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", top)
         for part in whole.iterdir():
-            (sys / part.name).mkdir()
+            (top / part.name).mkdir()
             if part.name != "fs":
-                mount("--bind", part, sys / part.name)
+                mount("--bind", part, top / part.name)
         _CGROUPS.mkdir()
         mount("--rbind", cgroups, _CGROUPS)
         for folder in (cgroups, whole):
             call("umount", "--lazy", folder)
-        bpf = sys / "fs" / "bpf"
+        bpf = top / "fs" / "bpf"
         bpf.mkdir()
         with contextlib.suppress(subprocess.CalledProcessError):
             mount("-t", "bpf", "bpf", bpf)
