@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.options import REALTIME_PRIORITY
 
-__all__ = ["PAUSE", "POLICY", "ShortWork", "next_step", "realtime"]
+__all__ = ["PAUSE", "ShortWork", "next_step", "put_first", "put_in_line", "realtime"]
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ _LONG: Final = 0.03
 PAUSE: Final = 1.0
 """Seconds after which it counts as one that waits for events again."""
 
-POLICY: Final = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+_POLICY: Final = os.SCHED_RR | os.SCHED_RESET_ON_FORK
 """What is made from a thread with a real-time priority has none by itself."""
 
 _here: Final = threading.local()
@@ -72,17 +72,17 @@ def realtime(priority: int) -> Iterator[None]:
         # At each signal the kernel moves the limit.
         resource.setrlimit(resource.RLIMIT_RTTIME, (_STRETCH, limits[1]))
         for thread in threads:
-            _begin(priority, thread)
+            put_first(priority, thread)
 
     def join() -> None:
         if in_use:
             threads.append(get_native_id())
             with suppress(OSError):
-                _begin(priority)
+                put_first(priority)
 
     def end(*_: object) -> None:
         for thread in threads:
-            _end(thread)
+            put_in_line(thread)
 
     def again() -> None:
         if in_use:
@@ -140,24 +140,15 @@ class ShortWork:
 
     async def do(self, work: Callable[[], _T]) -> _T:
         """Do 'work' in a thread. Who is cancelled doesn't wait for it."""
-        loop = asyncio.get_running_loop()
         turn = _Turn(self._priority)
-
-        timer: asyncio.TimerHandle
-
-        def wait() -> None:
-            nonlocal timer
-            timer = loop.call_later(_LONG, late)
-
-        def late() -> None:
-            turn.end()
-            wait()
-
-        wait()
+        loop = asyncio.get_running_loop()
+        doing = loop.run_in_executor(self._threads, turn.do, work)
         try:
-            return await loop.run_in_executor(self._threads, turn.do, work)
+            while not (await asyncio.wait([doing], timeout=_LONG))[0]:
+                turn.end()
         finally:
-            timer.cancel()
+            doing.cancel()  # it may not have begun
+        return doing.result()
 
 
 def next_step() -> None:
@@ -193,20 +184,20 @@ class _Turn:
         """Let this thread run before others', if it may."""
         if self._priority:
             with suppress(OSError):
-                _begin(self._priority)
+                put_first(self._priority)
 
     def end(self) -> None:
         """Let the thread that does the work be one like others."""
         if self._thread:
-            _end(self._thread)
+            put_in_line(self._thread)
 
 
-def _begin(priority: int, thread: int = 0) -> None:
+def put_first(priority: int, thread: int = 0) -> None:
     """Let a thread run before those of no real-time priority; 0: this one."""
-    os.sched_setscheduler(thread, POLICY, os.sched_param(priority))
+    os.sched_setscheduler(thread, _POLICY, os.sched_param(priority))
 
 
-def _end(thread: int) -> None:
+def put_in_line(thread: int) -> None:
     """Let a thread be one like others."""
     with suppress(ProcessLookupError):
         os.sched_setscheduler(thread, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))

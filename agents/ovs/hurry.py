@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from nsxdp.logs import get_logger
-from nsxdp_agents.common.realtime import PAUSE, POLICY
+from nsxdp_agents.common.realtime import PAUSE, put_first, put_in_line
 
 __all__ = ["hurry"]
 
@@ -93,6 +93,9 @@ class _Thread:
 
     def _let(self, hurry: bool, priority: int) -> None:
         if hurry != self._hurries:
-            policy, level = (POLICY, priority) if hurry else (os.SCHED_OTHER, 0)
-            os.sched_setscheduler(int(self._directory.name), policy, os.sched_param(level))
+            thread = int(self._directory.name)
+            if hurry:
+                put_first(priority, thread)
+            else:
+                put_in_line(thread)
             self._hurries = hurry

@@ -26,10 +26,11 @@ def directory(netns: Netns) -> Path:
 
 @pytest.fixture
 def start(netns: Netns, directory: Path) -> Start:
-    """Starts nsx-ovs with further options; its bridge is there on return."""
+    """Starts nsx-ovs with further options; it is ready on return."""
 
     def run(*options: str) -> subprocess.Popen[bytes]:
         with (directory / "log").open("ab") as log:
+            told = log.tell()
             process = netns.popen(
                 [
                     *(sys.executable, "-c", RUN, f"--run-directory={directory}"),
@@ -39,7 +40,7 @@ def start(netns: Netns, directory: Path) -> Start:
                 stderr=log,
                 env=os.environ | {"PATH": tools.SEARCH_PATH},
             )
-        vsctl(netns, directory, "wait-until", "Bridge", "br-int", "datapath_id!=[]")
+        until("it is ready", lambda: "bridge=br-int" in (directory / "log").read_text()[told:])
         return process
 
     return run
@@ -102,7 +103,6 @@ def test_a_daemon_that_is_killed_is_started_again_and_the_other_is_not(
     netns: Netns, directory: Path, start: Start, killed: str
 ) -> None:
     process = start("--datapath=netdev")
-    until("all has been started", lambda: "bridge=br-int" in (directory / "log").read_text())
     pids = {name: int((directory / f"{name}.pid").read_text()) for name in DAEMONS}
     os.kill(pids[killed], signal.SIGKILL)
     until("it has another process", lambda: pid_of(directory, killed) not in (0, pids[killed]))
@@ -122,7 +122,6 @@ def test_the_daemons_have_a_real_time_priority(directory: Path, start: Start) ->
         pid = pid_of(directory, name)
         return bool(pid) and policy(pid) == os.SCHED_RR
 
-    until("all has been started", lambda: "bridge=br-int" in (directory / "log").read_text())
     for name in DAEMONS:
         until(f"{name} has a real-time priority", lambda name=name: in_a_hurry(name))
     killed = pid_of(directory, "ovs-vswitchd")
@@ -133,7 +132,6 @@ def test_the_daemons_have_a_real_time_priority(directory: Path, start: Start) ->
 
 def test_without_a_real_time_priority(directory: Path, start: Start) -> None:
     start("--datapath=netdev", "--realtime-priority=0")
-    until("all has been started", lambda: "bridge=br-int" in (directory / "log").read_text())
     assert [policy(pid_of(directory, name)) for name in DAEMONS] == [os.SCHED_OTHER] * 2
 
 
