@@ -206,9 +206,10 @@ def _plugin() -> Iterator[str]:
 
         Who reaches the node at a container's `hostPort` reaches the pod: from outside, from pods,
         from the node itself, also at 127.0.0.1. `hostIP` names one of the node's addresses;
-        `0.0.0.0` and `::` are all of that family. Who comes from outside keeps its address. Who
-        comes by the bridge, or from 127.0.0.1, comes to the pod with the node's address on the
-        bridge.
+        `0.0.0.0` and `::` are all of that family. Everybody keeps his address, and so the pod's
+        policies know who it is, but for who comes from 127.0.0.1 and for the pod itself: they come
+        with the node's address on the bridge. (Without a source of policies all who come by the
+        bridge do.) For who sends to a host port, policies are about the node that has it.
 
         The node's kernel translates, by the nftables table `inet nsxdp-host-ports`, at which the
         agent looks every 30 s. The table stays when the agent ends. A port that another pod has

@@ -16,6 +16,7 @@ from nsxdp.k8s.resources import RESOURCES
 from nsxdp.k8s.source import Op
 from nsxdp.openflow import DesiredSet
 from nsxdp.openflow.fake import FakeSwitch
+from nsxdp.pipeline.node import Gateway
 from nsxdp.pipeline.registers import NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST
 from nsxdp.pipeline.tables import NODE_STAGES, POLICY_STAGES, STAGES, TABLES
 from nsxdp.policy.planner import NodePorts, PolicyPlanner
@@ -137,7 +138,9 @@ spec:
   egress: [{action: Deny, to: [{networks: [169.254.169.254/32]}]}]
 """
 
-NODE: Final = NodePorts(frozenset({1}), 1, frozenset({ip_address("10.244.0.1")}))
+NODE: Final = NodePorts(
+    frozenset({1}), Gateway(1, "0a:58:0a:f4:00:01"), frozenset({ip_address("10.244.0.1")})
+)
 
 
 def example() -> FakeSwitch:

@@ -35,7 +35,7 @@ from nsxdp_agents.node_agent.denials import Denials, log_denied
 from nsxdp_agents.node_agent.flow_outputs import Collector, Lines, Output, Queued
 from nsxdp_agents.node_agent.flow_records import FlowRecords
 from nsxdp_agents.node_agent.host import HostKeeper
-from nsxdp_agents.node_agent.hostports import HostPorts
+from nsxdp_agents.node_agent.hostports import Disguise, HostPorts
 from nsxdp_agents.node_agent.ipam import Network, Pools
 from nsxdp_agents.node_agent.leases import Leases, LeasesError
 from nsxdp_agents.node_agent.metrics import Metrics
@@ -99,10 +99,10 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     # Who takes care of what.
     by_platform = options.mode == "nsx"
     pools = Pools()
-    opened = HostPorts(options.bridge, routed=not by_platform)
+    policies = None if source is None or by_platform else _policies(options)
+    opened = HostPorts(options.bridge, _disguised(options, policies))
     gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
     metrics = Metrics(lambda: pools.pools, lambda: len(leases), lambda: len(wiring.peers))
-    policies = None if source is None or by_platform else _policies(options)
     denials = _denials(options, policies)
     dataplane = await stack.enter_async_context(
         open_dataplane(
@@ -201,6 +201,13 @@ def _policies(options: Options) -> Policies:
     return Policies(
         options.node_name, every_pod=not options.manifests, log=options.tells_of_denials
     )
+
+
+def _disguised(options: Options, policies: Policies | None) -> Disguise:
+    """Who comes to a pod's host port with the node's address."""
+    if options.mode == "nsx":
+        return "all"
+    return "by bridge" if policies is None else "itself"
 
 
 def _denials(options: Options, policies: Policies | None) -> Denials | None:

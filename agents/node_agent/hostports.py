@@ -7,8 +7,9 @@ connection keeps the translation that it began with. What the table says::
     map at4 { elements = { 192.0.2.1 . udp . 53 : 10.244.3.8 . 53 } }  # at one of them
 
 Whoever asks gets the answer by the way of the question, as only the kernel can undo what it
-translated. A pod is reached past the kernel by who asks by the bridge; and nobody is reached at
-127.0.0.1 but who is there. So these ask with the node's address on the bridge.
+translated. The bridge sends answers there if it tracks connections for policies, which see who asks
+by his own address. Else who asks by the bridge is masqueraded by the node's address on it; and so
+is, in any case, a pod that asks itself, and who asks at 127.0.0.1, where only he is who is there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from nsxdp.logs import get_logger
 from nsxdp.rtnetlink import Connection, RtnetlinkError
@@ -29,11 +30,15 @@ from nsxdp_agents.node_agent.cni.request import Attachment
 from nsxdp_agents.node_agent.ipam import Address
 from nsxdp_agents.node_agent.leases import Lease
 
-__all__ = ["HostPortError", "HostPorts", "Opened", "opened", "ruleset"]
+__all__ = ["Disguise", "HostPortError", "HostPorts", "Opened", "opened", "ruleset"]
 
 log = get_logger(__name__)
 
 TABLE: Final = "inet nsxdp-host-ports"
+
+Disguise = Literal["all", "by bridge", "itself"]
+"""Who comes to a pod with the node's address: everybody, as answers pass by the node otherwise; who
+asks by the bridge; or nobody but the pod itself. Who asks at 127.0.0.1 does in any case."""
 
 _ROUTE_LOCALNET: Final = "/proc/sys/net/ipv4/conf/{}/route_localnet"
 
@@ -87,11 +92,10 @@ def opened(lease: Lease) -> Iterator[Opened]:
                 yield Opened(asked.protocol, asked.port, own, pod, asked.to)
 
 
-def ruleset(gateway: str, ports: Iterable[Opened], *, routed: bool = True) -> str:
+def ruleset(gateway: str, ports: Iterable[Opened], disguised: Disguise = "by bridge") -> str:
     """All that nftables needs to know, in nft's syntax; what the table had is gone.
 
-    'gateway' is the interface that leads to the bridge. 'routed' tells whether the node is its
-    pods' router; if not, their answers pass by it, unless everybody comes with its address.
+    'gateway' is the interface that leads to the bridge.
 
     Examples
     --------
@@ -123,10 +127,12 @@ def ruleset(gateway: str, ports: Iterable[Opened], *, routed: bool = True) -> st
             if port.at is not None
         ]
         pods = {f"{port.pod} . {port.protocol} . {port.to}" for port in of_family}
+        same = {f"{port.pod} . {port.pod}" for port in of_family}
         lines += [
             f"  map any{version} {{ type {port_of} : {to};{_elements(anywhere)} }}",
             f"  map at{version} {{ type {kind} . {port_of} : {to};{_elements(somewhere)} }}",
             f"  set pods{version} {{ type {kind} . {port_of};{_elements(pods)} }}",
+            f"  set same{version} {{ type {kind} . {kind};{_elements(same)} }}",
         ]
     to_pods, back = [], []
     for version, ip in ((4, "ip"), (6, "ip6")):
@@ -135,15 +141,15 @@ def ruleset(gateway: str, ports: Iterable[Opened], *, routed: bool = True) -> st
             f"map @at{version}",
             f"fib daddr type local dnat {ip} to meta l4proto . th dport map @any{version}",
         ]
-        by_bridge = f"iifname {name} oifname {name} " if routed else ""
-        back.append(
-            f"{by_bridge}ct status dnat "
-            f"{ip} daddr . meta l4proto . th dport @pods{version} masquerade"
-        )
+        who = {
+            "all": "",
+            "by bridge": f"iifname {name} oifname {name} ",
+            "itself": f"{ip} saddr . {ip} daddr @same{version} ",
+        }[disguised]
+        to_pod = f"{ip} daddr . meta l4proto . th dport @pods{version}"
+        back.append(f"{who}ct status dnat {to_pod} masquerade")
     back.append(f"oifname {name} ip saddr 127.0.0.0/8 masquerade")
     for chain, kind, rules in (
-        # That the kernel sends from there to the bridge is no reason to take it from there.
-        ("loopback", "filter hook prerouting priority raw", [_NOT_LOCAL.format(name)]),
         ("prerouting", "nat hook prerouting priority dstnat", to_pods),
         ("output", "nat hook output priority -100", to_pods),
         ("postrouting", "nat hook postrouting priority srcnat", back),
@@ -151,9 +157,6 @@ def ruleset(gateway: str, ports: Iterable[Opened], *, routed: bool = True) -> st
         lines += [f"  chain {chain} {{", f"    type {kind}; policy accept;"]
         lines += [*(f"    {rule}" for rule in rules), "  }"]
     return "\n".join([*lines, "}", ""])
-
-
-_NOT_LOCAL: Final = "iifname {} ip daddr 127.0.0.0/8 drop"
 
 
 def _elements(texts: Iterable[str]) -> str:
@@ -168,15 +171,17 @@ class HostPorts:
     ----------
     gateway
         The interface that leads to the bridge.
-    routed
-        Whether the node is its pods' router.
+    disguised
+        Who comes to a pod with the node's address.
     look_seconds
         Between two looks at the table: nobody tells who changes it.
     """
 
-    def __init__(self, gateway: str, *, routed: bool = True, look_seconds: float = 30.0) -> None:
+    def __init__(
+        self, gateway: str, disguised: Disguise = "by bridge", *, look_seconds: float = 30.0
+    ) -> None:
         self._gateway = gateway
-        self._routed = routed
+        self._disguised: Disguise = disguised
         self._look_seconds = look_seconds
         self._ports: dict[Attachment, tuple[Opened, ...]] = {}
         self._batches = Batches(self._write_together)
@@ -248,7 +253,8 @@ class HostPorts:
     def gateway_is_there(self) -> None:
         """Let what the node sends from 127.0.0.1 go to the bridge, where a host port needs it.
 
-        For a thread; and for whenever the interface is made anew.
+        For a thread; and for whenever the interface is made anew. The kernel then takes what is
+        for 127.0.0.1 from there, too, but the bridge lets nobody send that.
 
         Raises
         ------
@@ -267,8 +273,9 @@ class HostPorts:
         error = None
         try:
             wanted = [port for ports in self._ports.values() for port in ports]
-            self._from_loopback = self._routed and any(port.pod.version == 4 for port in wanted)
-            rules = ruleset(self._gateway, wanted, routed=self._routed)
+            four = any(port.pod.version == 4 for port in wanted)
+            self._from_loopback = four and self._disguised != "all"
+            rules = ruleset(self._gateway, wanted, self._disguised)
             await self._table.write(rules, deletes=not wanted)
             await asyncio.to_thread(self.gateway_is_there)
         except (NftError, RtnetlinkError) as refused:

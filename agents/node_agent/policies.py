@@ -202,7 +202,7 @@ class Policies:
         self.planner.set_node(
             NodePorts(
                 frozenset(port for port in ports if port is not None),
-                config.gateway.ofport,
+                config.gateway,
                 frozenset(config.gateway.addresses) | self._addresses,
             )
         )

@@ -39,6 +39,17 @@ The first packets of connections come here from L3Forwarding and from Output, an
     table=ConntrackCommit, priority=200,ct_state=+new+trk,ct_zone=65312,ct_mark=0/0x10,ip
         actions=ct(commit,zone=65312),set_field:0x40000/0x40000->reg0,goto_table:Output
 
+What came by the gateway (here it is port 1) is answered there, whoever has the address that it came
+from: the node's kernel may have translated where it was for (``hostPort``), and must see the
+answer, too::
+
+    table=ConntrackCommit, priority=210,
+        ct_state=+new+trk,ct_zone=65312,ct_mark=0/0x10,ip,in_port=1
+        actions=ct(commit,zone=65312,exec(set_field:0x80/0x80->ct_mark)),
+            set_field:0x40000/0x40000->reg0,goto_table:Output
+    table=L3Forwarding, priority=236,ct_state=+rpl+trk,ct_mark=0x80/0x80,ip
+        actions=set_field:GATEWAY->eth_dst,goto_table:L2Forwarding
+
 A connection through a Service is committed already. Any other is one whose answers conntrack must
 be able to tell from those of a Service: a client that uses the same port for a Service, and for an
 endpoint of it directly, gets another port for the latter, where the switch can bind connections
@@ -82,8 +93,10 @@ __all__ = [
     "Tier",
     "Way",
     "answer",
+    "answer_by_gateway",
     "clause",
     "commit",
+    "commit_by_gateway",
     "default",
     "every",
     "from_itself",
@@ -114,6 +127,7 @@ DIRECTIONS: Final[tuple[Direction, ...]] = ("ingress", "egress")
 """Both."""
 
 _SERVICE: Final = BITS["ServiceConnection"].mask
+_BY_GATEWAY: Final = BITS["ByGateway"].mask
 _LET_OUT: Final = BITS["LetOut"].mask
 _LET_IN: Final = BITS["LetIn"].mask
 _FIRST: Final = "ct_state=-est-rel+trk"
@@ -220,11 +234,32 @@ def commit(family: Family, *, bind: bool) -> Template:
     """What policies let in is a connection from then on, with a port of its own if that is bound.
     No columns.
     """
+    return _commit(200, _ip(family), "", bind=bind)
+
+
+@lru_cache
+def commit_by_gateway(family: Family, *, bind: bool) -> Template:
+    """Likewise, of what comes by the gateway. Columns: port."""
+    mark = f",exec(set_field:{_BY_GATEWAY:#x}/{_BY_GATEWAY:#x}->ct_mark)"
+    return _commit(210, f"{_ip(family)},in_port={{port}}", mark, bind=bind)
+
+
+def _commit(priority: int, match: str, execute: str, *, bind: bool) -> Template:
     nat = ",nat(src)" if bind else ""
     return _template(
-        f"table=ConntrackCommit,priority=200,{_ip(family)},ct_state=+new+trk,ct_zone={ZONE},"
-        f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE}{nat}),"
+        f"table=ConntrackCommit,priority={priority},{match},ct_state=+new+trk,ct_zone={ZONE},"
+        f"ct_mark=0/{_SERVICE:#x},actions=ct(commit,zone={ZONE}{nat}{execute}),"
         f"set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,goto_table:Output"
+    )
+
+
+@lru_cache
+def answer_by_gateway(family: Family) -> Template:
+    """The answers to what came by the gateway. Columns: gateway_mac."""
+    return _template(
+        f"table=L3Forwarding,priority=236,{_ip(family)},ct_state=+rpl+trk,"
+        f"ct_mark={_BY_GATEWAY:#x}/{_BY_GATEWAY:#x},"
+        "actions=set_field:{gateway_mac}->eth_dst,goto_table:L2Forwarding"
     )
 
 

@@ -149,6 +149,9 @@ BITS: Final = {
     "ByUplink": Bits(
         "ct_mark", 6, 6, "It came by the uplink: answers go there, to ClientMAC. By ServiceSNAT."
     ),
+    "ByGateway": Bits(
+        "ct_mark", 7, 7, "It came by the gateway: answers go there. Set by ConntrackCommit."
+    ),
     "ClientMAC": Bits(
         "ct_label", 0, 47, "Who sent the first packet of a connection that came by the uplink. Set "
         "by ServiceSNAT."

@@ -25,11 +25,12 @@ MAC that says so::
         actions=set_field:GATEWAY->eth_dst,set_field:0x10000/0x10000->reg0,resubmit(,Classifier)
 
 What nobody may send: frames with a VLAN; what only routers and DHCP servers send (there is neither
-beside the node itself)::
+beside the node itself); what is for loopback addresses::
 
     table=SpoofGuard, priority=400,vlan_tci=0x1000/0x1000 actions=drop
     table=SpoofGuard, priority=350,icmp6,icmp_type=134 actions=drop
     table=SpoofGuard, priority=340,udp,tp_src=67,tp_dst=68 actions=drop
+    table=SpoofGuard, priority=340,ip,nw_dst=127.0.0.0/8 actions=drop
 
 What matches none of these is dropped. Fragments have addresses, so they pass as packets do.
 """
@@ -74,6 +75,8 @@ GUARD: Final = tuple(
         *(f"priority=350,icmp6,icmp_type={kind}" for kind in (134, 137)),
         "priority=340,udp,tp_src=67,tp_dst=68",
         "priority=340,udp6,tp_src=547,tp_dst=546",
+        # What is for who is on the same machine: a gateway of 127.0.0.1's might take it.
+        "priority=340,ip,nw_dst=127.0.0.0/8",
     )
 )
 """What nobody may send."""

@@ -16,7 +16,9 @@ from nsxdp.k8s.objects import Object
 from nsxdp.k8s.policy_objects import ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod
 from nsxdp.k8s.source import Op
 from nsxdp.pipeline import policy as stages
+from nsxdp.pipeline.columns import mac
 from nsxdp.pipeline.compiled import Compiled
+from nsxdp.pipeline.node import Gateway
 from nsxdp.pipeline.policy import DIRECTIONS, Action, Direction
 from nsxdp.pipeline.service import FAMILIES, Family
 from nsxdp.policy.allowing import Asked, allowing, in_order
@@ -40,13 +42,13 @@ class NodePorts(Struct, frozen=True):
         OpenFlow's numbers of the ports that policies have no say in: the gateway, tunnels, the
         uplink.
     gateway
-        The one behind which the node itself is; None: there is none.
+        Behind which the node itself is; None: there is none.
     addresses
         The node's: what comes from them by the gateway, the node itself has sent.
     """
 
     others: frozenset[int] = frozenset()
-    gateway: int | None = None
+    gateway: Gateway | None = None
     addresses: frozenset[Address] = frozenset()
 
 
@@ -182,6 +184,7 @@ class PolicyPlanner:
         if node != self._node:
             self._node = node
             self._flows.mark(_Key("node"))
+            self._flows.mark(_Key("commit"))
             for direction, kind in self._isolated:
                 self._flows.mark(_Key("to node", (direction, kind)))
 
@@ -467,8 +470,7 @@ class PolicyPlanner:
         if what.what == "base":
             yield from ((template, {}) for template in stages.BASE)
         elif what.what == "commit":
-            for family in FAMILIES:
-                yield stages.commit(family, bind=self._binds), {}
+            yield from self._commit_flows()
         elif what.what == "node":
             yield from self._node_flows()
         elif what.what == "pod":
@@ -482,13 +484,23 @@ class PolicyPlanner:
         else:
             yield from self._peer_flows(*cast("tuple[Direction, bytes]", what.name))
 
+    def _commit_flows(self) -> Iterator[Stamp]:
+        gateway = self._node.gateway
+        for family in FAMILIES:
+            yield stages.commit(family, bind=self._binds), {}
+            if gateway is not None:
+                by_gateway = stages.commit_by_gateway(family, bind=self._binds)
+                yield by_gateway, {"port": gateway.ofport}
+                yield stages.answer_by_gateway(family), {"gateway_mac": mac(gateway.mac)}
+
     def _node_flows(self) -> Iterator[Stamp]:
         for direction in DIRECTIONS:
             for port in sorted(self._node.others):
                 yield stages.not_judged(direction), {"port": _port(direction, port)}
-        if self._node.gateway is not None:
+        gateway = self._node.gateway
+        if gateway is not None:
             for address in sorted(self._node.addresses, key=str):
-                values: dict[str, int | bytes] = {"port": self._node.gateway, "ip": address.packed}
+                values: dict[str, int | bytes] = {"port": gateway.ofport, "ip": address.packed}
                 yield stages.from_node(_family(address.packed)), values
 
     def _pod_flows(self, pod: str) -> Iterator[Stamp]:

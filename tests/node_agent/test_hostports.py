@@ -6,10 +6,13 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joined import write
+from manifests import of
 from runtime import Agent, Object, PluginError, Runtime, until
 
 from nsxdp.lab import Host, Netns, Node
@@ -84,6 +87,47 @@ def test_who_comes_from_outside_is_known_by_its_own_address(
     for version, at in outside.gateways.items():
         seen = outside.http_get(url(at, 8080, "client")).rpartition(":")[0].strip("[]")
         assert seen == outside.addresses[version]
+
+
+@pytest.mark.kernel
+def test_policies_know_who_comes_to_a_host_port(
+    node: Node, start: Callable[..., Agent], tmp_path: Path, sandbox: Sandbox, outside: Host
+) -> None:
+    """By whichever of the node's addresses."""
+    peer = {"podSelector": {"matchLabels": {"app": "friend"}}}
+    spec = {
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "ingress": [{"from": [peer], "ports": [{"port": 80}]}],
+    }
+    networks = ["10.244.0.0/24", "fd00:244::/64"]
+    own = [{"type": "InternalIP", "address": each} for each in outside.gateways.values()]
+    objects = [
+        of("Node", "node-1", "v1", spec={"podCIDRs": networks}, status={"addresses": own}),
+        of("NetworkPolicy", "only", "networking.k8s.io/v1", spec=spec),
+    ]
+    names = ("web", "friend", "stranger")
+    for name in names:
+        objects.append(of("Pod", name, "v1", spec={"nodeName": "node-1"}))
+        objects[-1]["metadata"]["labels"] = {"app": name}
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    write(manifests / "all.yaml", *objects)
+    runtime = start(f"--manifests={manifests}", "--node-name=node-1").runtime
+    web, friend, stranger = pods = [sandbox(name) for name in names]
+    for name, pod in zip(names, pods, strict=True):
+        given = runtime.add(name, pod, wants=wants(("tcp", 8080, 80)) if pod is web else None)
+        if pod is friend:
+            known = [each["address"].partition("/")[0] for each in given["ips"]]
+    web.serve_http(80)
+    for at in (*outside.gateways.values(), "10.244.0.1", "fd00:244::1"):
+        seen = friend.http_get(url(at, 8080, "client")).rpartition(":")[0].strip("[]")
+        assert seen in known
+        for who in (web, node.netns):
+            assert who.http_get(url(at, 8080)) == "web"
+        for who in (stranger, outside):
+            with pytest.raises(TimeoutError):
+                who.http_get(url(at, 8080), 1)
+    assert node.netns.http_get(url("127.0.0.1", 8080)) == "web"
 
 
 @pytest.mark.kernel
@@ -199,16 +243,24 @@ def test_loopback_leads_to_pods_when_the_bridge_is_made_anew(
 def test_a_pod_does_not_get_at_what_listens_on_the_node_s_loopback(
     node: Node, runtime: Runtime, sandbox: Sandbox
 ) -> None:
-    evil = sandbox("evil")
-    runtime.add("evil", evil, wants=wants(("tcp", 8080, 80)))
+    evil, other = sandbox("evil"), sandbox("other")
+    runtime.add("evil", evil)
+    runtime.add("other", other, wants=wants(("tcp", 8080, 80)))
     node.netns.run(["sysctl", "-q", "net.ipv4.conf.all.rp_filter=0"])
     assert node.netns.run(
         ["sysctl", "-n", f"net.ipv4.conf.{node.bridge}.route_localnet"]
     ).stdout.split() == ["1"]
     evil.run(["sysctl", "-q", "net.ipv4.conf.all.route_localnet=1"])
     evil.iproute("addr flush dev lo", "route add 127.0.0.0/8 via 10.244.0.1")
-    with node.netns.serve_udp(9999, "secret"), pytest.raises(TimeoutError):
-        evil.udp_ask("127.0.0.1", 9999, timeout=1)
+    with node.netns.serve_udp(9999, "secret"):
+        with pytest.raises(TimeoutError):
+            evil.udp_ask("127.0.0.1", 9999, timeout=1)
+        node.netns.run(["nft", "flush", "ruleset"])
+        with pytest.raises(TimeoutError):
+            evil.udp_ask("127.0.0.1", 9999, timeout=1)
+        runtime.delete("other", other)
+        with pytest.raises(TimeoutError):
+            evil.udp_ask("127.0.0.1", 9999, timeout=1)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Policed(Wired):
         gateway = self.config.gateway
         planner.set_binds(datapath() == "system")
         planner.set_node(
-            NodePorts(frozenset({gateway.ofport}), gateway.ofport, frozenset(gateway.addresses))
+            NodePorts(frozenset({gateway.ofport}), gateway, frozenset(gateway.addresses))
         )
         for pod in pods:
             planner.plug(pod.ofport, pod.name, pod.ips)

@@ -14,13 +14,18 @@ from nsxdp.k8s.resources import RESOURCES
 from nsxdp.k8s.source import Op
 from nsxdp.openflow import Delta, DesiredSet
 from nsxdp.openflow.fake import FakeSwitch
+from nsxdp.pipeline.node import Gateway
 from nsxdp.pipeline.registers import NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.policy.planner import NodePorts, PolicyPlanner
 
 GATEWAY, TUNNEL = 1, 2
 NODE_ADDRESSES = ("10.244.0.254", "fd00:244::fe")
-NODE = NodePorts(frozenset({GATEWAY, TUNNEL}), GATEWAY, frozenset(map(ip_address, NODE_ADDRESSES)))
+NODE = NodePorts(
+    frozenset({GATEWAY, TUNNEL}),
+    Gateway(GATEWAY, "0a:58:0a:f4:00:fe"),
+    frozenset(map(ip_address, NODE_ADDRESSES)),
+)
 
 ENDS = frozenset({"L3Forwarding", "Output"})
 ENTRY = {"egress": "EgressPolicy", "ingress": "IngressPolicy"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flowtable import Dropped, FlowTables, Left, packet_of
-from policed import ENDS, ENTRY, GATEWAY, NODE_ADDRESSES, TUNNEL, Policed, port_of
+from policed import ENDS, ENTRY, GATEWAY, NODE, NODE_ADDRESSES, TUNNEL, Policed, port_of
 from semantics import Direction, Object, Packet
 
 from nsxdp.k8s.source import Op
@@ -108,11 +108,11 @@ def test_connections_are_bound_where_the_bridge_can() -> None:
     def commits() -> list[str]:
         return [flow for flow in policed.flows() if "ct(commit" in flow]
 
-    assert len(commits()) == 2
+    assert len(commits()) == 4
     assert not [flow for flow in commits() if "nat" in flow]
     policed.planner.set_binds(True)
-    assert policed.commit().messages == 2
-    assert len([flow for flow in commits() if "nat(src)" in flow]) == 2
+    assert policed.commit().messages == 4
+    assert len([flow for flow in commits() if "nat(src)" in flow]) == 4
 
 
 def test_another_port_is_not_judged() -> None:
@@ -130,7 +130,7 @@ def test_the_node_reaches_its_pods_and_they_it(address: str) -> None:
     assert not gets(policed, address, in_port=TUNNEL), "somebody with the node's address"
     assert sends(policed, address)
     assert not sends(policed, "192.0.2.1")
-    policed.planner.set_node(NodePorts(frozenset({GATEWAY}), GATEWAY, frozenset()))
+    policed.planner.set_node(NodePorts(NODE.others, NODE.gateway, frozenset()))
     policed.commit()
     assert not gets(policed, address, in_port=GATEWAY)
     assert not sends(policed, address)
