@@ -45,6 +45,8 @@ translated to an endpoint; later ones, and answers, are known to connection trac
   adding it fails, and kubelet tries again.
 - **Established connections go on** when a policy that would forbid them comes. They end as
   connections do; their next ones are judged.
+- **What was refused stays refused** until a policy lets it in, also where it was for a Service, and
+  so is tracked before policies are asked: no answer makes it an established connection.
 - **The pod's own node** reaches it always, whatever policies say: kubelet's probes do. A pod that
   NetworkPolicies isolate reaches its own node, too, unless an Admin tier's rule denies it.
 - **A pod reaches itself** through a Service, whatever NetworkPolicies say. Rules of
@@ -66,8 +68,6 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 
 ## Limits
 
-- On Open vSwitch's userspace datapath, who forges TCP segments can make a connection to a Service
-  look established that egress rules refused: segments then arrive, and are answered by a reset.
 - A port range is as few prefixes as it can be made of, at most 30; an `except` is cut out of its
   block, one flow a bit that it is longer.
 
@@ -145,7 +145,7 @@ NODE: Final = NodePorts(
 
 def example() -> FakeSwitch:
     """A switch that has what the example's policies need."""
-    planner = PolicyPlanner()
+    planner = PolicyPlanner(log=True)
     for value in yaml.safe_load_all(EXAMPLE):
         obj = to_object(RESOURCES[value["kind"]], value)
         assert not isinstance(obj, ObjectError), obj

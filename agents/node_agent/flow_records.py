@@ -17,7 +17,7 @@ from nsxdp.conntrack import Entry, read_entries
 from nsxdp.flowrecords.record import FlowRecord
 from nsxdp.flowrecords.tracker import Flow, FlowTracker
 from nsxdp.logs import get_logger
-from nsxdp.pipeline.registers import ZONE
+from nsxdp.pipeline.registers import BITS, ZONE
 from nsxdp.policy.denied import Denied
 from nsxdp.tracing.names import AgentNames
 from nsxdp.unixctl import UnixctlError, call, control_socket
@@ -41,6 +41,8 @@ _NAMES: Final = 500
 _KNOWN: Final = 10_000
 _KNOWN_SECONDS: Final = 60.0
 """How many Services' names are kept, and for how long."""
+
+_REFUSED: Final = BITS["Refused"].mask
 
 _PROTOCOLS: Final = {"icmpv6": "ICMPv6"}
 
@@ -138,7 +140,8 @@ class FlowRecords:
             if problem != self._problem:
                 log.warning("connections are not recorded", reason=problem)
         else:
-            flows = await asyncio.to_thread(self._tracker.update, read_entries(dump), time.time())
+            entries = (entry for entry in read_entries(dump) if not entry.mark & _REFUSED)
+            flows = await asyncio.to_thread(self._tracker.update, entries, time.time())
             if self._tracker.left_out:
                 self._lose("tracked", self._tracker.left_out)
             await self._tell(flows)

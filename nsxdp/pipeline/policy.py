@@ -19,11 +19,9 @@ common: the namespace is part of the match, so that no list grows with the clust
     table=IngressRules, priority=200,tcp,reg9=NAMESPACE,tp_dst=8080 actions=conjunction(RULE,3/3)
     table=IngressRules, priority=200,conj_id=RULE actions=goto_table:ConntrackCommit
 
-The last flow counts what the rule allowed. Where a refusal is to be told to the agent, it is told
-as fast as a meter lets it, with the rule's number in reg10, and to the agent's own connection.
-A pod that a NetworkPolicy selects is isolated::
+The last flow counts what the rule allowed. A pod that a NetworkPolicy selects is isolated::
 
-    table=IngressRules, priority=1,reg5=TARGET actions=drop
+    table=IngressRules, priority=1,reg5=TARGET actions=goto_table:Refused
 
 Rules of ClusterNetworkPolicies stand in tables of their own, before and after, each at a priority
 of its own; ``Pass`` goes on to the next of these tables.
@@ -50,7 +48,31 @@ answer, too::
     table=L3Forwarding, priority=236,ct_state=+rpl+trk,ct_mark=0x80/0x80,ip
         actions=set_field:GATEWAY->eth_dst,goto_table:L2Forwarding
 
-A connection through a Service is committed already. Any other is one whose answers conntrack must
+A connection through a Service is committed already. If it is refused it is marked in the zones that
+it passed: then its later packets are judged, too, as long as they are refused, and what matches it
+the other way round is nobody's answer. Masqueraded clients get answers only from who sends them to
+the masquerade::
+
+    table=Refused, priority=200,ct_state=+trk,ct_zone=65312,ct_mark=0x10/0x10,ip
+        actions=ct(commit,zone=65312,exec(set_field:0x100/0x100->ct_mark)),goto_table:Report
+    table=ConntrackState, priority=231,ct_state=+rpl+trk,ct_mark=0x100/0x100,ip actions=drop
+    table=L3Forwarding, priority=401,ct_state=-rpl+trk,ct_mark=0x100/0x100,ip,reg0=0/0x20000
+        actions=resubmit(,EgressPolicy)
+    table=ConntrackCommit, priority=220,ct_state=+trk,ct_zone=65312,ct_mark=0x100/0x100,ip
+        actions=ct(commit,zone=65312,exec(set_field:0/0x100->ct_mark)),
+            set_field:0x40000/0x40000->reg0,goto_table:Output
+    table=Conntrack, priority=281,ct_state=+rpl+trk,ct_zone=65313,ip
+        actions=set_field:0x80000/0x80000->reg0,ct(table=ConntrackState,zone=65312,nat)
+    table=ConntrackState, priority=231,ct_state=+rpl+trk,ct_mark=0x20/0x20,ip,reg0=0/0x80000
+        actions=drop
+
+Where a refusal is to be told to the agent, it is told as fast as a meter lets it, with the rule's
+number in reg10, and to the agent's own connection::
+
+    table=Report, priority=200,reg5=0x40000000/0x40000000
+        actions=meter:28162,controller(max_len=128,id=28417)
+
+Any other is one whose answers conntrack must
 be able to tell from those of a Service: a client that uses the same port for a Service, and for an
 endpoint of it directly, gets another port for the latter, where the switch can bind connections
 (`nsxdp.bridge.Bridge.binds`): there the action is ``ct(commit,zone=65312,nat(src))``, which
@@ -65,6 +87,7 @@ that a pod is isolated before anything is known of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
@@ -75,6 +98,7 @@ from nsxdp.pipeline.registers import (
     HAIRPIN_IPV6,
     LOG_METER,
     NODE_CONTROLLER,
+    SNAT_ZONE,
     ZONE,
 )
 from nsxdp.pipeline.service import Family, Protocol
@@ -85,6 +109,7 @@ __all__ = [
     "DIRECTIONS",
     "KIND_FIRST",
     "KIND_LAST",
+    "REPORT",
     "WAYS",
     "Action",
     "Clause",
@@ -130,10 +155,12 @@ _SERVICE: Final = BITS["ServiceConnection"].mask
 _BY_GATEWAY: Final = BITS["ByGateway"].mask
 _LET_OUT: Final = BITS["LetOut"].mask
 _LET_IN: Final = BITS["LetIn"].mask
-_FIRST: Final = "ct_state=-est-rel+trk"
-
-_TELL: Final = f"controller(max_len=128,id={NODE_CONTROLLER})"
-_DROP_AND_TELL: Final = f"meter:{LOG_METER},set_field:{{rule}}->reg10,{_TELL}"
+_MASQUERADED: Final = BITS["Masqueraded"].mask
+_REFUSED: Final = BITS["Refused"].mask
+_UNMASKED: Final = BITS["Unmasked"].mask
+_IS_REFUSED: Final = f"ct_mark={_REFUSED:#x}/{_REFUSED:#x}"
+_JUDGED: Final = ("ct_state=-est-rel+trk", f"ct_state=-rpl+trk,{_IS_REFUSED}")
+"""First packets, and the later ones of what is refused."""
 _DIMENSION: Final[dict[Element, int]] = {
     "target": 1,
     "peer": 2,
@@ -206,6 +233,42 @@ def _address(family: Family, which: str) -> str:
     return f"nw_{which}" if family == 4 else f"ipv6_{which}"
 
 
+def _base(ip: str) -> Iterator[str]:
+    """What sends packets to policies, and what becomes of connections that they refuse."""
+    for packets in _JUDGED:
+        yield (
+            f"table=L3Forwarding,priority=401,{ip},{packets},reg0=0/{_LET_OUT:#x},"
+            "actions=resubmit(,EgressPolicy)"
+        )
+        yield (
+            f"table=Output,priority=401,{ip},{packets},reg0=0/{_LET_IN:#x},"
+            "actions=resubmit(,IngressPolicy)"
+        )
+    for zone, committed in ((ZONE, f",ct_mark={_SERVICE:#x}/{_SERVICE:#x}"), (SNAT_ZONE, "")):
+        here = f"{ip},ct_state=+trk,ct_zone={zone}"
+        commit = f"ct(commit,zone={zone},exec(set_field:{{:#x}}/{_REFUSED:#x}->ct_mark))"
+        yield (
+            f"table=Refused,priority=200,{here}{committed},"
+            f"actions={commit.format(_REFUSED)},goto_table:Report"
+        )
+        yield (
+            f"table=ConntrackCommit,priority=220,{here},{_IS_REFUSED},actions={commit.format(0)},"
+            f"set_field:{_LET_IN:#x}/{_LET_IN:#x}->reg0,goto_table:Output"
+        )
+    answers = f"{ip},ct_state=+rpl+trk"
+    yield f"table=ConntrackState,priority=231,{answers},{_IS_REFUSED},actions=drop"
+    yield (
+        f"table=ConntrackState,priority=231,{answers},ct_mark={_MASQUERADED:#x}/{_MASQUERADED:#x},"
+        f"reg0=0/{_UNMASKED:#x},actions=drop"
+    )
+    masqueraded = f"table=Conntrack,priority={{}},{answers},ct_zone={SNAT_ZONE}"
+    yield f"{masqueraded.format(286)},{_IS_REFUSED},actions=drop"
+    yield (
+        f"{masqueraded.format(281)},actions=set_field:{_UNMASKED:#x}/{_UNMASKED:#x}->reg0,"
+        f"ct(table=ConntrackState,zone={ZONE},nat)"
+    )
+
+
 BASE: Final = tuple(
     _template(text)
     for text in (
@@ -214,16 +277,7 @@ BASE: Final = tuple(
             for stage in POLICY_STAGES
             if stage.miss
         ),
-        *(
-            text
-            for ip in ("ip", "ipv6")
-            for text in (
-                f"table=L3Forwarding,priority=401,{ip},{_FIRST},reg0=0/{_LET_OUT:#x},"
-                "actions=resubmit(,EgressPolicy)",
-                f"table=Output,priority=401,{ip},{_FIRST},reg0=0/{_LET_IN:#x},"
-                "actions=resubmit(,IngressPolicy)",
-            )
-        ),
+        *(text for ip in ("ip", "ipv6") for text in _base(ip)),
     )
 )
 """The flows that are there whatever pods and policies there are."""
@@ -307,10 +361,10 @@ def from_node(family: Family) -> Template:
 # --- Rules --------------------------------------------------------------------------------------
 
 
-def _acts(direction: Direction, tier: Tier, action: Action, *, log: bool) -> str:
+def _acts(direction: Direction, tier: Tier, action: Action) -> str:
     way = WAYS[direction]
     if action == "deny":
-        return _DROP_AND_TELL if log else "drop"
+        return "set_field:{rule}->reg10,goto_table:Refused"
     return way.accept if action == "accept" else way.skip(tier)
 
 
@@ -376,38 +430,41 @@ def clause(
 
 
 @lru_cache(maxsize=1024)
-def answer(
-    direction: Direction, tier: Tier, priority: int, action: Action, *, log: bool
-) -> Template:
+def answer(direction: Direction, tier: Tier, priority: int, action: Action) -> Template:
     """What becomes of what a conjunction matches. Columns: rule."""
     return _template(
         f"table={WAYS[direction].tiers[tier]},priority={priority},conj_id={{rule}},"
-        f"actions={_acts(direction, tier, action, log=log)}"
+        f"actions={_acts(direction, tier, action)}"
     )
 
 
 @lru_cache(maxsize=1024)
-def every(
-    direction: Direction, tier: Tier, priority: int, action: Action, *, log: bool
-) -> Template:
+def every(direction: Direction, tier: Tier, priority: int, action: Action) -> Template:
     """A rule that has neither peers nor ports: for all packets of a kind of pods. Columns: kind,
-    and rule where a refusal is told.
+    and rule of one that denies.
     """
     return _template(
         f"table={WAYS[direction].tiers[tier]},priority={priority},reg5={{kind}},"
-        f"actions={_acts(direction, tier, action, log=log)}"
+        f"actions={_acts(direction, tier, action)}"
     )
 
 
 @lru_cache
-def default(direction: Direction, *, log: bool) -> Template:
-    """A kind of pods that a NetworkPolicy selects: what no rule allows is dropped.
+def default(direction: Direction) -> Template:
+    """A kind of pods that a NetworkPolicy selects: what no rule allows is refused.
     Columns: kind.
     """
-    acts = f"meter:{LOG_METER},{_TELL}" if log else "drop"
     return _template(
-        f"table={WAYS[direction].tiers['policy']},priority=1,reg5={{kind}},actions={acts}"
+        f"table={WAYS[direction].tiers['policy']},priority=1,reg5={{kind}},"
+        "actions=goto_table:Refused"
     )
+
+
+REPORT: Final = _template(
+    f"table=Report,priority=200,reg5={KIND_FIRST:#x}/{KIND_FIRST:#x},"
+    f"actions=meter:{LOG_METER},controller(max_len=128,id={NODE_CONTROLLER})"
+)
+"""What is refused is told to the node agent."""
 
 
 @lru_cache

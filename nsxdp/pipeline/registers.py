@@ -111,6 +111,9 @@ BITS: Final = {
     "LetIn": Bits(
         "reg0", 18, 18, "Policies let its receiver have it. Set by ConntrackCommit."
     ),
+    "Unmasked": Bits(
+        "reg0", 19, 19, "It was for who masquerades, and is for the client again. Set by Conntrack."
+    ),
     "OutPort": Bits(
         "reg1", 0, 31, "The port that Output sends to; 0: none yet. Set by L3Forwarding for "
         "tunnels, by L2Forwarding for other ports."
@@ -138,7 +141,7 @@ BITS: Final = {
     ),
     "PolicyRule": Bits(
         "reg10", 0, 31, "The rule that refuses the packet, as its conj_id; 0: no rule allows it. "
-        "Set by what tells the agent of the packet."
+        "Set by that rule."
     ),
     "ServiceConnection": Bits(
         "ct_mark", 4, 4, "The connection goes through a Service. Set when its NAT is committed."
@@ -151,6 +154,10 @@ BITS: Final = {
     ),
     "ByGateway": Bits(
         "ct_mark", 7, 7, "It came by the gateway: answers go there. Set by ConntrackCommit."
+    ),
+    "Refused": Bits(
+        "ct_mark", 8, 8, "Policies refuse the connection, which a Service committed. Set by the "
+        "table Refused, taken back by ConntrackCommit."
     ),
     "ClientMAC": Bits(
         "ct_label", 0, 47, "Who sent the first packet of a connection that came by the uplink. Set "

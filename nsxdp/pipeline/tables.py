@@ -139,7 +139,7 @@ POLICY_STAGES: Final = (
         "EgressPolicy",
         "First packets, translated: which pod of this bridge sent it, and whether a policy has a "
         "say in that. A pod that isn't known yet sends nothing.",
-        "drop",
+        "set_field:0->reg5,goto_table:Refused",
     ),
     Stage(
         30,
@@ -170,7 +170,7 @@ POLICY_STAGES: Final = (
         "IngressPolicy",
         "First packets, switched: which pod of this bridge it is for, and whether a policy has a "
         "say in that. A pod that isn't known yet gets none.",
-        "drop",
+        "set_field:0->reg5,goto_table:Refused",
     ),
     Stage(
         46,
@@ -195,6 +195,19 @@ POLICY_STAGES: Final = (
         "IngressBaseline",
         "The rules of ClusterNetworkPolicies of the tier Baseline.",
         "goto_table:ConntrackCommit",
+    ),
+    Stage(
+        56,
+        "Refused",
+        "What policies refuse goes no further. A connection through a Service was committed before "
+        "they were asked: it is marked, so that nobody takes what comes back for an answer.",
+        "goto_table:Report",
+    ),
+    Stage(
+        58,
+        "Report",
+        "Tells the node agent what was refused, if it wants to know, and not too often.",
+        "drop",
     ),
     Stage(
         60,

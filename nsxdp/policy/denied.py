@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from nsxdp.flowrecords.record import PROTOCOLS
 from nsxdp.openflow import PacketIn2
-from nsxdp.pipeline.policy import DIRECTIONS, WAYS, Direction, Tier
-from nsxdp.pipeline.tables import TABLES
+from nsxdp.pipeline.policy import Direction
+from nsxdp.pipeline.registers import BITS
 from nsxdp.policy.planner import PolicyPlanner
 
 __all__ = ["Denied", "Headers", "denied", "read_headers"]
@@ -27,11 +27,7 @@ _FRAGMENT: Final = 44
 _PROTOCOLS: Final = {number: name for name, number in PROTOCOLS.items()}
 _WITH_PORTS: Final = (6, 17, 132)
 
-_PLACES: Final[dict[int, tuple[Direction, Tier]]] = {
-    TABLES.by_number.index(table.encode()): (direction, tier)
-    for direction in DIRECTIONS
-    for tier, table in WAYS[direction].tiers.items()
-}
+_LET_OUT: Final = BITS["LetOut"].mask
 
 
 class Headers(NamedTuple):
@@ -95,15 +91,14 @@ def denied(planner: PolicyPlanner, packet: PacketIn2) -> Denied | None:
     The rule is the one of now that has the number of then: where it is gone, none is named.
     """
     headers = read_headers(packet.data)
-    place = _PLACES.get(packet.table_id)
-    if headers is None or place is None:
+    if headers is None:
         return None
-    direction, tier = place
-    if tier == "policy":
+    direction: Direction = "ingress" if packet.register(0) & _LET_OUT else "egress"
+    if number := packet.register(10):
+        policy, _, rule = (planner.rule(number) or "").rpartition(" ")
+    else:
         kind = planner.kind(packet.register(5))
         policy, rule = planner.isolating(kind, direction) if kind is not None else "", ""
-    else:
-        policy, _, rule = (planner.rule(packet.register(10)) or "").rpartition(" ")
     source, destination = (planner.pod_with(each) for each in headers[:2])
     if direction == "egress":
         source = planner.pod_at(packet.in_port) or source

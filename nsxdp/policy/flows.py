@@ -70,18 +70,10 @@ class Flows:
     ----------
     others
         Gives the flows, other than rules', that something needs now.
-    log
-        Whether what policies drop is told to the agent.
-
-    Attributes
-    ----------
-    log
-        As given; `set_log` changes it.
     """
 
-    def __init__(self, others: Callable[[Hashable], Iterator[Stamp]], *, log: bool) -> None:
+    def __init__(self, others: Callable[[Hashable], Iterator[Stamp]]) -> None:
         self._other = others
-        self.log = log
         self._conjuncts: dict[Conjunct, dict[int, int]] = {}
         self._answers: dict[int, tuple[Place, Action]] = {}
         self._every: dict[Every, dict[str, tuple[int, Action]]] = {}
@@ -124,12 +116,6 @@ class Flows:
         if not rules:
             del self._every[what]
         self._dirty[what] = None
-
-    def set_log(self, log: bool) -> None:
-        """Whether what policies drop is told to the agent, from now on."""
-        if log != self.log:
-            self.log = log
-            self._dirty |= dict.fromkeys(self._owners)
 
     def mark(self, what: Hashable) -> None:
         """The flows other than rules' that 'what' needs may have changed."""
@@ -183,7 +169,7 @@ class Flows:
         elif isinstance(what, int):
             if (found := self._answers.get(what)) is not None:
                 place, action = found
-                yield stages.answer(*place, action, log=self.log), {"rule": what}
+                yield stages.answer(*place, action), {"rule": what}
         elif isinstance(what, Every):
             yield from self._every_flow(what)
         else:
@@ -213,8 +199,8 @@ class Flows:
         if rules is not None:
             # Those that contradict each other have the same precedence: any may be chosen.
             number, action = rules[min(rules)]
-            told: dict[str, Value] = {"rule": number} if self.log and action == "deny" else {}
-            yield stages.every(*what.place, action, log=self.log), {"kind": what.kind, **told}
+            by: dict[str, Value] = {"rule": number} if action == "deny" else {}
+            yield stages.every(*what.place, action), {"kind": what.kind, **by}
 
 
 class _Batch:

@@ -84,7 +84,7 @@ class PolicyPlanner:
         The node's name. Pods on it have the addresses that `plug` says and no others, whatever the
         API has heard of that by then.
     log
-        Whether what policies drop is told to the agent.
+        Whether what policies refuse is told to the agent.
 
     Examples
     --------
@@ -102,14 +102,14 @@ class PolicyPlanner:
     >>> switch = FakeSwitch(TABLES)
     >>> _ = switch.apply(planner.round().messages)
     >>> print(next(flow for flow in switch.dump_flows() if "IngressRules, priority=1," in flow))
-    table=IngressRules, priority=1,reg5=0x... actions=drop
+    table=IngressRules, priority=1,reg5=0x... actions=goto_table:Refused
     """
 
     def __init__(self, node: str = "", *, log: bool = False) -> None:
         self.problems: dict[str, tuple[str, ...]] = {}
         self._name = node
         self._kinds = Kinds()
-        self._flows = Flows(self._other_flows, log=log)
+        self._flows = Flows(self._other_flows)
         self._peers = Groups()
         self._targets = Groups()
         self._desk = Desk(self._flows, self._peers, self._rename)
@@ -122,9 +122,11 @@ class PolicyPlanner:
         self._holding: dict[Kind, list[Policy]] = {}
         self._rules: dict[tuple[Direction, Kind], tuple[Rule, ...]] = {}
         self._binds = False
+        self._log = log
         self._judges_anew = False
         self._flows.mark(_Key("base"))
         self._flows.mark(_Key("commit"))
+        self._flows.mark(_Key("report"))
 
     # What there is.
 
@@ -208,8 +210,10 @@ class PolicyPlanner:
         return self._flows.compile()
 
     def set_log(self, log: bool) -> None:
-        """Whether what policies drop is told to the agent, from now on."""
-        self._flows.set_log(log)
+        """Whether what policies refuse is told to the agent, from now on."""
+        if log != self._log:
+            self._log = log
+            self._flows.mark(_Key("report"))
 
     # Who is who.
 
@@ -471,6 +475,9 @@ class PolicyPlanner:
             yield from ((template, {}) for template in stages.BASE)
         elif what.what == "commit":
             yield from self._commit_flows()
+        elif what.what == "report":
+            if self._log:
+                yield stages.REPORT, {}
         elif what.what == "node":
             yield from self._node_flows()
         elif what.what == "pod":
@@ -531,7 +538,7 @@ class PolicyPlanner:
                 yield stages.from_itself(family), {"port": port}
 
     def _isolating(self, direction: Direction, kind: Kind) -> Iterator[Stamp]:
-        yield stages.default(direction, log=self._flows.log), {"kind": kind.number}
+        yield stages.default(direction), {"kind": kind.number}
 
     def _to_node(self, direction: Direction, kind: Kind) -> Iterator[Stamp]:
         if direction == "egress":

@@ -6,12 +6,18 @@ from typing import Final
 
 from nsxdp.openflow import TraceStep
 from nsxdp.pipeline.policy import WAYS, Direction
+from nsxdp.pipeline.tables import TABLES
 from nsxdp.tracing.names import Names, Ruling
 from nsxdp.tracing.story import Story
 
 __all__ = ["is_of_policies", "tell_policies"]
 
-_COMMIT: Final = "ConntrackCommit"
+_ENDS: Final = {
+    "Refused": "goes no further",
+    "Report": "and the agent isn't asked to tell of it",
+    "ConntrackCommit": "let in: the connection is remembered",
+}
+_REFUSED: Final = TABLES.by_number.index(b"Refused")
 _PLACES: Final[dict[str, Direction]] = {
     table: direction
     for direction, way in WAYS.items()
@@ -24,7 +30,7 @@ _ALWAYS: Final = 230
 
 def is_of_policies(table: str) -> bool:
     """Whether it is one of the tables of policies."""
-    return table in _PLACES or table == _COMMIT
+    return table in _PLACES or table in _ENDS
 
 
 async def tell_policies(
@@ -37,8 +43,10 @@ async def tell_policies(
     of_pod
         Whether the port that is judged for is a pod's.
     """
-    if table == _COMMIT:
-        return "let in: the connection is remembered"
+    if table == "Report" and step.priority:
+        return "and the agent tells of it"
+    if table in _ENDS:
+        return _ENDS[table]
     direction = _PLACES[table]
     way = WAYS[direction]
     if table == way.entry:
@@ -51,7 +59,7 @@ async def tell_policies(
 
 
 def _entry(story: Story, direction: Direction, step: TraceStep, *, of_pod: bool) -> str:
-    if "drop" in step.actions or step.match is None:
+    if step.match is None or not step.priority:
         return _say(story, direction, "denied: nothing is known yet of the pod at this port")
     if any(action.endswith("->reg5") for action in step.actions):
         return f"policies have a say in the pod's {direction}"
@@ -79,7 +87,7 @@ async def _tier(
 
 def _unnamed(step: TraceStep) -> Ruling:
     """What a flow decides whose rule nobody names."""
-    denies = any(a == "drop" or "CONTROLLER" in a.upper() for a in step.actions)
+    denies = f"goto_table:{_REFUSED}" in step.actions
     return Ruling(
         f"a rule that is not known here (cookie {step.cookie:#x})", "deny" if denies else "accept"
     )

@@ -186,9 +186,10 @@ def test_the_nodes_of_pods_are_named(place: Place) -> None:
 
 
 def test_a_service_is_named(place: Place) -> None:
+    ports = [{"name": f"port-{port}", "port": port} for port in (80, 81)]
     place.put(
         "shop",
-        of("Service", "shop", "v1", spec={"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
+        of("Service", "shop", "v1", spec={"clusterIP": "10.96.0.10", "ports": ports}),
         {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -198,7 +199,7 @@ def test_a_service_is_named(place: Place) -> None:
                 "labels": {"kubernetes.io/service-name": "shop"},
             },
             "addressType": "IPv4",
-            "ports": [{"name": "", "port": 80}],
+            "ports": ports,
             "endpoints": [{"addresses": [place.ips["web"][0]]}],
         },
     )
@@ -210,13 +211,22 @@ def test_a_service_is_named(place: Place) -> None:
         curl = ["curl", "--silent", "--max-time", "1", url("10.96.0.10")]
         client = place.netns["client"]
         until("it is served", lambda: client.run(curl, check=False).returncode == 0)
-        record = place.record(service="default/shop/TCP IPv4", reason="end")
+        record = place.record(service="default/shop:port-80/TCP IPv4", reason="end")
         assert record["ingress_rule"] == "NetworkPolicy default/port-80 ingress[0]"
         assert (record["service_address"], record["service_port"]) == ("10.96.0.10", 80)
         assert (record["destination"], record["destination_pod"]) == (
             place.ips["web"][0],
             "default/web",
         )
+        # What is refused isn't told of as let through, though it is tracked.
+        assert client.run([*curl[:-1], "http://10.96.0.10:81/"], check=False).returncode
+        place.record(verdict="deny", destination_port=81)
+        client.http_get(url(place.ips["web"][1]))
+        place.record(destination=place.ips["web"][1])  # so the agent has looked
+        node.ovs.appctl("dpctl/flush-conntrack")
+        node.netns.http_get(url(place.ips["web"][1]))
+        place.record(destination=place.ips["web"][1], source_pod="")
+        assert not place.records(verdict="allow", service_port=81)
     finally:
         proxy.terminate()
         proxy.wait(SECONDS)

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from faults.agent import Agent as Proxy
 from nsxdp.lab import Netns, Node
 from nsxdp.lab.apiserver import ApiServer
 from nsxdp.lab.tools import slowness
+from nsxdp.pipeline.registers import MASQUERADE_IPV4
 from tests.asking import ask
 from tests.definitions import cluster_network_policies
 
@@ -256,6 +257,70 @@ def test_the_service_proxy_goes_on_to_refuse(log_place: Place, tmp_path: Path) -
         assert all(one["destination"] != address for one in denials(place.agent))
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("masqueraded", [False, True], ids=["ClusterIP", "external IP"])
+def test_a_service_is_no_way_round_what_policies_refuse(
+    place: Place, tmp_path: Path, masqueraded: bool
+) -> None:
+    """Though both ends want to talk: nobody answers what wasn't let in, and later it may be."""
+    one, other = place.add("one", app="web"), place.add("other", app="web")
+    isolated = only(app="nobody")
+    of_two = service("two", externalIPs=["203.0.113.7"], ports=[{"port": 53, "protocol": "UDP"}])
+    endpoints = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "two",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "two"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [place.address["other"]], "nodeName": NODE}],
+        "ports": [{"port": 8080, "protocol": "UDP"}],
+    }
+    place.server.apply([isolated, of_two, endpoints])
+    found = place.server.request("GET", "/api/v1/namespaces/default/services/two")
+    address = "203.0.113.7" if masqueraded else found["spec"]["clusterIP"]
+    flags = f"--kubeconfig={place.server.kubeconfig}", f"--node-name={NODE}"
+    with (
+        Proxy(place.node, tmp_path / "proxy.log", *flags) as proxy,
+        one.open_socket(socket.SOCK_DGRAM) as client,
+        other.open_socket(socket.SOCK_DGRAM) as server,
+    ):
+        proxy.await_ready()
+        client.bind(("", 5555))
+        server.bind(("", 8080))
+        client.settimeout(slowness())
+        server.settimeout(slowness())
+        until("the pods are isolated", lambda: "only" in place.agent.appctl("policy/show"))
+        until("it was sent", lambda: client.sendto(b"?", (address, 53)) and tracked(place, address))
+        for _ in range(2):
+            for client_s in (place.address["one"], MASQUERADE_IPV4):
+                server.sendto(b"!", (client_s, 5555))
+            with pytest.raises(TimeoutError):
+                client.recv(10)
+            client.sendto(b"?", (address, 53))
+            with pytest.raises(TimeoutError):
+                server.recv(10)
+        isolated["spec"]["ingress"] = [{"ports": [{"port": 8080, "protocol": "UDP"}]}]
+        place.server.apply([isolated])
+
+        def gets_it() -> bool:
+            client.sendto(b"?", (address, 53))
+            with suppress(TimeoutError):
+                _, asker = server.recvfrom(10)
+                return bool(server.sendto(b"!", asker))
+            return False
+
+        until("it is let in", gets_it)
+        assert client.recv(10) == b"!"
+
+
+def tracked(place: Place, address: str) -> bool:
+    """Whether the switch tracks a connection to an address."""
+    return f"dst={address}," in place.node.ovs.appctl("dpctl/dump-conntrack", "zone=65312")
+
+
 _REFUSED = 7
 _TIMED_OUT = 28
 
@@ -266,13 +331,13 @@ def _curl(client: Netns, url: str) -> int:
     return client.run(argv, check=False).returncode
 
 
-def service(name: str) -> Object:
-    """A Service with nobody behind it."""
+def service(name: str, **spec: object) -> Object:
+    """A Service with nobody behind it, unless slices say so."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": "default"},
-        "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 80}]},
+        "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 80}], **spec},
     }
 
 

@@ -100,7 +100,7 @@ def anonymous(text: str, switch: FakeSwitch) -> str:
 
 
 POLICY_NUMBERS = (
-    (r"(?<=reg5=)0x\w+|0x\w+(?=->reg5)", "TARGET"),
+    (r"(?<=reg5=)0x\w+(?![/\w])|0x\w+(?=->reg5)", "TARGET"),
     (r"(?<=reg6=)0x\w+(?![/\w])|0x\w+(?=->reg6)", "PEER"),
     (r"(?<=reg9=)0x\w+|0x\w+(?=->reg9)", "NAMESPACE"),
     (r"(?<=conj_id=)\d+|(?<=conjunction\()\d+", "RULE"),

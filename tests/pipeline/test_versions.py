@@ -38,7 +38,7 @@ PIPELINES = {1: "983c7cb3823d760e"}
 AFFINITIES = {1: "8b7c845adcd11b93"}
 """Of each version of session affinity, a digest of what the switch learns."""
 
-NODES = {1: "fa8b96be51d30c53"}
+NODES = {1: "acf64537e926cecb"}
 """Of each version of the node agent's flows, a digest of them."""
 
 WAY_OUT = (

@@ -106,7 +106,7 @@ def test_connections_are_bound_where_the_bridge_can() -> None:
     policed = node()
 
     def commits() -> list[str]:
-        return [flow for flow in policed.flows() if "ct(commit" in flow]
+        return [flow for flow in policed.flows() if "ct_mark=0/0x10" in flow]
 
     assert len(commits()) == 4
     assert not [flow for flow in commits() if "nat" in flow]
