@@ -69,7 +69,8 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 ## Limits
 
 - A port range is as few prefixes as it can be made of, at most 30; an `except` is cut out of its
-  block, one flow a bit that it is longer.
+  block, one flow a bit that it is longer. A block that is more than 8192 prefixes then (600 addresses
+  all over a /8, say) isn't understood: it allows nothing.
 
 ## What policies do
 

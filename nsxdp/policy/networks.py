@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from nsxdp.k8s.defaults import parse_ip
 
@@ -31,35 +31,42 @@ def parse_network(text: str) -> Network | None:
     return _network(int.from_bytes(ip.packed), length, ip.max_prefixlen)
 
 
-def without(network: Network, others: Iterable[Network]) -> list[Network]:
-    r"""What is left of 'network' without 'others': as few prefixes as that can be made of.
+def without(network: Network, others: Iterable[Network]) -> Iterator[Network]:
+    r"""What is left of 'network' without 'others': as few prefixes as that can be made of, sorted.
 
     Those that aren't in it, and those that are of another family, take nothing away.
 
     Examples
     --------
     >>> from nsxdp.policy.networks import parse_network, without
-    >>> without(parse_network("10.0.0.0/30"), [parse_network("10.0.0.1/32")])
+    >>> [*without(parse_network("10.0.0.0/30"), [parse_network("10.0.0.1/32")])]
     [(b'\n\x00\x00\x00', 32), (b'\n\x00\x00\x02', 31)]
     """
-    left = [network]
-    for other in sorted(set(others), key=lambda other: other[1]):
-        left = [piece for whole in left for piece in _cut(whole, other)]
-    return sorted(left)
-
-
-def _cut(network: Network, other: Network) -> list[Network]:
-    """'network' without 'other': from the outside in, the halves that 'other' isn't in."""
     width = 8 * len(network[0])
-    if len(network[0]) != len(other[0]):
-        return [network]
-    length, at = network[1], int.from_bytes(other[0])
-    shared = min(length, other[1])
-    if shared and (int.from_bytes(network[0]) ^ at) >> width - shared:
-        return [network]
-    return [
-        _network(at ^ 1 << width - bits, bits, width) for bits in range(length + 1, other[1] + 1)
-    ]
+    at, end = _range(network)
+    for first, last in sorted(_range(one) for one in others if len(one[0]) == len(network[0])):
+        # One that is in another begins before that one ends, and takes nothing more away.
+        yield from _prefixes(at, min(first, end), width)
+        at = max(at, last)
+    yield from _prefixes(at, end, width)
+
+
+def _range(network: Network) -> tuple[int, int]:
+    """A prefix's first address, and the one after its last."""
+    address, length = network
+    first = int.from_bytes(address)
+    return first, first + (1 << 8 * len(address) - length)
+
+
+def _prefixes(first: int, end: int, width: int) -> Iterator[Network]:
+    """The addresses from 'first' to before 'end', in as few prefixes as they can be made of."""
+    while first < end:
+        # The largest prefix that begins here, and ends in the range.
+        bits = min(
+            (first & -first).bit_length() if first else width + 1, (end - first).bit_length()
+        )
+        yield _network(first, width - bits + 1, width)
+        first += 1 << bits - 1
 
 
 def _network(address: int, length: int, width: int) -> Network:

@@ -8,6 +8,7 @@ later versions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from nsxdp.k8s.policy_objects import (
     ClusterNetworkPolicyPeer,
     ClusterNetworkPolicyProtocol,
     ClusterNetworkPolicyRule,
+    IPBlock,
     LabelSelector,
     NamespacedPod,
     NetworkPolicy,
@@ -31,13 +33,16 @@ from nsxdp.policy.networks import Network, parse_network, without
 from nsxdp.policy.ports import Ports, merged
 from nsxdp.policy.selectors import EVERYTHING, Selector
 
-__all__ = ["MAX_RULES", "Name", "Peers", "Policy", "Rule", "Wanted", "read_policy"]
+__all__ = ["MAX_PREFIXES", "MAX_RULES", "Name", "Peers", "Policy", "Rule", "Wanted", "read_policy"]
 
 MAX_RULES: Final = 25
 """Rules of one direction that a ClusterNetworkPolicy can have."""
 
 MAX_PRIORITY: Final = 1000
 """The last priority of a ClusterNetworkPolicy."""
+
+MAX_PREFIXES: Final = 8192
+"""Prefixes that a block and its exceptions can be made into: each is a flow."""
 
 _LAST_PORT: Final = 0xFFFF
 
@@ -191,9 +196,7 @@ class _Reader:
         for i, peer in enumerate(peers):
             try:
                 if peer.ip_block is not None:
-                    block = peer.ip_block
-                    excepted = [_network(text) for text in block.except_]
-                    networks += without(_network(block.cidr), excepted)
+                    networks += _block(peer.ip_block)
                 elif peer.namespace_selector is not None:
                     namespaces = Selector.of(peer.namespace_selector)
                     groups.append(GroupKey("", namespaces, _selector(peer.pod_selector)))
@@ -288,6 +291,17 @@ def _network(text: str) -> Network:
     if network is None:
         raise _NotUnderstood(f"{text!r} is not a prefix")
     return network
+
+
+def _block(block: IPBlock) -> list[Network]:
+    left = without(_network(block.cidr), [_network(text) for text in block.except_])
+    found = [*islice(left, MAX_PREFIXES + 1)]
+    if len(found) > MAX_PREFIXES:
+        raise _NotUnderstood(
+            f"{block.cidr} without its {len(block.except_)} exceptions is more than {MAX_PREFIXES} "
+            "prefixes: fewer exceptions are needed, or shorter ones"
+        )
+    return found
 
 
 def _tidy(groups: Iterable[GroupKey], networks: Iterable[Network]) -> Peers:

@@ -238,6 +238,24 @@ def test_what_is_not_understood_is_told_and_allows_nothing() -> None:
     assert not policed.planner.problems
 
 
+def test_a_block_of_too_many_prefixes_allows_nothing() -> None:
+    block = {"cidr": "10.0.0.0/8", "except": [f"10.1.{i}.1/32" for i in range(256)]}
+    many = {
+        "cidr": "11.0.0.0/8",
+        "except": [f"11.{i >> 3}.{(i & 7) << 5}.1/32" for i in range(1000)],
+    }
+    policed = node(
+        pod(WEB, "web"), policy(ingress=[{"from": [{"ipBlock": block}, {"ipBlock": many}]}])
+    )
+    assert gets(policed, "10.1.1.2")
+    assert not gets(policed, "10.1.1.1")
+    assert not gets(policed, "11.255.0.1")
+    (problem,) = policed.planner.problems["NetworkPolicy a/none"]
+    assert problem.startswith(
+        "spec.ingress[0].from[1]: 11.0.0.0/8 without its 1000 exceptions is more than 8192 prefixes"
+    )
+
+
 @pytest.mark.parametrize(("action", "passes"), [("Accept", True), ("Deny", False), ("Pass", False)])
 def test_a_cluster_rule_with_a_peer_of_a_later_version_fails_closed(
     action: str, passes: bool
