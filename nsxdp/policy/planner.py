@@ -82,7 +82,8 @@ class PolicyPlanner:
     ----------
     node
         The node's name. Pods on it have the addresses that `plug` says and no others, whatever the
-        API has heard of that by then.
+        API has heard of that by then; pods that are on another have those of the API, even if a
+        port of one of before is still here.
     log
         Whether what policies refuse is told to the agent.
 
@@ -115,6 +116,7 @@ class PolicyPlanner:
         self._desk = Desk(self._flows, self._peers, self._rename)
         self._policies: dict[str, _LivePolicy] = {}
         self._ports: dict[str, dict[int, tuple[bytes, ...]]] = {}
+        self._told: dict[str, tuple[bytes, ...]] = {}
         self._pod_at: dict[int, str] = {}
         self._node = NodePorts()
         self._judged: dict[tuple[Direction, Kind], int] = {}
@@ -320,16 +322,17 @@ class PolicyPlanner:
 
     def _take_pod(self, op: Op, pod: Pod) -> None:
         name = pod.key
-        own = self._own_addresses(name)
-        if not own and (not self._name or pod.spec.node_name != self._name):
-            own = addresses_of(pod)
-        if op is Op.UPSERT and self._kinds.knows(pod, own):
+        self._hear(op, pod)
+        has = self._addresses(name)
+        if has is None:
+            has = addresses_of(pod)
+        if op is Op.UPSERT and self._kinds.knows(pod, has):
             return
         kind = self._kinds.of(name)
         addresses = kind.pods[name] if kind is not None else ()
         self._mark_addresses(kind, addresses)
         if op is Op.UPSERT:
-            before, after = self._kinds.upsert(pod, own)
+            before, after = self._kinds.upsert(pod, has)
         else:
             before, after = self._kinds.delete(name), None
         now = after.pods[name] if after is not None else ()
@@ -352,17 +355,30 @@ class PolicyPlanner:
                 self._peers.remove(before)
                 self._kinds.drop(before)
 
-    def _own_addresses(self, pod: str) -> tuple[bytes, ...]:
-        """Those that a pod has on the bridge."""
-        return tuple(chain.from_iterable(self._ports.get(pod, {}).values()))
+    def _hear(self, op: Op, pod: Pod) -> None:
+        """Keep which pods may be on this node, and what the API says of the addresses of those."""
+        node = pod.spec.node_name
+        if op is Op.DELETE or (self._name and node and node != self._name):
+            self._told.pop(pod.key, None)
+        else:
+            self._told[pod.key] = () if self._name and node else addresses_of(pod)
+
+    def _addresses(self, pod: str) -> tuple[bytes, ...] | None:
+        """Those of a pod that may be on this node: on the bridge, or else of the API; None: it is
+        on another, or isn't known.
+        """
+        told = self._told.get(pod)
+        if told is None:
+            return None
+        return tuple(chain.from_iterable(self._ports.get(pod, {}).values())) or told
 
     def _move(self, pod: str, kind: Kind) -> None:
-        """A pod that is known came to a port with addresses, or left one."""
-        own, had = self._own_addresses(pod), kind.pods[pod]
-        if own or pod not in self._ports:
+        """A pod that is known came to a port, or left one."""
+        had, has = kind.pods[pod], self._addresses(pod)
+        if has is not None and has != had:
             self._mark_addresses(kind, had)
-            self._kinds.move(pod, own)
-            self._mark_addresses(kind, own)
+            self._kinds.move(pod, has)
+            self._mark_addresses(kind, has)
 
     def _mark_addresses(self, kind: Kind | None, addresses: Iterable[bytes]) -> None:
         """Flows that say who has 'addresses' may change."""

@@ -51,8 +51,8 @@ def addresses(pod: Object) -> list[str]:
 class Policed:
     """A node with policies."""
 
-    def __init__(self, *, log: bool = False) -> None:
-        self.planner = PolicyPlanner(log=log)
+    def __init__(self, name: str = "", *, log: bool = False) -> None:
+        self.planner = PolicyPlanner(name, log=log)
         self.planner.set_node(NODE)
         self.desired = DesiredSet(NODE_COOKIE_PREFIX, NODE_GROUP_FIRST, NODE_GROUP_LAST)
         self.switch = FakeSwitch(TABLES)

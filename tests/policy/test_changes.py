@@ -37,7 +37,7 @@ def remembered(planner: PolicyPlanner) -> list[int]:
         len([*planner._kinds]),
         len(planner._kinds._addresses),
         len(planner._kinds._namespaces),
-        *map(len, (planner._peers, planner._targets, planner._policies)),
+        *map(len, (planner._peers, planner._targets, planner._policies, planner._told)),
         *map(len, (planner._judged, planner._isolated)),
         *map(len, (desk._uses, desk._places, desk._numbers)),
         *map(len, (planner._flows._owners, planner._flows._conjuncts, planner._flows._every)),

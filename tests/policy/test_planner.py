@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any
 
@@ -100,6 +101,68 @@ def test_a_pod_that_no_policy_is_for_is_asked_about_nothing() -> None:
     assert sends(policed, "192.0.2.1", CLIENT)
     asked = [f for f in policed.flows() if f"={port_of(pod(CLIENT))} " in f and "Peer" in f]
     assert not asked
+
+
+def at(node: str, *ips: str) -> Object:
+    """The client, on a node, with the addresses that the API knows."""
+    client = pod(CLIENT, "client")
+    spec = {"nodeName": node} if node else {}
+    return client | {"spec": spec, "status": {"podIPs": [{"ip": ip} for ip in ips]}}
+
+
+def with_a_client() -> Policed:
+    """The node "here", whose web pods clients alone may reach; of those, it has the port of one."""
+    policed = Policed("here")
+    peer = {"podSelector": {"matchLabels": {"app": "client"}}}
+    web = pod(WEB, "web") | {"spec": {"nodeName": "here"}}
+    policed.take(NAMESPACE, policy(ingress=[{"from": [peer]}]), web)
+    for number in (WEB, CLIENT):
+        policed.planner.plug(100 + number, f"a/p{number}", [ip_address(f"10.244.0.{number}")])
+    return policed
+
+
+def peers(policed: Policed) -> set[str]:
+    """Which of the addresses that the client may have are a client's."""
+    policed.commit()
+    return {ip for ip in ("10.244.0.6", "10.244.0.66", "10.244.1.9") if gets(policed, ip)}
+
+
+def test_a_pod_of_this_node_has_the_addresses_that_it_has_on_the_bridge() -> None:
+    policed = with_a_client()
+    policed.take(at("here", "10.244.0.66"))
+    assert peers(policed) == {"10.244.0.6"}
+    policed.planner.unplug(100 + CLIENT)
+    assert not peers(policed)
+    policed.take(at("here", "10.244.0.66"))
+    assert not peers(policed)
+
+
+def test_a_pod_that_moved_to_another_node_is_who_the_api_says() -> None:
+    """Its port of before may stay for as long as it likes."""
+    policed = with_a_client()
+    policed.take(at("here", "10.244.0.6"))
+    policed.take(at("here", "10.244.0.6"), op=Op.DELETE)
+    policed.take(at(""))
+    assert peers(policed) == {"10.244.0.6"}, "it may be here, as far as is known"
+    policed.take(at("there"))
+    assert not peers(policed)
+    policed.take(at("there", "10.244.1.9"))
+    assert peers(policed) == {"10.244.1.9"}
+    policed.planner.unplug(100 + CLIENT)
+    assert peers(policed) == {"10.244.1.9"}
+    # And back.
+    policed.take(at("here", "10.244.1.9"))
+    assert not peers(policed)
+    policed.planner.plug(100 + CLIENT, "a/p6", [ip_address("10.244.0.6")])
+    assert peers(policed) == {"10.244.0.6"}
+
+
+def test_a_pod_of_no_node_has_the_api_s_addresses_when_it_is_off_the_bridge() -> None:
+    policed = with_a_client()
+    policed.take(at("", "10.244.0.66"))
+    assert peers(policed) == {"10.244.0.6"}
+    policed.planner.unplug(100 + CLIENT)
+    assert peers(policed) == {"10.244.0.66"}
 
 
 def test_connections_are_bound_where_the_bridge_can() -> None:
