@@ -41,8 +41,8 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 
 - **A pod is isolated before its first packet.** As long as nothing is known of a pod that is plugged
   into the bridge, it can neither send nor receive. Then policies and pod come in one transaction, and
-  only then is the runtime answered. If the API server hasn't told of the Pod within ten seconds,
-  adding it fails, and kubelet tries again.
+  only then is the runtime answered. If the API server hasn't told of the Pod and its Namespace within
+  ten seconds, adding it fails, and kubelet tries again.
 - **Established connections go on** when a policy that would forbid them comes. They end as
   connections do; their next ones are judged.
 - **What was refused stays refused** until a policy lets it in, also where it was for a Service, and

@@ -4,10 +4,10 @@ A pod's policies and its forwarding come to the switch in one bundle: whoever ch
 bridge asks `Policies.follow` what policies need because of that. A change of policies, labels or
 namespaces is a bundle of its own; while one is under way, what comes gathers for the next.
 
-A pod is added only when its Pod is known here, for it is the Pod's labels that policies are about.
-kubelet has it before it asks for an interface, and so has the API server; if the watch hasn't told
-of it in time, adding fails, and kubelet tries again. A directory of manifests needn't have Pods:
-who isn't in it is a pod without labels.
+A pod is added only when its Pod and its Namespace are known here, for it is their labels that
+policies are about. kubelet has the Pod before it asks for an interface, and so has the API server;
+if the watches haven't told of both in time, adding fails, and kubelet tries again. A directory of
+manifests needn't have either: who isn't in it is a pod without labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nsxdp.forwarding.model import NodeConfig
 from nsxdp.k8s import objects as k8s
 from nsxdp.k8s.defaults import parse_ip
 from nsxdp.k8s.objects import ObjectMeta
-from nsxdp.k8s.policy_objects import Pod
+from nsxdp.k8s.policy_objects import Namespace, Pod
 from nsxdp.k8s.resources import (
     CLUSTER_NETWORK_POLICIES,
     NAMESPACES,
@@ -107,6 +107,8 @@ class Policies:
             self.planner.take(op, obj)
             if isinstance(obj, Pod):
                 self._take_pod(op, obj)
+            elif isinstance(obj, Namespace):
+                self._take_namespace(obj.name)
             elif isinstance(obj, k8s.Node) and obj.name == self._node:
                 self._take_node(op, obj)
         if batch.synced:
@@ -124,7 +126,18 @@ class Policies:
             self._uids[name] = pod.uids
         if op is Op.DELETE:
             self._assume(local for local in self._pods.values() if local.iface_id == name)
-        elif (awaited := self._awaited.get(name)) is not None:
+        else:
+            self._look_again(name)
+
+    def _take_namespace(self, name: str) -> None:
+        for pod in [*self._awaited]:
+            if pod.startswith(f"{name}/"):
+                self._look_again(pod)
+
+    def _look_again(self, pod: str) -> None:
+        """Wake whoever waits for something of a pod."""
+        awaited = self._awaited.pop(pod, None)
+        if awaited is not None:
             awaited.set()
 
     def _take_node(self, op: Op, node: k8s.Node) -> None:
@@ -136,32 +149,36 @@ class Policies:
     # Who is on the bridge.
 
     async def known(self, owner: Owner) -> None:
-        """Wait until a pod is known that is to be added.
+        """Wait until a pod that is to be added is known, and its namespace.
 
         Raises
         ------
         UnknownPodError
-            It isn't in time.
+            One of both isn't in time.
         """
         if not self._every_pod or not owner.name:
             return
         name = str(owner)
         try:
             async with asyncio.timeout(self._seconds):
-                while not self._knows(name, owner.uid):
+                while self._missing(owner):
                     await self._awaited.setdefault(name, asyncio.Event()).wait()
-                    self._awaited.pop(name, None)
         except TimeoutError:
-            self._awaited.pop(name, None)
+            missing = self._missing(owner) or "it"
             raise UnknownPodError(
-                f"pod {name}: the API server hasn't told of it within {self._seconds:g} s, and so "
-                "its policies aren't known: it is to be tried again"
+                f"pod {name}: the API server hasn't told of {missing} within {self._seconds:g} s, "
+                "and so its policies aren't known: it is to be tried again"
             ) from None
+        finally:
+            self._look_again(name)
 
-    def _knows(self, name: str, uid: str) -> bool:
-        if self.planner.kind_of(name) is None:
-            return False
-        return not uid or uid in self._uids.get(name, ())
+    def _missing(self, owner: Owner) -> str:
+        """What of a pod isn't known, in words; empty: nothing."""
+        name = str(owner)
+        knows = self.planner.kind_of(name) is not None
+        if not knows or (owner.uid and owner.uid not in self._uids.get(name, ())):
+            return "it"
+        return "" if self.planner.knows_namespace(owner.namespace) else "its namespace"
 
     def follow(
         self, pods: Mapping[str, LocalPod], config: NodeConfig | None, *, binds: bool = False

@@ -131,6 +131,10 @@ class Groups:
                 for group in list(groups):
                     (self._cover if now else self._uncover)(group, name)
 
+    def namespace(self, name: str) -> Labels | None:
+        """The labels of a namespace; None: none of that name is known."""
+        return self._namespaces.get(name)
+
     def selects(self, key: GroupKey, kind: Kind) -> bool:
         """Whether a group that somebody uses has 'kind' now."""
         group = self._groups.get(key)

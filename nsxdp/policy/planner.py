@@ -241,6 +241,12 @@ class PolicyPlanner:
         """What policies see of a pod, ``namespace/name``; None: no such Pod is known."""
         return self._kinds.of(pod)
 
+    def knows_namespace(self, name: str) -> bool:
+        """Whether a namespace's labels are known: as long as they aren't, only what is in its own
+        namespace selects its pods.
+        """
+        return self._peers.namespace(name) is not None
+
     def pod_at(self, port: int) -> str | None:
         """The pod at a port of the bridge."""
         return self._pod_at.get(port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -15,10 +16,15 @@ import pytest
 from runtime import SECONDS, Agent, Object, PluginError, until
 
 from faults.agent import Agent as Proxy
+from nsxdp.k8s import policy_objects
+from nsxdp.k8s.objects import ObjectMeta
+from nsxdp.k8s.source import Batch, Op
 from nsxdp.lab import Netns, Node
 from nsxdp.lab.apiserver import ApiServer
 from nsxdp.lab.tools import slowness
 from nsxdp.pipeline.registers import MASQUERADE_IPV4
+from nsxdp_agents.node_agent.cni.request import Pod as Owner
+from nsxdp_agents.node_agent.policies import Policies, UnknownPodError
 from tests.asking import ask
 from tests.definitions import cluster_network_policies
 
@@ -360,6 +366,41 @@ def test_a_pod_that_the_api_server_does_not_know_is_to_be_tried_again(place: Pla
         place.agent.runtime.add("ghost", place.sandbox("ghost"))
     assert unknown.value.code == 11
     assert place.agent.leases == []
+
+
+def heard(obj: policy_objects.Pod | policy_objects.Namespace) -> Batch:
+    """What a watch tells of an object."""
+    return Batch(type(obj).__name__, [(Op.UPSERT, obj)], True, 0.0)
+
+
+async def test_a_pod_waits_for_its_namespace_too() -> None:
+    """What the Admin tier says of namespaces is in force from its first packet."""
+    policies = Policies(NODE, every_pod=True)
+    waiting = asyncio.create_task(policies.known(Owner("default", "web")))
+    meta = ObjectMeta(namespace="default", name="web")
+    policies.take(heard(policy_objects.Pod(metadata=meta)))
+    policies.take(heard(policy_objects.Namespace(metadata=ObjectMeta(name="other"))))
+    # As long as it takes to see that nothing happens: a turn for each that could wake.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    policies.take(heard(policy_objects.Namespace(metadata=ObjectMeta(name="default"))))
+    await waiting
+
+
+async def test_it_is_said_what_the_api_server_has_not_told_of() -> None:
+    policies = Policies(NODE, every_pod=True, seconds=0)
+    owner = Owner("default", "web", "1")
+    spec = policy_objects.PodSpec(node_name=NODE)
+    with pytest.raises(UnknownPodError, match="web: the API server hasn't told of it within"):
+        await policies.known(owner)
+    for uid, missing in (("of before", "it"), ("1", "its namespace")):
+        meta = ObjectMeta(namespace="default", name="web", uid=uid)
+        policies.take(heard(policy_objects.Pod(metadata=meta, spec=spec)))
+        with pytest.raises(UnknownPodError, match=f"hasn't told of {missing} within"):
+            await policies.known(owner)
+    # A directory of manifests needn't tell of anything.
+    await Policies(NODE, every_pod=False, seconds=0).known(owner)
 
 
 def test_cluster_network_policies_may_come_later(place: Place) -> None:
