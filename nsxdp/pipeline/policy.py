@@ -411,7 +411,6 @@ def _match(what: Clause, direction: Direction) -> str:
     return f"{name}{scope}{f',tp_dst={what.port}' if what.port else ''}"
 
 
-@lru_cache(maxsize=8192)
 def clause(
     direction: Direction, tier: Tier, priority: int, what: Clause, of_two: int, of_three: int
 ) -> Template:
@@ -420,6 +419,13 @@ def clause(
     Columns: rule0, rule1, ..., first those of two; kind of a target or peer, ip of a network unless
     it is all, namespace of what is scoped.
     """
+    make = _few if of_two + of_three <= _FEW else _many
+    return make(direction, tier, priority, what, of_two, of_three)
+
+
+def _clause(
+    direction: Direction, tier: Tier, priority: int, what: Clause, of_two: int, of_three: int
+) -> Template:
     at = _DIMENSION[what.element]
     actions = [f"conjunction({{rule{i}}},{min(at, 2)}/2)" for i in range(of_two)]
     actions += [f"conjunction({{rule{of_two + i}}},{at}/3)" for i in range(of_three)]
@@ -427,6 +433,14 @@ def clause(
         f"table={WAYS[direction].tiers[tier]},priority={priority},{_match(what, direction)},"
         f"actions={','.join(actions)}"
     )
+
+
+_FEW: Final = 16
+"""Conjunctions of a template of which thousands are kept: each is 300 bytes of it, and a namespace
+that gets one rule after the other needs a template of each size.
+"""
+_few = lru_cache(maxsize=8192)(_clause)
+_many = lru_cache(maxsize=64)(_clause)
 
 
 @lru_cache(maxsize=1024)

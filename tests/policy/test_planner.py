@@ -12,6 +12,7 @@ from flowtable import Dropped, FlowTables, Left, packet_of
 from policed import ENDS, ENTRY, GATEWAY, NODE, NODE_ADDRESSES, TUNNEL, Policed, port_of
 from semantics import Direction, Object, Packet
 
+from bench.processes import resident
 from nsxdp.k8s.source import Op
 from nsxdp.openflow.codec import message_format
 from nsxdp.pipeline.registers import HAIRPIN_IPV4
@@ -398,6 +399,17 @@ def test_an_unrelated_change_touches_nothing() -> None:
     policed.take(pod(30, "other"))
     policed.take(policy("elsewhere", podSelector={"matchLabels": {"app": "nobody"}}, ingress=[{}]))
     assert not changes(policed)
+
+
+def test_policies_that_come_one_by_one_are_kept_once() -> None:
+    """Not the flows of all sizes that they had on the way."""
+    allow = {"from": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": [{"port": 80}]}
+    policed = node(pod(WEB, "web"), pod(CLIENT, "client"))
+    before = resident()
+    for i in range(500):
+        policed.take(policy(f"n{i}", ingress=[allow]))
+        policed.planner.round()
+    assert resident() - before < 64 << 20
 
 
 def calls(policed: Policed, obj: Object) -> int:
