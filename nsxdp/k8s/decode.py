@@ -64,7 +64,8 @@ class Lines(Struct, frozen=True):
     """Some lines of a watch.
 
     `events` are (type, object) of ADDED, MODIFIED, DELETED and BOOKMARK lines up to the ERROR
-    line, if there was one: then `error` is what it said.
+    line, if there was one: then `error` is what it said. A deleted object may have its metadata
+    alone, if the rest can't be used.
     """
 
     events: list[tuple[str, Object]]
@@ -146,8 +147,8 @@ class Decoder:
         self._raw_event = msgspec.json.Decoder(WatchEvent[Raw])
         self._object = msgspec.json.Decoder(kind)
         # A bookmark is its metadata: the rest of it may be what no object has, as a Pod's null in
-        # the place of containers.
-        self._bookmark = msgspec.json.Decoder(Object)
+        # the place of containers. Of what is deleted, no more matters either.
+        self._bare = msgspec.json.Decoder(Object)
         self._message = MESSAGES.get(resource.type)
 
     def page(self, body: bytes) -> Page:
@@ -270,16 +271,26 @@ class Decoder:
                     status = msgspec.json.decode(event.object, type=Status)
                     return Lines(events, tuple(errors), status_error(status))
                 if event.type == BOOKMARK:
-                    events.append((BOOKMARK, self._bookmark.decode(event.object)))
+                    events.append((BOOKMARK, self._bare.decode(event.object)))
                     continue
             except (msgspec.DecodeError, RecursionError) as error:
                 raise ProtocolError(f"the watch of {self._resource.plural}: {error}") from None
             got = self._one(event.object)
+            if isinstance(got, ObjectError) and event.type == DELETED:
+                got = self._deleted(event.object) or got
             if isinstance(got, ObjectError):
                 errors.append(got)
             else:
                 events.append((event.type, got))
         return Lines(events, tuple(errors))
+
+    def _deleted(self, raw: Raw) -> Object | None:
+        """A deleted object of which only the metadata can be read; None: not even that."""
+        try:
+            meta = self._bare.decode(raw).metadata
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        return self._resource.type(metadata=meta) if meta.name else None
 
     def _one(self, raw: Raw) -> Object | ObjectError:
         try:

@@ -93,6 +93,32 @@ def test_an_error_line_ends_the_events():
     assert str(lines.error) == "too old"
 
 
+def line(kind, **more):
+    item = {"metadata": {"namespace": "default", "name": "web", "resourceVersion": "7"}, **more}
+    return json.dumps({"type": kind, "object": item}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("spec", ["later", {"ports": [{"port": "x"}]}])
+def test_what_is_deleted_need_not_be_understood(spec):
+    bad = [line(kind, spec=spec) for kind in ("ADDED", "DELETED")]
+    lines = Decoder(SERVICES).lines(b"".join([line("ADDED"), *bad]))
+    assert [(kind, obj.key) for kind, obj in lines.events] == [
+        ("ADDED", "default/web"),
+        ("DELETED", "default/web"),
+    ]
+    _, gone = lines.events[1]
+    assert type(gone) is SERVICES.type
+    assert gone.metadata.resource_version == "7"
+    assert [error.key for error in lines.errors] == ["default/web"]
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"name": 5}])
+def test_what_is_deleted_has_a_name(metadata):
+    lines = Decoder(SERVICES).lines(line("DELETED", metadata=metadata, spec="later"))
+    assert not lines.events
+    assert len(lines.errors) == 1
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text()
     | st.floats(allow_nan=False, allow_infinity=False),

@@ -137,6 +137,29 @@ async def test_a_deletion_and_a_repetition_in_the_watch(fake, seen):
     ]
 
 
+async def test_what_became_unreadable_stays_until_it_is_deleted(fake, seen):
+    def unreadable(version):
+        return fake.service("a", version) | {"spec": {"ports": "of a later version"}}
+
+    fake.script = [
+        fake.page(fake.service("a", 1), version=10),
+        fake.watch(
+            modified(unreadable(11)),
+            added(fake.service("b", 12)),
+            deleted(unreadable(13)),
+            added(fake.service("end", 14)),
+        ),
+    ]
+    await seen.until(lambda: seen.get("default/end"))
+    assert seen.said == [
+        ("upsert", "Service", "default/a"),
+        ("upsert", "Service", "default/b"),
+        ("delete", "Service", "default/a"),
+        ("upsert", "Service", "default/end"),
+    ]
+    assert [error.key for error in seen.errors] == ["default/a"]
+
+
 async def test_wrong_types_in_a_list_stop_nobody_else(fake, seen):
     fake.script = [
         fake.page(
