@@ -27,6 +27,7 @@ from nsxdp.policy.groups import Groups
 from nsxdp.policy.kinds import Kind, Kinds, addresses_of
 from nsxdp.policy.live import Desk, LiveRule
 from nsxdp.policy.rules import Policy, Rule, read_policy
+from nsxdp.policy.selectors import Labels
 
 __all__ = ["NodePorts", "PolicyPlanner", "Verdict", "isolation"]
 
@@ -140,10 +141,7 @@ class PolicyPlanner:
         if isinstance(obj, Pod):
             self._take_pod(op, obj)
         elif isinstance(obj, Namespace):
-            labels = obj.metadata.labels or {}
-            self._judges_anew = True
-            self._peers.set_namespace(obj.name, labels if op is Op.UPSERT else None)
-            self._targets.set_namespace(obj.name, labels if op is Op.UPSERT else None)
+            self._take_namespace(obj.name, obj.metadata.labels or {} if op is Op.UPSERT else None)
         elif isinstance(obj, NetworkPolicy | ClusterNetworkPolicy):
             self._take_policy(op, obj)
 
@@ -324,7 +322,13 @@ class PolicyPlanner:
                 found[of_all] = Verdict(isolation(kind.namespace, direction), "deny")
         return found
 
-    # Pods.
+    # Namespaces and pods.
+
+    def _take_namespace(self, name: str, labels: Labels | None) -> None:
+        if labels != self._peers.namespace(name):
+            self._judges_anew = True
+            self._peers.set_namespace(name, labels)
+            self._targets.set_namespace(name, labels)
 
     def _take_pod(self, op: Op, pod: Pod) -> None:
         name = pod.key

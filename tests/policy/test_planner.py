@@ -401,6 +401,18 @@ def test_an_unrelated_change_touches_nothing() -> None:
     assert not changes(policed)
 
 
+def test_an_event_of_a_namespace_with_the_labels_of_before_changes_no_judgment() -> None:
+    policed = node(pod(WEB, "web"), ISOLATED)
+    assert policed.planner.judged_anew()
+    policed.take({**NAMESPACE, "metadata": {"name": "a", "annotations": {"x": "y"}}})
+    policed.take({"kind": "Namespace", "metadata": {"name": "never seen"}}, op=Op.DELETE)
+    assert not policed.planner.judged_anew()
+    policed.take({"kind": "Namespace", "metadata": {"name": "a", "labels": {"x": "y"}}})
+    assert policed.planner.judged_anew()
+    policed.take(NAMESPACE, op=Op.DELETE)
+    assert policed.planner.judged_anew()
+
+
 def test_policies_that_come_one_by_one_are_kept_once() -> None:
     """Not the flows of all sizes that they had on the way."""
     allow = {"from": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": [{"port": 80}]}
