@@ -73,15 +73,17 @@ def _entry(story: Story, direction: Direction, step: TraceStep, *, of_pod: bool)
 async def _tier(
     story: Story, names: Names, direction: Direction, table: str, step: TraceStep
 ) -> str:
+    is_last = table == WAYS[direction].tiers["baseline"]
     if step.priority == 0:
-        if table != WAYS[direction].tiers["baseline"]:
+        if not is_last:
             return "no rule of this tier decides"
         return _say(story, direction, "allowed: no rule decides otherwise")
     if step.priority == _ALWAYS:
         return _say(story, direction, "allowed: a pod reaches its own node, and itself")
     ruling = await names.ruling(step.cookie) or _unnamed(step)
     if ruling.action == "pass":
-        return str(ruling)
+        words = str(ruling)
+        return _say(story, direction, f"allowed: {words}, and there is none") if is_last else words
     return _say(story, direction, str(ruling))
 
 

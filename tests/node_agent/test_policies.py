@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
@@ -30,6 +32,7 @@ from tests.definitions import cluster_network_policies
 
 Sandbox = Callable[[str], Netns]
 NODE = "node-1"
+NSXDP = Path(sys.executable).with_name("nsxdp")
 
 
 def pod(name: str, **labels: str) -> Object:
@@ -416,17 +419,42 @@ def test_cluster_network_policies_may_come_later(place: Place) -> None:
 
 def _deny_all() -> Object:
     """Nobody may connect to anybody."""
+    return _cluster_policy("deny", ingress=[{"action": "Deny", "from": [{"namespaces": {}}]}])
+
+
+def _cluster_policy(name: str, tier: str = "Admin", **rules: Any) -> Object:
+    """One for all pods."""
     return {
         "apiVersion": "policy.networking.k8s.io/v1alpha2",
         "kind": "ClusterNetworkPolicy",
-        "metadata": {"name": "deny"},
-        "spec": {
-            "tier": "Admin",
-            "priority": 1,
-            "subject": {"namespaces": {}},
-            "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}],
-        },
+        "metadata": {"name": name},
+        "spec": {"tier": tier, "priority": 1, "subject": {"namespaces": {}}, **rules},
     }
+
+
+def test_a_trace_names_the_rule_that_leaves_a_packet_to_nobody(place: Place) -> None:
+    place.add("web", app="web")
+    place.add("client", app="client")
+    everybody = [{"namespaces": {}}]
+    rules = {
+        "ingress": [{"action": "Pass", "from": everybody}],
+        "egress": [{"action": "Pass", "to": everybody}],
+    }
+    argv = [NSXDP, "trace", "--json", f"--run-dir={place.node.ovs.directory}"]
+
+    def traced() -> Object:
+        """What is told of a packet that the policy is asked about."""
+        story: Object = json.loads(subprocess.check_output([*argv, "client", "web:8080"]))
+        asked = any(step["table"] == "IngressBaseline" for step in story["steps"])
+        return story if asked else {}
+
+    with cluster_network_policies(place.server):
+        place.server.apply([_cluster_policy("pass", tier="Baseline", **rules)])
+        story = until("the policy is there", traced)
+    assert story["outcome"] == "delivered"
+    for way in ("egress", "ingress"):
+        passed = f"left to the next tier by ClusterNetworkPolicy pass {way}[0]"
+        assert story[way] == f"allowed: {passed}, and there is none"
 
 
 def test_established_connections_go_on(place: Place) -> None:
