@@ -129,6 +129,7 @@ class Inventory:
 
     def watched(self, op: Op, obj: Object) -> Change | None:
         """Take one event of a watch; None if it tells the consumer nothing new."""
+        self._unseen.discard(obj.key)  # a server may tell so while it lists
         if op is Op.UPSERT:
             return (op, obj) if self._upsert(intern(obj.key), obj) else None
         return (op, obj) if self._known.pop(obj.key, None) is not None else None
