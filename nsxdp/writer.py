@@ -50,6 +50,8 @@ _READY_SECONDS: Final = 60.0
 _NOBODY: Final = 0xFFFF_FFFF_FFFF_FFFF
 """Whose a flow is that isn't wanted."""
 
+_NOBODY_WRITES: Final = "nobody writes to the switch any more"
+
 _SHOWN: Final = 16
 """Refusals of one commit that are logged."""
 
@@ -179,6 +181,7 @@ class Writer:
         self._compare_due = False
         self._timer: asyncio.TimerHandle | None = None
         """Until the next comparison is due."""
+        self._ended = False
         self._wanted = 0
         self._done = 0
         self._wake = asyncio.Event()
@@ -210,9 +213,16 @@ class Writer:
         -------
         float
             When it had, which is now where there is nothing to wait for: `time.monotonic`.
+
+        Raises
+        ------
+        OpenFlowError
+            `run` has ended before.
         """
         if self._done >= self._wanted:
             return time.monotonic()
+        if self._ended:
+            raise OpenFlowError(_NOBODY_WRITES)
         told: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append((self._wanted, told))
         return await told
@@ -240,9 +250,13 @@ class Writer:
         try:
             await self._write()
         finally:
+            self._ended, self._in_sync = True, False
             self._watch(None)
             if self._timer is not None:
                 self._timer.cancel()
+            for _, told in self._waiting:
+                if not told.done():
+                    told.set_exception(OpenFlowError(_NOBODY_WRITES))
 
     async def _write(self) -> None:
         failures = 0

@@ -61,6 +61,11 @@ log = get_logger(__name__)
 
 _OVS_RUN: Final = Path("/var/run/openvswitch")
 
+_FINISH_SECONDS: Final = 10.0
+"""For which all goes on at the end, until what is done for runtimes is done. What isn't by then
+fails as soon as it needs the switch, so that it is taken back within the 30 seconds that Kubernetes
+leaves a process."""
+
 
 async def serve(options: Options) -> None:
     """Serve the container runtime until cancelled. Pods keep what they have.
@@ -164,8 +169,6 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(serve_http(options, metrics, readiness))
     server = Server(Path(options.cni_socket), pods.handle, metrics.request)
     await stack.enter_async_context(server.serving())
-    if platform is not None:
-        stack.callback(platform.close)  # before the server waits for those that wait for it
     await stack.enter_async_context(answering(run, "nsx-node-agent", answers))
     records = _flow_records(options, run, wiring, policies, metrics)
     if records is not None and denials is not None:
@@ -194,6 +197,12 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
             tasks.create_task(follow(source, nodes.take, policies.take))
         if source is not None and platform is not None:
             tasks.create_task(follow(source, platform.take))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if platform is not None:
+                platform.close()  # before the server waits for those that wait for it
+            await server.finish(_FINISH_SECONDS)
 
 
 def _policies(options: Options) -> Policies:

@@ -25,6 +25,7 @@ from nsxdp.openflow import (
     Connection,
     DesiredSet,
     FlowTable,
+    OpenFlowError,
     PacketIn,
     PacketIn2,
     Session,
@@ -127,7 +128,7 @@ class Dataplane:
         Raises
         ------
         DataplaneError
-            It doesn't, or it refused something meanwhile.
+            It doesn't, or it refused something meanwhile, or `run` has ended.
         """
         refusals = self._refusals
         try:
@@ -137,6 +138,10 @@ class Dataplane:
             raise DataplaneError(
                 f"{self._connection.remote}: flows were not confirmed within {self._seconds:g} s: "
                 f"{self.problem or 'see whether ovs-vswitchd is busy'}"
+            ) from None
+        except OpenFlowError as error:
+            raise DataplaneError(
+                f"{self._connection.remote}: flows were not confirmed: {error}"
             ) from None
         if self._refusals != refusals:
             raise DataplaneError(

@@ -21,7 +21,10 @@ from runtime import PROGRAM, SECONDS, Agent, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node, tools
 from nsxdp.ovsdb import Client
+from nsxdp.pipeline.compiled import Compiled
+from nsxdp.pipeline.forwarding import BASE
 from nsxdp.switch import DATABASE
+from nsxdp.transport import parse_remote
 from nsxdp_agents.common.options import OptionsError
 from nsxdp_agents.node_agent.batches import Asked, Batches, settle
 from nsxdp_agents.node_agent.bridge import (
@@ -31,6 +34,8 @@ from nsxdp_agents.node_agent.bridge import (
     ensure_tunnel,
 )
 from nsxdp_agents.node_agent.cni.install import PLUGIN, install
+from nsxdp_agents.node_agent.cni.server import Server
+from nsxdp_agents.node_agent.dataplane import DataplaneError, open_dataplane
 from nsxdp_agents.node_agent.ipam import Address, ExhaustedError, Pool, Pools
 from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.options import Options, read_options, written
@@ -177,6 +182,46 @@ async def test_who_is_cancelled_waits_for_what_a_thread_does() -> None:
         may_end.set()
         with pytest.raises(asyncio.CancelledError):
             await asked
+
+
+async def test_flows_that_nobody_writes_any_more_are_not_waited_for(node: Node) -> None:
+    def nobody(*_: object) -> None:
+        return None
+
+    flow = Compiled([42], [(BASE[0].stamp(), [0])])
+    opened = open_dataplane(parse_remote(node.mgmt), None, on_commit=nobody, on_refusal=nobody)
+    async with opened as dataplane, asyncio.timeout(SECONDS):
+        dataplane.replace(flow)
+        waiting = asyncio.ensure_future(dataplane.confirmed())
+        await asyncio.sleep(0)
+        writing = asyncio.ensure_future(dataplane.run())
+        await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(DataplaneError, match="nobody writes"):
+            await waiting
+        with pytest.raises(DataplaneError, match="nobody writes"):
+            await dataplane.confirmed()
+        assert dataplane.problem
+
+
+async def test_who_is_served_at_the_end_is_waited_for_as_long_as_is_said(tmp_path: Path) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(*_: object) -> bytes:
+        begun.set()
+        await may_end.wait()
+        return b""
+
+    server = Server(tmp_path / "cni.sock", handler, lambda *_: None)
+    async with asyncio.timeout(SECONDS), server.serving():
+        runtime = Runtime(tmp_path / "cni.sock")
+        process = runtime.popen({"CNI_COMMAND": "STATUS"}, runtime.config())
+        await begun.wait()
+        await server.finish(0.01)
+        assert not (tmp_path / "cni.sock").exists()
+        assert process.poll() is None
+        may_end.set()
+    assert await asyncio.to_thread(process.wait, SECONDS) == 0
 
 
 def test_a_place_where_nothing_can_be_kept_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runtime import Agent, Object, PluginError, Runtime, until
+from runtime import SECONDS, Agent, Object, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node
 
@@ -61,6 +61,23 @@ def test_the_agent_ends_when_it_is_told_to(
     assert not agent.socket.exists()
     agent.start()
     runtime.check("4ac7", pod, result)
+
+
+def test_an_agent_that_is_told_to_end_first_does_what_it_has_begun(
+    node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
+) -> None:
+    web, client = sandbox("web"), sandbox("client")
+    web.serve_http(80)
+    runtime.add("client", client)
+    os.kill(node.ovs.pid(), signal.SIGSTOP)  # a port gets no number now: the request isn't done
+    process = runtime.start_add("web", web)
+    until("it is under way", lambda: len(agent.ports) == 2)
+    agent.process.terminate()
+    until("nobody is served any more", lambda: not agent.socket.exists())
+    os.kill(node.ovs.pid(), signal.SIGCONT)
+    result = runtime.result_of(process)
+    assert agent.process.wait(SECONDS) == 0
+    assert client.http_get(f"http://{address_of(result)}/") == "web"
 
 
 def test_an_agent_that_lost_its_leases_finds_them_at_the_ports(

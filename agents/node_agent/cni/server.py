@@ -79,7 +79,7 @@ class Server:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Serve; what is being done at the end is done first.
+        """Serve; what is being done at the end is done first, as `finish` does.
 
         Raises
         ------
@@ -101,11 +101,16 @@ class Server:
             try:
                 yield
             finally:
-                self._ending = True
-                self._accept_no_more()
-                self._path.unlink(missing_ok=True)
-                if self._peers:
-                    await asyncio.wait(self._peers)
+                await self.finish()
+
+    async def finish(self, seconds: float | None = None) -> None:
+        """Serve nobody who comes from now on, and wait for who is served, for so long at most."""
+        if not self._ending:
+            self._ending = True
+            self._accept_no_more()
+            self._path.unlink(missing_ok=True)
+        if self._peers:
+            await asyncio.wait(self._peers, timeout=seconds)
 
     def _accept_more(self) -> None:
         if not (self._accepting or self._ending):
