@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["replace", "replaced"]
@@ -45,6 +46,8 @@ def replaced(file: Path, content: bytes, mode: int = 0o600) -> int:
         _sync_directory(file.parent)
     except BaseException:
         os.close(opened)
+        with suppress(OSError):  # on a full disk it would take what others need
+            fresh.unlink()
         raise
     return opened
 

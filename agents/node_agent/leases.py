@@ -7,6 +7,10 @@ it is history, it is written anew with what is left.
 Nobody waits for the disk, which is busiest when many pods start. What the kernel was given outlives
 the process; and a node that loses its power before the disk has it loses all pods that had leases.
 
+Nothing new is given that can't be written, but what is returned is. That goes into the file before
+anything else does: so nobody's address there is that of another one, too. If the process ends
+before, the next one finds that the pod is gone (`nsxdp_agents.node_agent.restore`).
+
 A line is its checksum (CRC-32) and JSON::
 
     7d0a2f3c {"given":{"container":"4ac7...","ifname":"eth0","ips":["10.244.3.3/24"],...}}
@@ -149,13 +153,15 @@ class Leases:
     Raises
     ------
     LeasesError
-        It can't be read or written, or another process has it.
+        It can't be read or opened, or another process has it.
     """
 
     def __init__(self, file: Path, realtime_priority: int = 0) -> None:
         self._path = file
         self._leases: dict[Attachment, Lease] = {}
         self._free: deque[str] = deque(maxlen=_FREE)
+        self._late: list[_Line] = []
+        """What the file lacks."""
         self._batches = Batches(self._write_together)
         self._thread = ShortWork(1, "leases", realtime_priority)
         try:
@@ -163,7 +169,7 @@ class Leases:
             self._lock = _locked(file.with_name(f"{file.name}.lock"))
             for line in _read(file):
                 self._take(line)
-            self._file = self._write_anew(*self._all())
+            self._file = self._opened()
         except OSError as error:
             raise LeasesError(f"{error.filename or file}: {error.strerror}") from None
 
@@ -171,6 +177,8 @@ class Leases:
         """Write what is to be written, and close the file."""
         await self._batches.finish()
         self._thread.close()
+        if self._late:
+            self._write(b"".join(map(_encoded, self._late)))
         os.close(self._file)
         os.close(self._lock)
 
@@ -210,19 +218,19 @@ class Leases:
             self._leases.pop(lease.attachment, None)
             raise
 
-    async def give_back(self, attachment: Attachment) -> None:
-        """Have it written that an attachment has no lease any more.
+    async def find(self, lease: Lease) -> None:
+        """Have it written, now or later, that an attachment has 'lease', as its port says.
 
-        Raises
-        ------
-        LeasesError
-            It can't be written, and so it has it still.
+        It counts from the call on.
         """
-        lease = self._leases.get(attachment)
-        if lease is None:
-            return
-        await self._append(line := _Line(returned=attachment))
-        self._take(line)
+        self._take(line := _Line(given=lease))
+        await self._append_some_time(line)
+
+    async def give_back(self, attachment: Attachment) -> None:
+        """Have it written, now or later, that an attachment has no lease any more."""
+        if attachment in self._leases:
+            await self._append_some_time(line := _Line(returned=attachment))
+            self._take(line)
 
     def _take(self, line: _Line) -> None:
         if line.free is not None:
@@ -237,11 +245,23 @@ class Leases:
     async def _append(self, line: _Line) -> None:
         await self._batches.do(_encoded(line))
 
+    async def _append_some_time(self, line: _Line) -> None:
+        try:
+            await self._append(line)
+        except LeasesError as error:
+            if not self._late:
+                log.warning("the leases' file lags behind", reason=str(error))
+            self._late.append(line)
+
     async def _write_together(self, batch: Asked[bytes]) -> None:
-        data = b"".join(data for data, _ in batch)
-        problem = await self._thread.do(partial(self._write, data))
+        late, self._late = self._late, []
+        lines = [*map(_encoded, late), *(line for line, _ in batch)]
+        problem = await self._thread.do(partial(self._write, b"".join(lines)))
+        if problem is not None:
+            self._late = late + self._late
         settle(batch, None if problem is None else LeasesError(f"{self._path}: {problem}"))
-        self._lines += len(batch)
+        self._lines += len(lines)
+        await asyncio.sleep(0)  # who has been told takes note of it
         if self._lines > 2 * len(self._leases) + _HISTORY and self._batches.is_last:
             await self._shorten()
 
@@ -278,6 +298,19 @@ class Leases:
         lines = [_Line(free=list(self._free))]
         lines += (_Line(given=lease) for lease in self._leases.values())
         return b"".join(map(_encoded, lines)), len(lines)
+
+    def _opened(self) -> int:
+        """The file with what is left, or as it is where it can't be written anew; an open file."""
+        try:
+            return self._write_anew(*self._all())
+        except OSError as error:
+            log.warning("the leases' file stays as it is", file=str(self._path), reason=str(error))
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        data = self._path.read_bytes()
+        self._lines = data.count(b"\n")
+        self._size = data.rfind(b"\n") + 1
+        os.ftruncate(file, self._size)  # what has no end would be a part of the next line
+        return file
 
     def _write_anew(self, data: bytes, lines: int) -> int:
         """Write all of it to another file, and let it be this one; an open file."""

@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 _T = TypeVar("_T")
 
-_FAILURES: Final = (HostPortError, PortError, PlugError, RtnetlinkError, LeasesError)
+_FAILURES: Final = (HostPortError, PortError, PlugError, RtnetlinkError)
 """Of what a pod has."""
 
 _THREADS: Final = 32

@@ -25,7 +25,7 @@ async def restore(leases: Leases, ports: Ports, node: Connection) -> None:
 
     Raises
     ------
-    LeasesError, PlugError, PortError, RtnetlinkError
+    PlugError, PortError, RtnetlinkError
         Something can't be read or changed.
     """
     devices = plug.ports_here(node)
@@ -37,7 +37,7 @@ async def restore(leases: Leases, ports: Ports, node: Connection) -> None:
             continue
         if lease is not None and lease.port == name and name in devices:
             log.warning("a pod's lease was lost, and is that of its port again", port=name)
-            await leases.give(lease)
+            await leases.find(lease)
             known.add(name)
         else:
             log.info("a port is left of a pod that is gone", port=name)

@@ -133,6 +133,18 @@ async def test_history_does_not_grow_without_an_end(tmp_path: Path) -> None:
     await again.close()
 
 
+async def test_what_is_returned_last_is_history_too(tmp_path: Path) -> None:
+    leases = Leases(tmp_path / "leases")
+    await asyncio.gather(*(leases.give(lease(n)) for n in (3, 4)))
+    leases._lines = 1 << 20  # so that the file is written anew
+    await leases.give_back(lease(3).attachment)
+    await leases.close()
+    assert "returned" not in (tmp_path / "leases").read_text()
+    again = Leases(tmp_path / "leases")
+    assert list(again) == [lease(4)]
+    await again.close()
+
+
 async def test_what_the_disk_does_not_take_is_not_given(tmp_path: Path) -> None:
     leases = Leases(tmp_path / "leases")
     leases._file = os.open("/dev/full", os.O_WRONLY)

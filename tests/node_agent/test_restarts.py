@@ -6,15 +6,26 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from runtime import SECONDS, Agent, Object, PluginError, Runtime, until
 
-from nsxdp.lab import Netns, Node
+from nsxdp.lab import Netns, Node, tools
 
 Sandbox = Callable[[str], Netns]
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A directory that is soon full."""
+    directory = tmp_path / "full"
+    directory.mkdir()
+    tools.run(["mount", "-t", "tmpfs", "-o", "size=16k", "nsxdp", directory])
+    yield directory
+    tools.run(["umount", "--lazy", directory])
 
 
 def address_of(result: Object) -> str:
@@ -204,6 +215,47 @@ def test_a_journal_that_was_cut_off_is_read_as_far_as_it_goes(
     assert "a line of the leases' file is damaged" in agent.log.read_text()
     for name, pod in pods.items():
         runtime.check(name, pod, results[name])
+
+
+def test_pods_are_deleted_though_the_disk_is_full_and_no_address_is_given_twice(
+    full: Path, start: Callable[..., Agent], sandbox: Sandbox
+) -> None:
+    agent = start(f"--state-dir={full}")
+    runtime = agent.runtime
+    pods = {name: sandbox(name) for name in "abc"}
+    results = {name: runtime.add(name, pod) for name, pod in pods.items()}
+    agent.kill()
+    for name in ("other", "leases"):
+        with suppress(OSError), (full / name).open("ab", buffering=0) as file:
+            while True:
+                file.write(b"\n")
+    agent.start()
+    for name, pod in pods.items():
+        runtime.check(name, pod, results[name])
+    with pytest.raises(PluginError, match="leases: No space left on device") as refused:
+        runtime.add("d", sandbox("d"))
+    assert refused.value.code == 5
+    for name in "ab":
+        runtime.delete(name, pods[name])
+        assert name not in [lease["container"] for lease in agent.leases]
+    agent.kill()
+    agent.start()
+    assert [lease["container"] for lease in agent.leases] == ["c"]
+    assert len(agent.ports) == len(agent.devices) == 1
+    runtime.delete("c", pods["c"])
+    assert agent.ports == agent.devices == agent.leases == []
+    (full / "other").unlink()
+    again = {name: runtime.add(name, pod) for name, pod in pods.items()}
+    agent.kill()
+    assert len(set(map(address_of, again.values()))) == len(again)
+    said = (full / "leases").read_text()
+    for name in pods:
+        assert said.count(f'{{"given":{{"container":"{name}"') == 2
+        assert said.count(f'{{"returned":["{name}"') == 1
+    agent.start()
+    for name, pod in pods.items():
+        runtime.check(name, pod, again[name])
+    assert address_of(runtime.add("e", sandbox("e"))) not in map(address_of, again.values())
 
 
 def test_only_one_agent_has_the_leases(node: Node, agent: Agent) -> None:
