@@ -18,6 +18,7 @@ from nsxdp.pipeline.compiled import Compiled
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp.switch import DATABASE, BridgeView
 from nsxdp.transport import parse_remote
+from nsxdp_agents.common.limits import open_many_files
 from nsxdp_agents.common.nft import NftError
 from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.realtime import realtime
@@ -85,6 +86,7 @@ async def serve(options: Options) -> None:
 
 
 async def _serve(options: Options, stack: AsyncExitStack) -> None:
+    open_many_files()
     # What there is: of pods, and of the switch.
     leases = Leases(Path(options.state_dir) / "leases", options.realtime_priority)
     stack.push_async_callback(leases.close)

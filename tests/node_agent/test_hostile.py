@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -145,6 +146,27 @@ def test_who_says_nothing_keeps_nobody_waiting(agent: Agent, runtime: Runtime) -
     for peer in silent:
         peer.close()
     runtime.status()
+
+
+def test_an_agent_without_free_files_says_so_and_serves_again(
+    start: Callable[..., Agent],
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
+    try:
+        agent = start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    process = agent.process.pid
+    assert resource.prlimit(process, resource.RLIMIT_NOFILE) == (before[1], before[1])
+    used = len(list(Path(f"/proc/{process}/fd").iterdir()))
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (used + 10, before[1]))
+    silent = [connected(agent) for _ in range(50)]
+    until("it says so", lambda: "runtimes have to wait" in agent.log.read_text())
+    for peer in silent:
+        peer.close()
+    until("it serves again", agent.answers)
+    assert agent.log.read_text().count("runtimes have to wait") == 1
 
 
 def test_a_runtime_that_goes_away_finds_its_pod_as_a_whole_or_not_at_all(

@@ -7,6 +7,7 @@ and ask for the pod to be deleted, and must find it as a whole or not at all.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -43,6 +44,12 @@ _BACKLOG: Final = 4096
 _REQUEST_SECONDS: Final = 10.0
 """Within which a peer must have sent all of its request, and taken all of the answer."""
 
+_LACKING: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What may be why nobody can be accepted (accept(2))."""
+
+_PAUSE_SECONDS: Final = 0.1
+"""Until it is tried again, unless a peer goes before."""
+
 _PEERCRED: Final = struct.Struct("=iII")
 """struct ucred: process, user, group."""
 
@@ -76,6 +83,7 @@ class Server:
         self._peers: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._ending = False
+        self._lacking = False
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -126,13 +134,26 @@ class Server:
         while len(self._peers) < _MOST_PEERS:
             try:
                 peer, _ = self._listener.accept()
-            except OSError:  # none is left, or it has gone already
+            except BlockingIOError:  # none is left
+                self._lacking = False
                 return
+            except OSError as error:
+                if error.errno in _LACKING:
+                    self._pause(error)
+                return  # or it has gone already
             peer.setblocking(False)
             serving = asyncio.create_task(self._serve(peer))
             self._peers.add(serving)
             serving.add_done_callback(self._gone)
         self._accept_no_more()
+
+    def _pause(self, error: OSError) -> None:
+        """Accept nobody for a moment: who waits would wake us at once, again and again."""
+        if not self._lacking:
+            log.warning("runtimes have to wait", reason=error.strerror)
+        self._lacking = True
+        self._accept_no_more()
+        asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._accept_more)
 
     def _gone(self, serving: asyncio.Task[None]) -> None:
         self._peers.discard(serving)
