@@ -140,7 +140,8 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     wiring.listeners.append(host.look_again)
     platform = Platform(leases, seconds=options.config_retry_timeout) if by_platform else None
     assigner = platform or OwnNetworks(options.node_name, pools)
-    readiness = Readiness(options.bridge, client, view, assigner, nodes, wiring, policies)
+    repaired = asyncio.Event()
+    readiness = Readiness(options.bridge, client, view, assigner, nodes, wiring, repaired, policies)
     pods = Pods(
         leases,
         ports,
@@ -188,7 +189,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(opened.keep())
         if options.node_uplink:
             tasks.create_task(node_uplink.keep(*options.node_uplink_place))
-        tasks.create_task(keep_all(options, client, pods))
+        tasks.create_task(keep_all(options, client, pods, repaired))
         forget = Cache(view, run).forget
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies, forget))
         if denials is not None:

@@ -21,7 +21,6 @@ from nsxdp_agents.node_agent.leases import Lease, Leases, LeasesError
 from nsxdp_agents.node_agent.plug import PlugError
 from nsxdp_agents.node_agent.policies import Policies, UnknownPodError
 from nsxdp_agents.node_agent.ports import PortError, Ports
-from nsxdp_agents.node_agent.restore import missing_ports
 from nsxdp_agents.node_agent.turns import Turns
 from nsxdp_agents.node_agent.wiring import Wiring
 
@@ -287,7 +286,7 @@ class Pods:
             It doesn't take them.
         """
         # All at once, and each by itself: one whose device is gone takes nothing from the others.
-        missing = missing_ports(self._leases, self._ports)
+        missing = [lease for lease in self._leases if not self._ports.has(lease)]
         done = await asyncio.gather(*map(self._repair, missing), return_exceptions=True)
         for problem in done:
             if problem is not None:
@@ -296,7 +295,7 @@ class Pods:
     async def _repair(self, lease: Lease) -> None:
         # Whose pod is being added has no port yet, but will when it is our turn.
         async with self._turns.of(lease.container):
-            if self._leases.get(lease.attachment) is lease and missing_ports([lease], self._ports):
+            if self._leases.get(lease.attachment) is lease and not self._ports.has(lease):
                 log.warning("a pod's port was lost, and is made again", port=lease.port)
                 await self._ports.add(lease)
 

@@ -21,6 +21,7 @@ from nsxdp.ovsdb import (
     Insert,
     OvsdbError,
     Row,
+    SchemaError,
     Transaction,
     TransactionError,
     Uuid,
@@ -208,7 +209,7 @@ class Ports:
             for change, _ in batch:
                 change.build(transaction)
             await self._client.commit(transaction)
-        except TransactionError as refused:
+        except (TransactionError, SchemaError) as refused:
             if len(batch) > 1:
                 for each in batch:
                     await self._commit_together([each])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from nsxdp.ovsdb import Client
@@ -25,6 +26,8 @@ class Readiness:
     assigner: Assigner
     nodes: Nodes
     wiring: Wiring
+    repaired: asyncio.Event
+    """Set when the bridge has the ports of all pods again, as far as can be."""
     policies: Policies | None
 
     def __call__(self) -> CniError | None:
@@ -35,6 +38,9 @@ class Readiness:
         bridge = self.view.bridge
         if bridge is None or bridge.local_port is None:
             text = f"bridge {self.bridge} is not at work: see whether ovs-vswitchd runs"
+            return CniError(Code.LIMITED_CONNECTIVITY, text)
+        if not self.repaired.is_set():
+            text = f"bridge {self.bridge} may lack ports of pods: they are just made again"
             return CniError(Code.LIMITED_CONNECTIVITY, text)
         if problem := self.assigner.problem:
             return CniError(Code.NOT_AVAILABLE, problem)

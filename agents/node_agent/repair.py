@@ -7,6 +7,8 @@ the bridge tells of, such as another bridge that has the uplink.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from nsxdp.bridge import BridgeError
@@ -41,18 +43,22 @@ async def ensure_all(options: Options, client: Client) -> None:
         await ensure_uplink(client, options.bridge, options.uplink_port)
 
 
-async def keep_all(options: Options, client: Client, pods: Pods) -> None:
-    """Have all of it, and pods' ports, whatever happens, until cancelled."""
+async def keep_all(options: Options, client: Client, pods: Pods, tried: asyncio.Event) -> None:
+    """Have all of it, and pods' ports, whatever happens, until cancelled.
+
+    'tried' is set when that was tried once.
+    """
+    look = partial(_repaired, options, client, pods, tried)
     # Not what differs from before: what came and went between two looks may have to be there.
     with client.replica.changes() as feed:
-        await _have_again(options, client, pods)
+        await _have_again(look)
         async for _ in feed:
-            await _have_again(options, client, pods)
+            await _have_again(look)
 
 
-async def _have_again(options: Options, client: Client, pods: Pods) -> None:
+async def _have_again(look: Callable[[], Awaitable[str]]) -> None:
     backoff, said = Backoff(_LEAST_SECONDS), ""
-    while problem := await _repaired(options, client, pods):
+    while problem := await look():
         if problem != said:
             log.warning("the bridge lacks ports", reason=problem)
         said = problem
@@ -60,11 +66,13 @@ async def _have_again(options: Options, client: Client, pods: Pods) -> None:
     await asyncio.sleep(_LEAST_SECONDS)
 
 
-async def _repaired(options: Options, client: Client, pods: Pods) -> str:
+async def _repaired(options: Options, client: Client, pods: Pods, tried: asyncio.Event) -> str:
     """Have it again; why it can't be, empty if it is."""
     try:
         await ensure_all(options, client)
         await pods.repair()
     except (BridgeError, PortError, OvsdbError, RtnetlinkError) as error:
         return str(error)
+    finally:
+        tried.set()
     return ""

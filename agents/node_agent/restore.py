@@ -2,20 +2,19 @@
 
 A pod that lives has a device: where the device is gone, the pod is, and its address is free. A
 device or a port that nobody has a lease for was never told to a runtime, or its pod was deleted
-while the agent was away. Only what differs is touched.
+while the agent was away. Only what differs is touched. Ports that the bridge lacks are for
+`nsxdp_agents.node_agent.repair`, as at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from nsxdp.logs import get_logger
 from nsxdp.rtnetlink import Connection
 from nsxdp_agents.node_agent import plug
-from nsxdp_agents.node_agent.leases import Lease, Leases
+from nsxdp_agents.node_agent.leases import Leases
 from nsxdp_agents.node_agent.ports import Ports, lease_of
 
-__all__ = ["missing_ports", "restore"]
+__all__ = ["restore"]
 
 log = get_logger(__name__)
 
@@ -50,11 +49,3 @@ async def restore(leases: Leases, ports: Ports, node: Connection) -> None:
     for name in devices - known:
         log.info("a device is left of a pod that is gone", port=name)
         plug.unplug(name, node)
-    for lease in missing_ports(leases, ports):
-        log.warning("a pod's port was missing", port=lease.port, attachment=str(lease.attachment))
-        await ports.add(lease)
-
-
-def missing_ports(leases: Iterable[Lease], ports: Ports) -> list[Lease]:
-    """The leases whose ports the bridge hasn't, or that say something else of their pods."""
-    return [lease for lease in leases if not ports.has(lease)]

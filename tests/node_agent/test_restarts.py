@@ -11,9 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from runtime import SECONDS, Agent, Object, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node, tools
+from nsxdp_agents.node_agent.leases import Leases
 
 Sandbox = Callable[[str], Netns]
 
@@ -115,6 +117,26 @@ def test_ports_come_back_to_a_switch_that_lost_its_database(
     node.ovs.vsctl("del-port", node.bridge, agent.ports[0])
     agent.start()
     runtime.check("4ac7", pod, result)
+
+
+async def test_a_port_that_the_switch_refuses_keeps_nothing_from_others(
+    node: Node, agent: Agent, runtime: Runtime, sandbox: Sandbox
+) -> None:
+    pods = {name: sandbox(name) for name in ("good", "bad", "fine")}
+    results = {name: runtime.add(name, pod) for name, pod in pods.items()}
+    agent.kill()
+    leases = Leases(agent.directory / "state/leases")
+    (bad,) = (lease for lease in leases if lease.container == "bad")
+    await leases.give(structs.replace(bad, vlan=4096))
+    await leases.close()
+    for name in agent.ports:
+        node.ovs.vsctl("del-port", node.bridge, name)
+    agent.start()
+    for name in ("good", "fine"):
+        runtime.check(name, pods[name], results[name])
+    assert "the bridge lacks ports" in agent.log.read_text()
+    runtime.delete("bad", pods["bad"])
+    assert len(agent.ports) == len(agent.devices) == len(agent.leases) == 2
 
 
 def test_a_bridge_that_was_deleted_is_made_again_with_its_ports(
