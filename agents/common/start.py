@@ -14,7 +14,7 @@ from nsxdp.k8s.rate import Rate
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.signals import until_signalled
 
-__all__ = ["StartError", "open_client", "until_ended"]
+__all__ = ["StartError", "open_client", "reach", "until_ended"]
 
 log = get_logger(__name__)
 
@@ -61,9 +61,8 @@ async def open_client(
     server: str = "",
     files: Files | None = None,
     rate: Rate | None = None,
-    patient: bool = True,
 ) -> Client:
-    """The API server, which answers. Who is 'patient' waits for one that isn't there yet.
+    """The API server, which nobody has asked for anything yet.
 
     Parameters
     ----------
@@ -77,24 +76,34 @@ async def open_client(
     Raises
     ------
     StartError
-        It can't be used.
+        There is nothing to ask it with.
     """
     try:
         if files is not None:
             credentials = await Credentials.from_files(server, files)
         else:
             credentials = await Credentials.find(kubeconfig or None, server=server)
-        client = await stack.enter_async_context(
-            Client(credentials, user_agent=user_agent, rate=rate)
-        )
-        await (_reach(client) if patient else client.version())
     except KubernetesError as error:
         other = "" if kubeconfig else f", or {otherwise}"
         raise StartError(f"{error}{other}") from error
-    return client
+    return await stack.enter_async_context(Client(credentials, user_agent=user_agent, rate=rate))
 
 
-async def _reach(client: Client) -> None:
+async def reach(client: Client, *, patient: bool = True) -> None:
+    """See that the API server answers. Who is 'patient' waits for one that isn't there yet.
+
+    Raises
+    ------
+    StartError
+        It doesn't, or refuses.
+    """
+    try:
+        await (_answered(client) if patient else client.version())
+    except KubernetesError as error:
+        raise StartError(str(error)) from error
+
+
+async def _answered(client: Client) -> None:
     """Wait until the API server answers: on a node that has just booted it may take a while."""
     backoff = Backoff()
     said = ""

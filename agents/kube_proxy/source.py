@@ -32,7 +32,7 @@ async def open_client(
     """
     if options.manifests:
         return None
-    return await common.open_client(
+    client = await common.open_client(
         stack,
         "nsx-kube-proxy",
         kubeconfig=options.kubeconfig,
@@ -40,8 +40,9 @@ async def open_client(
         server=options.server,
         files=api_files(options),
         rate=Rate(options.api_qps, options.api_burst) if options.api_qps > 0 else None,
-        patient=patient,
     )
+    await common.reach(client, patient=patient)
+    return client
 
 
 def wants_of(options: Options) -> tuple[Want, ...]:

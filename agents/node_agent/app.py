@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from ipaddress import ip_network
@@ -12,6 +12,7 @@ from typing import Final
 from zlib import crc32
 
 from nsxdp.bridge import BridgeError
+from nsxdp.k8s.backoff import Backoff
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.pipeline.compiled import Compiled
@@ -81,7 +82,7 @@ async def serve(options: Options) -> None:
             await _serve(options, stack)
         except (BridgeError, OvsdbError, LeasesError, PlugError, PortError) as error:
             raise StartError(str(error)) from error
-        except (RtnetlinkError, InstallError, UplinkError, NftError) as error:
+        except (RtnetlinkError, UplinkError, NftError) as error:
             raise StartError(str(error)) from error
 
 
@@ -176,10 +177,6 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     records = _flow_records(options, run, wiring, policies, metrics)
     if records is not None and denials is not None:
         denials.listeners.append(records.denied)
-    if options.install_cni:
-        directories = Path(options.install_cni), Path(options.cni_conf_dir)
-        told = options.cni_socket, options.plugin_timeout
-        await asyncio.to_thread(install, *directories, *told)
     stack.enter_context(realtime(options.realtime_priority))
     log.info("started", node=options.node_name, bridge=options.bridge)
 
@@ -189,6 +186,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
         tasks.create_task(opened.keep())
         if options.node_uplink:
             tasks.create_task(node_uplink.keep(*options.node_uplink_place))
+        if options.install_cni:
+            known = [part.loaded for part in (nodes, policies, platform) if part is not None]
+            tasks.create_task(_install(options, known))
         tasks.create_task(keep_all(options, client, pods, repaired))
         forget = Cache(view, run).forget
         tasks.create_task(_forward(wiring, dataplane, nodes, host, policies, forget))
@@ -250,6 +250,28 @@ def _use_networks(
 def _fills_checksums(view: BridgeView) -> bool:
     """Whether the bridge's datapath fills in checksums."""
     return view.bridge is None or view.bridge.datapath_type != "netdev"
+
+
+async def _install(options: Options, known: Iterable[asyncio.Event]) -> None:
+    """Have the runtime call the plugin, once all is known that pods need.
+
+    What stands in the way keeps nobody from deleting pods.
+    """
+    for each in known:
+        await each.wait()
+    directories = Path(options.install_cni), Path(options.cni_conf_dir)
+    told = options.cni_socket, options.plugin_timeout
+    backoff, said = Backoff(), ""
+    while True:
+        try:
+            await asyncio.to_thread(install, *directories, *told)
+        except InstallError as error:
+            if str(error) != said:
+                said = str(error)
+                log.error("the plugin can't be installed", reason=said)
+            await asyncio.sleep(backoff.delay())
+        else:
+            return
 
 
 async def _forward(

@@ -35,6 +35,8 @@ WANTS: Final = (Want(NODES), *OF_POLICIES)
 async def open_source(options: Options, stack: AsyncExitStack) -> Source | None:
     """Where the Node comes from; None: nobody is asked.
 
+    An API server needn't be there yet: what needs none goes on meanwhile.
+
     Raises
     ------
     StartError

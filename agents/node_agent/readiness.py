@@ -42,11 +42,11 @@ class Readiness:
         if not self.repaired.is_set():
             text = f"bridge {self.bridge} may lack ports of pods: they are just made again"
             return CniError(Code.LIMITED_CONNECTIVITY, text)
-        if problem := self.assigner.problem:
-            return CniError(Code.NOT_AVAILABLE, problem)
         if not self.nodes.loaded.is_set():
             text = "not all nodes are known yet: see whether the API server can be reached"
             return CniError(Code.NOT_AVAILABLE, text)
+        if problem := self.assigner.problem:
+            return CniError(Code.NOT_AVAILABLE, problem)
         if self.policies is not None and not self.policies.loaded.is_set():
             text = f"not all is known yet of: {self.policies.missing}"
             advice = "see in the agent's log whether the API server can be reached, and allows it"

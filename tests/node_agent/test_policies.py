@@ -529,6 +529,38 @@ def test_policies_that_may_not_be_read_keep_no_pod_waiting(
         until("they are refused", lambda: not place.reaches("client", "web"), 120)
 
 
+def test_pods_are_deleted_while_the_api_server_is_away(
+    place: Place, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    agent, runtime = place.agent, place.agent.runtime
+    place.add("web", app="web")
+    agent.kill()
+    place.server.kill()
+    configurations = tmp_path / "net.d"
+    agent.argv += [f"--install-cni={tmp_path}/bin", f"--cni-conf-dir={configurations}"]
+    agent.start(ready=False)
+
+    def missing() -> tuple[int, str]:
+        with pytest.raises(PluginError) as away:
+            runtime.status()
+        return away.value.code, away.value.said["msg"].partition(":")[0]
+
+    until("all else is there", lambda: missing() == (50, "not all nodes are known yet"))
+    with pytest.raises(PluginError) as refused:
+        runtime.add("client", sandbox("client"))
+    assert refused.value.code == 11
+    assert not configurations.exists()
+    assert place.node.netns.http_get("http://127.0.0.1:10260/livez") == "ok"
+    runtime.delete("web", place.netns["web"])
+    assert agent.ports == agent.devices == agent.leases == []
+    place.server.start()
+    until("all is known", agent.answers)
+    place.add("other").serve_http(8080)
+    place.add("client")
+    until("the client may", lambda: place.reaches("client", "other"))
+    until("the runtime is told", lambda: [*configurations.iterdir()])
+
+
 def _grants(user: str, *more: str) -> list[Object]:
     """What lets a user see what there must be, and 'more'."""
     plurals = ["nodes", "pods", "namespaces", "networkpolicies", *more]
