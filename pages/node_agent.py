@@ -241,9 +241,9 @@ def _plugin() -> Iterator[str]:
         What pods have is in the file `leases` of `--state-dir`, and in the database of Open vSwitch
         at their ports: who loses one of them has the other. At its start the agent compares both
         with the kernel's devices. A pod whose device is gone is gone, and its address is free; a
-        port that is missing is made again, also while the agent runs. What is right isn't touched.
-        Where the disk is full, or the API server can't be reached yet, pods are deleted, and none
-        is added.
+        port that is missing is made again, and one that is nobody's goes, also while the agent
+        runs. What is right isn't touched. Where the disk is full, or the API server can't be
+        reached yet, pods are deleted, and none is added.
         """)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from nsxdp.logs import get_logger
+from nsxdp.ovsdb import Row
 from nsxdp.rtnetlink import Connection, RtnetlinkError
 from nsxdp_agents.common.realtime import ShortWork
 from nsxdp_agents.node_agent import plug
@@ -278,7 +279,9 @@ class Pods:
         return b""
 
     async def repair(self) -> None:
-        """Have the ports again that the bridge has lost.
+        """Have the ports again that the bridge has lost, and none that is nobody's.
+
+        Such a one is left where the database took it, and its answer was lost.
 
         Raises
         ------
@@ -287,7 +290,11 @@ class Pods:
         """
         # All at once, and each by itself: one whose device is gone takes nothing from the others.
         missing = [lease for lease in self._leases if not self._ports.has(lease)]
-        done = await asyncio.gather(*map(self._repair, missing), return_exceptions=True)
+        known = self._known()
+        left = [row for row in self._ports.ours() if row.name not in known]
+        done = await asyncio.gather(
+            *map(self._repair, missing), *map(self._clear, left), return_exceptions=True
+        )
         for problem in done:
             if problem is not None:
                 raise problem
@@ -298,6 +305,17 @@ class Pods:
             if self._leases.get(lease.attachment) is lease and not self._ports.has(lease):
                 log.warning("a pod's port was lost, and is made again", port=lease.port)
                 await self._ports.add(lease)
+
+    async def _clear(self, row: Row) -> None:
+        name = row.name
+        async with self._turns.of(row.external_ids.get("container-id", "")):
+            if name not in self._known():
+                log.warning("a port is left of a pod that is gone", port=name)
+                await self._ports.remove(name)
+
+    def _known(self) -> set[str]:
+        """The ports that somebody has."""
+        return {lease.port for lease in self._leases}
 
     async def _kernel(self, work: Callable[[Connection], _T]) -> _T:
         """Do 'work' in a thread, with a connection to the kernel in the node's namespace."""

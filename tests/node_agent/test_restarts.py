@@ -7,15 +7,17 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from msgspec import structs
+from relay import Relay
 from runtime import SECONDS, Agent, Object, PluginError, Runtime, until
 
 from nsxdp.lab import Netns, Node, tools
 from nsxdp_agents.node_agent.leases import Leases
+from nsxdp_agents.node_agent.ports import LEASE
 
 Sandbox = Callable[[str], Netns]
 
@@ -117,6 +119,24 @@ def test_ports_come_back_to_a_switch_that_lost_its_database(
     node.ovs.vsctl("del-port", node.bridge, agent.ports[0])
     agent.start()
     runtime.check("4ac7", pod, result)
+
+
+def test_no_port_stays_of_a_pod_whose_answer_from_the_database_was_lost(
+    node: Node, start: Callable[..., Agent], sandbox: Sandbox
+) -> None:
+    own = Path(node.ovsdb.removeprefix("unix:"))
+    with closing(Relay(own.with_name("relay.sock"), own)) as relay:
+        agent = start(f"--ovsdb=unix:{relay.path}")
+        pod = sandbox("pod")
+        relay.lose(LEASE.encode())
+        with pytest.raises(PluginError) as failed:
+            agent.runtime.add("4ac7", pod)
+        assert failed.value.code == 11
+        assert relay.lost
+        until("it is seen", lambda: "a port is left" in agent.log.read_text())
+        until("nothing is left", lambda: agent.ports == agent.devices == agent.leases == [])
+        until("the database is there again", agent.answers)
+        agent.runtime.check("4ac7", pod, agent.runtime.add("4ac7", pod))
 
 
 async def test_a_port_that_the_switch_refuses_keeps_nothing_from_others(
