@@ -119,6 +119,11 @@ def _plugin() -> Iterator[str]:
         `external_ids` say. Every half minute, and after each restart of ovs-vswitchd, what the
         bridge has is compared with what it should have, and what differs is repaired.
 
+        The bridge's own port has the first address of each podCIDR, and those that pods' networks
+        of before had as long as such a pod is there: the agent marks them by protocol 111
+        (`ip address show proto 111`; Linux keeps it since 5.18), and takes away no others. A
+        network that is another node's now, it loses in any case.
+
         ## Other nodes, and the outside
 
         Every other Node that has podCIDRs is a peer: its pods are reached as `--encapsulation`

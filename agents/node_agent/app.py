@@ -109,7 +109,7 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     pools = Pools()
     policies = None if source is None or by_platform else _policies(options)
     opened = HostPorts(options.bridge, _disguised(options, policies))
-    gateway = GatewayKeeper(options.bridge, opened.gateway_is_there)
+    gateway = GatewayKeeper(options.bridge, leases, opened.gateway_is_there)
     metrics = Metrics(lambda: pools.pools, lambda: len(leases), lambda: len(wiring.peers))
     denials = _denials(options, policies)
     dataplane = await stack.enter_async_context(

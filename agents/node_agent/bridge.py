@@ -1,14 +1,16 @@
 """The bridge that pods are on: made where there is none, and the node's own way to it.
 
 The bridge's own port leads to the node's kernel, which is the pods' router: it has the first
-address of each of their networks.
+address of each of their networks. Addresses say who gave them, so that one that isn't needed any
+more goes, and nobody else's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +32,11 @@ from nsxdp.rtnetlink.objects import FAMILIES, IFA_F_NODAD, IFF_UP
 from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.node_agent.ipam import Pool
+from nsxdp_agents.node_agent.leases import Lease
 from nsxdp_agents.node_agent.rows import UPLINK, delete_port, insert_bridge, insert_port
 
 __all__ = [
+    "PROTOCOL",
     "TUNNEL",
     "GatewayKeeper",
     "ensure_bridge",
@@ -42,6 +46,10 @@ __all__ = [
 ]
 
 log = get_logger(__name__)
+
+PROTOCOL: Final = 0x6F
+"""Marks what is ours in the kernel: routes (rtm_protocol), and the gateway's addresses
+(IFA_PROTO). The Service proxy's have another number."""
 
 TUNNEL: Final = "nsx-tunnel"
 """The bridge's port to other nodes."""
@@ -223,6 +231,8 @@ class GatewayKeeper:
     ----------
     interface
         The bridge's own port.
+    leases
+        What pods have: as long as one has an address of a network of before, its gateway stays.
     also
         Done in a thread whenever the interface is as it should be.
     look_seconds
@@ -231,12 +241,18 @@ class GatewayKeeper:
     """
 
     def __init__(
-        self, interface: str, also: Callable[[], None], *, look_seconds: float = 30.0
+        self,
+        interface: str,
+        leases: Iterable[Lease],
+        also: Callable[[], None],
+        *,
+        look_seconds: float = 30.0,
     ) -> None:
         self._interface = interface
+        self._leases = leases
         self._also = also
         self._look_seconds = look_seconds
-        self._pools: tuple[Pool, ...] = ()
+        self._pools: tuple[Pool, ...] | None = None
         self._due = asyncio.Event()
         self._said = ""
 
@@ -253,7 +269,8 @@ class GatewayKeeper:
                 await until_set(self._due, seconds)
                 self._due.clear()
                 seconds = self._look_seconds
-                problem = await asyncio.to_thread(self._apply)
+                in_use = {ip for lease in self._leases for ip in lease.gateways}
+                problem = await asyncio.to_thread(self._apply, in_use)
                 if problem and problem != self._said:
                     log.warning("pods have no gateway", interface=self._interface, reason=problem)
                 self._said = problem
@@ -262,24 +279,31 @@ class GatewayKeeper:
         if not isinstance(news, Link) or news.ifname == self._interface:
             self._due.set()
 
-    def _apply(self) -> str:
+    def _apply(self, in_use: Collection[str]) -> str:
         """Make it so; why it can't be, empty if it is."""
         try:
             with Connection() as node:
-                return self._applied(node)
+                return self._applied(node, in_use)
         except RtnetlinkError as error:
             return str(error)
         except OSError as error:
             return f"{error.filename or ''} {error.strerror or error}".strip()
 
-    def _applied(self, node: Connection) -> str:
+    def _applied(self, node: Connection, in_use: Collection[str]) -> str:
         links = {link.ifname: link for link in node.links()}
         link = links.get(self._interface)
         if link is None:
             return "there is no such interface in this network namespace"
-        has = {(a.own, a.prefixlen) for a in node.addresses() if a.index == link.index}
-        requests = []
-        for pool in self._pools:
+        has = {(a.own, a.prefixlen): a for a in node.addresses() if a.index == link.index}
+        pools = self._pools or ()
+        wanted = {(pool.gateway.packed, pool.network.prefixlen) for pool in pools}
+        requests = [
+            address.delete()
+            for each, address in has.items()
+            if self._pools is not None and address.protocol == PROTOCOL and each not in wanted
+            if str(ip_address(address.own)) not in in_use
+        ]
+        for pool in pools:
             version = pool.network.version
             local = pool.gateway.packed
             if (local, pool.network.prefixlen) not in has:
@@ -289,6 +313,7 @@ class GatewayKeeper:
                         *(FAMILIES[version], link.index, local, pool.network.prefixlen),
                         local if version == 4 else b"",
                         flags=flags,
+                        protocol=PROTOCOL,
                     ).replace()
                 )
             if _FORWARDING[version].read_text().strip() == "0":

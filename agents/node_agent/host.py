@@ -1,5 +1,8 @@
 """What the node's kernel does for pods: routes to those of other nodes, and who gets its address.
 
+Where a network was this node's before, the gateway has its address there no more: the kernel would
+take all of the network for its own.
+
 It is looked at when the node or the others change, when the kernel tells of links, addresses or our
 routes, and now and then, for nobody tells who changes an nftables table. Only what differs is
 touched.
@@ -8,12 +11,13 @@ touched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, NamedTuple
 
 from nsxdp import rtnetlink
 from nsxdp.forwarding.host import HOP_IPV6, TABLE, Route, routes, ruleset
+from nsxdp.forwarding.model import Network
 from nsxdp.logs import get_logger
 from nsxdp.pipeline.columns import Address
 from nsxdp.pipeline.registers import VIRTUAL_MAC
@@ -21,15 +25,13 @@ from nsxdp.rtnetlink import RTM, Connection, Link, Neighbor, News, Request, Rtne
 from nsxdp.rtnetlink.objects import FAMILIES, RT_SCOPE_NOWHERE, RT_TABLE_MAIN, RTNH_F_ONLINK
 from nsxdp_agents.common.nft import NftError, Table
 from nsxdp_agents.common.wait import until_set
+from nsxdp_agents.node_agent.bridge import PROTOCOL
 from nsxdp_agents.node_agent.plug import is_port
 from nsxdp_agents.node_agent.wiring import Wiring
 
-__all__ = ["PROTOCOL", "HostKeeper"]
+__all__ = ["HostKeeper"]
 
 log = get_logger(__name__)
-
-PROTOCOL: Final = 0x6F
-"""Marks our routes (rtm_protocol). The Service proxy's have another number."""
 
 _HOP_MAC: Final = bytes.fromhex(VIRTUAL_MAC.replace(":", ""))
 
@@ -152,10 +154,12 @@ def _route(interface: str, wanted: frozenset[Route], addresses: Sequence[Address
     try:
         with Connection() as node:
             links = {link.index: link for link in node.links()}
-            mtu = _underlay_mtu(node, links, interface, addresses)
+            has = node.addresses()
+            mtu = _underlay_mtu(has, links, interface, addresses)
             index = next((at for at, link in links.items() if link.ifname == interface), 0)
             made: set[Route] = set()
-            problems: list[str] = []
+            of_gateway = (address for address in has if address.index == index)
+            problems = _give_up(node, of_gateway, [route.network for route in wanted])
             for version in FAMILIES:
                 of_family = {route for route in wanted if route.network.version == version}
                 new, refused = _route_family(node, index, version, of_family)
@@ -164,6 +168,25 @@ def _route(interface: str, wanted: frozenset[Route], addresses: Sequence[Address
     except RtnetlinkError as error:
         return _Routed(frozenset(), [str(error)], 0)
     return _Routed(frozenset(made), problems, mtu)
+
+
+def _give_up(
+    node: Connection, of_gateway: Iterable[rtnetlink.Address], networks: Collection[Network]
+) -> list[str]:
+    """Have the gateway have no address of ours in those networks; what is refused, in words.
+
+    A kernel that doesn't keep who gave one shows it by its form: the first of its network.
+    """
+    requests = {}
+    for address in of_gateway:
+        own = ip_interface((address.own, address.prefixlen))
+        is_first = int(own) == int(own.network.network_address) + 1
+        if not is_first and address.protocol != PROTOCOL:
+            continue
+        if any(net.version == own.version and net.overlaps(own.network) for net in networks):
+            requests[address.delete()] = f"{own} of another node's network"
+    refused = node.apply(list(requests)) if requests else []
+    return [f"{requests[error.request]}: {error.reason}" for error in refused]
 
 
 def _route_family(
@@ -208,12 +231,15 @@ def _route_family(
 
 
 def _underlay_mtu(
-    node: Connection, links: dict[int, Link], interface: str, addresses: Iterable[Address]
+    has: Iterable[rtnetlink.Address],
+    links: dict[int, Link],
+    interface: str,
+    addresses: Iterable[Address],
 ) -> int:
     """That of the link with the first of 'addresses' that the node has; 0: it has none."""
-    has = {ip_address(one.own): links.get(one.index) for one in node.addresses()}
+    on = {ip_address(one.own): links.get(one.index) for one in has}
     for address in addresses:
-        link = has.get(address)
+        link = on.get(address)
         if link is not None and link.ifname != interface:
             return link.mtu
     return 0

@@ -74,6 +74,7 @@ class IFA(IntEnum):
     LOCAL = 2
     LABEL = 3
     FLAGS = 8
+    PROTO = 11
 
 
 class RTA(IntEnum):
@@ -173,6 +174,8 @@ class Address(Struct, frozen=True, gc=False):
         ``RT_SCOPE_...``.
     flags
         ``IFA_F_...``.
+    protocol
+        Who gave it, a byte. Linux before 5.18 doesn't keep it.
     """
 
     family: int
@@ -182,6 +185,7 @@ class Address(Struct, frozen=True, gc=False):
     local: bytes = b""
     scope: int = RT_SCOPE_UNIVERSE
     flags: int = 0
+    protocol: int = 0
 
     @property
     def own(self) -> bytes:
@@ -203,7 +207,10 @@ class Address(Struct, frozen=True, gc=False):
         local = _address("address", family, found, IFA.LOCAL)
         if not (address or local):
             raise MalformedError("address: neither IFA_ADDRESS nor IFA_LOCAL")
-        return cls(family, index, address, prefixlen, local, scope, flags)
+        protocol = found.get(IFA.PROTO, b"\0")
+        if len(protocol) != 1:
+            raise MalformedError(f"address: IFA_PROTO has {len(protocol)} bytes")
+        return cls(family, index, address, prefixlen, local, scope, flags, protocol[0])
 
     def encode(self) -> bytes:
         """A message's body."""
@@ -211,11 +218,16 @@ class Address(Struct, frozen=True, gc=False):
             IFADDRMSG.pack(self.family, self.prefixlen, self.flags, self.scope, self.index)
             + _given(IFA.ADDRESS, self.address)
             + _given(IFA.LOCAL, self.local)
+            + _given(IFA.PROTO, bytes([self.protocol]) if self.protocol else b"")
         )
 
     def replace(self) -> Request:
         """Have this address, in place of the same one with something else."""
         return Request(RTM.NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, self.encode())
+
+    def delete(self) -> Request:
+        """Have the address no more, whoever gave it."""
+        return Request(RTM.DELADDR, 0, self.encode())
 
 
 class Route(Struct, frozen=True, gc=False):

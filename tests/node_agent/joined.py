@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_interface
 from pathlib import Path
@@ -12,7 +13,7 @@ from runtime import Agent, Object
 
 from nsxdp.lab import Netns, Node
 
-__all__ = ["MTU", "UNDERLAY", "Place", "Two", "write"]
+__all__ = ["MTU", "UNDERLAY", "Place", "Two", "a_manifest", "write"]
 
 UNDERLAY = "br-wire"
 """The bridge with the node's address: what is in tunnels leaves by a bridge on the userspace
@@ -27,6 +28,17 @@ def write(manifest: Path, *objects: Object) -> None:
     made = manifest.with_suffix(".new")
     made.write_text(yaml.safe_dump_all(objects))
     made.rename(manifest)
+
+
+def a_manifest(name: str, cidrs: Sequence[str], ips: Iterable[str]) -> Object:
+    """A Node that has those networks of pods, and those addresses."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"podCIDR": cidrs[0], "podCIDRs": [*cidrs]},
+        "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in ips]},
+    }
 
 
 class Place:
@@ -56,17 +68,7 @@ class Place:
 
     def register(self) -> None:
         """Let Kubernetes know of the node."""
-        addresses = [{"type": "InternalIP", "address": ip} for ip in self.ips]
-        write(
-            self.manifest,
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": self.name},
-                "spec": {"podCIDR": self.cidrs[0], "podCIDRs": self.cidrs},
-                "status": {"addresses": addresses},
-            },
-        )
+        write(self.manifest, a_manifest(self.name, self.cidrs, self.ips))
 
     def start(self, stack: ExitStack, *flags: str) -> None:
         own = [f"--manifests={self.manifest.parent}", f"--node-name={self.name}"]

@@ -7,10 +7,10 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
-from joined import MTU, Place, Two
+from joined import MTU, Place, Two, a_manifest, write
 from runtime import until
 
 from nsxdp.forwarding.model import Peer
@@ -116,6 +116,40 @@ def test_another_node_comes_and_goes(two: Two, family: int) -> None:
 def _others(table: str) -> str:
     """The sets of other nodes' networks."""
     return table.partition("set others4")[2].partition("chain")[0]
+
+
+def on_gateway(place: Place) -> set[str]:
+    """The addresses of its gateway, but for those that each interface has."""
+    bridge = place.node.bridge
+    argv = ["ip", "-json", "address", "show", "dev", bridge, "scope", "global"]
+    (link,) = json.loads(place.node.netns.run(argv).stdout)
+    return {f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"] if one}
+
+
+def test_a_network_of_before_is_another_node_s(two: Two) -> None:
+    here, cidrs = two.here, two.here.cidrs
+    before = {str(ip_network(cidr)) for cidr in cidrs}
+    gateways = {"10.244.0.1/24", "fd00:244::1/64"}
+    until("its routes are there", lambda: set(here.routes) == set(two.there.cidrs))
+    routes = here.routes
+    here.node.netns.iproute(f"address add 203.0.113.1/24 dev {here.node.bridge}")
+    assert on_gateway(here) == {*gateways, "203.0.113.1/24"}
+    another = two.manifests / "another.yaml"
+    try:
+        here.cidrs = ["10.244.7.0/24", "fd00:244:7::/64"]
+        here.register()
+        until("it has the new ones, too", lambda: "fd00:244:7::1/64" in on_gateway(here))
+        write(another, a_manifest("another", cidrs, ["192.0.2.9", "2001:db8::9"]))
+        until("the other node is reached", lambda: set(here.routes) == {*routes, *before})
+        others = {"10.244.7.1/24", "fd00:244:7::1/64", "203.0.113.1/24"}
+        until("the gateway has no others", lambda: on_gateway(here) == others)
+    finally:
+        another.unlink(missing_ok=True)
+        here.cidrs = cidrs
+        here.register()
+    until("all is as it was", lambda: on_gateway(here) == {*gateways, "203.0.113.1/24"})
+    here.node.netns.iproute(f"address del 203.0.113.1/24 dev {here.node.bridge}")
+    until("the routes, too", lambda: here.routes == routes)
 
 
 def test_what_somebody_deleted_comes_again(two: Two) -> None:

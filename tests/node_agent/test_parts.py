@@ -269,7 +269,7 @@ def test_the_gateway_stays_as_pods_need_it(node: Node) -> None:
             if len(seen) == 5:
                 loop.call_soon_threadsafe(enough.set)
 
-        keeper = GatewayKeeper(node.bridge, done, look_seconds=0.01)
+        keeper = GatewayKeeper(node.bridge, (), done, look_seconds=0.01)
         keeper.use([Pool(ip_network("10.244.0.0/24"))])
         keeping = asyncio.create_task(keeper.keep())
         async with asyncio.timeout(SECONDS):
@@ -279,6 +279,34 @@ def test_the_gateway_stays_as_pods_need_it(node: Node) -> None:
     with node.netns.enter():
         asyncio.run(keep())
     assert set(seen) == {"1\n"}
+
+
+def test_the_gateway_of_a_pod_stays_as_long_as_the_pod(node: Node) -> None:
+    """Though new pods have another one; and nobody takes what somebody else gave."""
+    leases = [lease(3)]
+    gateways = ["10.0.0.1", "10.1.0.1", "10.244.0.1"]
+
+    def on_interface() -> list[str]:
+        argv = ["ip", "-json", "-4", "address", "show", "dev", node.bridge]
+        (link,) = json.loads(node.netns.run(argv).stdout)
+        return sorted(address["local"] for address in link["addr_info"])
+
+    async def until_it_has(*ips: str) -> None:
+        await asyncio.to_thread(until, f"it has {ips}", lambda: on_interface() == [*ips])
+
+    async def keep() -> None:
+        keeper = GatewayKeeper(node.bridge, leases, lambda: None, look_seconds=0.01)
+        keeping = asyncio.create_task(keeper.keep())
+        keeper.use([Pool(ip_network("10.0.0.0/24"))])
+        await until_it_has(gateways[0], gateways[2])
+        keeper.use([Pool(ip_network("10.1.0.0/24"))])
+        await until_it_has(*gateways)
+        leases.clear()
+        await until_it_has(*gateways[1:])
+        keeping.cancel()
+
+    with node.netns.enter():
+        asyncio.run(keep())
 
 
 def test_the_file_says_what_the_flags_say(tmp_path: Path) -> None:

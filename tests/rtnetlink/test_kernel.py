@@ -113,6 +113,25 @@ def test_addresses_are_those_of_ip(linked: Netns) -> None:
     assert "10.1.1.1" in {own for _, _, own, _, _ in found}
 
 
+@pytest.mark.parametrize(("family", "ip"), [(V4, "203.0.113.1"), (V6, "2001:db8:1::1")])
+def test_an_address_says_who_gave_it_and_goes_by_itself(
+    linked: Netns, family: int, ip: str
+) -> None:
+    own = ip_address(ip).packed
+    given = Address(family, number(linked), own, 24, own if family == V4 else b"", protocol=111)
+
+    def owns() -> dict[bytes, int]:
+        return {one.own: one.protocol for one in netlink.addresses() if one.family == family}
+
+    with connected(linked) as netlink:
+        before = owns()
+        assert 111 not in before.values()
+        assert netlink.apply([given.replace()]) == []
+        assert owns() == before | {given.own: 111}
+        assert netlink.apply([given.delete()]) == []
+        assert owns() == before
+
+
 @pytest.mark.parametrize("family", [V4, V6])
 def test_routes_are_those_of_ip(linked: Netns, family: int) -> None:
     index = number(linked)
