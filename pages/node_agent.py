@@ -140,8 +140,9 @@ def _plugin() -> Iterator[str]:
         the nftables table `inet nsxdp_pods`: what leaves the cluster gets the node's address, and
         between pods everybody has its own; and neighbor discovery, which no policy judges, is not
         routed. The agent looks at both when a node comes or goes, when the kernel tells of links,
-        addresses or these routes, and every 30 s, and touches only what differs. Both stay when the
-        agent ends. When it starts, nothing is deleted before it knows all nodes.
+        addresses or these routes, at most once a second, and every 30 s, and touches only what
+        differs. Both stay when the agent ends. When it starts, nothing is deleted before it knows
+        all nodes.
 
         Pods and the bridge's own port have the MTU of the interface with the node's first
         `InternalIP`, less 50 bytes in tunnels between IPv4 addresses, and 70 between IPv6 ones.

@@ -56,6 +56,8 @@ class HostKeeper:
         Told how many of what was left as it should be was not any more.
     look_seconds
         The longest time between two looks.
+    rest_seconds
+        The shortest one: somebody's links may come and go all the time.
 
     Attributes
     ----------
@@ -72,6 +74,7 @@ class HostKeeper:
         tell_mtu: Callable[[int], Awaitable[None]],
         on_repair: Callable[[int], None],
         look_seconds: float = 30.0,
+        rest_seconds: float = 1.0,
     ) -> None:
         self.looked = asyncio.Event()
         self._underlay_mtu = 0
@@ -81,6 +84,7 @@ class HostKeeper:
         self._tell_mtu = tell_mtu
         self._on_repair = on_repair
         self._look_seconds = look_seconds
+        self._rest_seconds = rest_seconds
         self._table = Table(TABLE)
         self._made: frozenset[Route] = frozenset()
         self._said: list[str] = []
@@ -98,7 +102,8 @@ class HostKeeper:
                 await self._look()
                 await self._tell_mtu(self._underlay_mtu)
                 self.looked.set()
-                await until_set(self._due, self._look_seconds)
+                await asyncio.sleep(self._rest_seconds)
+                await until_set(self._due, self._look_seconds - self._rest_seconds)
 
     def _hear(self, news: Link | rtnetlink.Address | rtnetlink.Route | Neighbor) -> None:
         if not (isinstance(news, Link) and is_port(news.ifname)):

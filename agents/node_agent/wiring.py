@@ -106,8 +106,14 @@ class Wiring:
         self.sync()
 
     def set_peers(self, peers: Iterable[Peer], gone: Iterable[str] = ()) -> None:
-        """These other nodes are there, or as they are now; those of the names in 'gone' aren't."""
-        peers, gone = list(peers), list(gone)
+        """These other nodes are there, or as they are now; those of the names in 'gone' aren't.
+
+        A Node that is written anew, as each heartbeat does it, is the same peer.
+        """
+        peers = [peer for peer in peers if self._peers.get(peer.name) != peer]
+        gone = [name for name in gone if name in self._peers]
+        if not peers and not gone:
+            return
         for name in gone:
             self._peers.pop(name, None)
         self._peers |= {peer.name: peer for peer in peers}

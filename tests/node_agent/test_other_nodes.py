@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from ipaddress import ip_address, ip_network
 
 import pytest
 from joined import MTU, Place, Two, a_manifest, write
-from runtime import until
+from runtime import SECONDS, until
 
 from nsxdp.forwarding.model import Peer
 from nsxdp.k8s.objects import Node as NodeObject
 from nsxdp.k8s.objects import NodeAddress, NodeSpec, NodeStatus, ObjectMeta
 from nsxdp.k8s.source import Batch, Op
 from nsxdp.lab import Host, Netns, Node
+from nsxdp.ovsdb import Client
+from nsxdp.switch import DATABASE, BridgeView
+from nsxdp.transport import parse_remote
+from nsxdp_agents.node_agent.dataplane import open_dataplane
+from nsxdp_agents.node_agent.host import HostKeeper
 from nsxdp_agents.node_agent.ipam import Network
 from nsxdp_agents.node_agent.node import Nodes
+from nsxdp_agents.node_agent.ports import WATCHES
+from nsxdp_agents.node_agent.wiring import Wiring
 from tests.asking import ask, source
 
 OUTSIDE = ("198.51.100.0/24", "2001:db8:99::/64")
@@ -173,6 +182,76 @@ def test_all_is_there_after_a_restart_of_the_switch(two: Two) -> None:
         until("pods are reached again", partial(reaches, two.web, ip))
         until("by the node, too", partial(reaches, here.node.netns, ip))
     assert here.routes == routes
+
+
+# What is a change.
+
+
+@asynccontextmanager
+async def wired(node: Node) -> AsyncIterator[Wiring]:
+    """What is on the node's bridge."""
+    async with (
+        Client(node.ovsdb, DATABASE, WATCHES) as client,
+        open_dataplane(
+            parse_remote(node.mgmt), None, on_commit=lambda _: None, on_refusal=lambda: None
+        ) as dataplane,
+        asyncio.timeout(SECONDS),
+    ):
+        with closing(BridgeView(client, node.bridge)) as view:
+            wiring = Wiring(view, dataplane, "noEncap")
+            wiring.use(())
+            await wiring.configured.wait()
+            yield wiring
+
+
+async def test_a_heartbeat_of_another_node_is_no_news(node: Node) -> None:
+    async with wired(node) as wiring:
+        told: list[int] = []
+        wiring.listeners.append(lambda: told.append(len(wiring.peers)))
+        nodes = Nodes("own", lambda _: None, wiring.set_peers)
+
+        def take(op: Op, *cidrs: str) -> list[int]:
+            told.clear()
+            other = a_node("other", cidrs, "192.0.2.2")
+            nodes.take(Batch("Node", [(op, other)], True, 0.0))
+            return told.copy()
+
+        assert take(Op.UPSERT, "10.0.1.0/24") == [1]
+        assert take(Op.UPSERT, "10.0.1.0/24") == []
+        assert take(Op.UPSERT, "10.0.2.0/24") == [1]
+        assert take(Op.DELETE) == [0]
+        assert take(Op.DELETE) == []
+
+
+def test_a_flood_of_changes_is_no_flood_of_looks(node: Node) -> None:
+    async def look() -> None:
+        async with wired(node) as wiring, asyncio.TaskGroup() as tasks:
+            looks = {SECONDS: 0, 0.0: 0}
+
+            def keeper(rest: float) -> HostKeeper:
+                async def tell(_: int) -> None:
+                    looks[rest] += 1
+
+                return HostKeeper(
+                    *(node.bridge, wiring, tuple),
+                    tell_mtu=tell,
+                    on_repair=lambda _: None,
+                    rest_seconds=rest,
+                )
+
+            rests, never = (keeper(rest) for rest in looks)
+            keeping = [tasks.create_task(each.keep()) for each in (rests, never)]
+            await rests.looked.wait()
+            while looks[0.0] < 10:
+                rests.look_again()
+                never.look_again()
+                await asyncio.sleep(0)
+            assert looks[SECONDS] == 1
+            for each in keeping:
+                each.cancel()
+
+    with node.netns.enter():
+        asyncio.run(look())
 
 
 # What Kubernetes says.
