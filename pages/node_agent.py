@@ -124,6 +124,11 @@ def _plugin() -> Iterator[str]:
         (`ip address show proto 111`; Linux keeps it since 5.18), and takes away no others. A
         network that is another node's now, it loses in any case.
 
+        The node routes for its pods (`net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`). Before
+        it does so by IPv6, interfaces whose `accept_ra` is 1, and those to come, get 2: else Linux
+        would forget the default routes that it heard of by router advertisements. Where /proc/sys
+        is read-only for the agent, as in a container, `nsx-node-agent --init-only` does it before.
+
         ## Other nodes, and the outside
 
         Every other Node that has podCIDRs is a peer: its pods are reached as `--encapsulation`

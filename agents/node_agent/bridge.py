@@ -11,7 +11,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 
 from nsxdp.bridge import BridgeError
@@ -33,6 +32,7 @@ from nsxdp_agents.common.datapath import Datapath, chosen
 from nsxdp_agents.common.wait import until_set
 from nsxdp_agents.node_agent.ipam import Pool
 from nsxdp_agents.node_agent.leases import Lease
+from nsxdp_agents.node_agent.routing import let_route
 from nsxdp_agents.node_agent.rows import UPLINK, delete_port, insert_bridge, insert_port
 
 __all__ = [
@@ -56,12 +56,6 @@ TUNNEL: Final = "nsx-tunnel"
 
 _BY_FLOWS: Final = {"remote_ip": "flow", "key": "flow"}
 """Options of a tunnel whose other end, and number, each flow says."""
-
-
-_FORWARDING: Final = {
-    4: Path("/proc/sys/net/ipv4/ip_forward"),
-    6: Path("/proc/sys/net/ipv6/conf/all/forwarding"),
-}
 
 
 async def ensure_bridge(client: Client, name: str, datapath: Datapath) -> None:
@@ -316,8 +310,7 @@ class GatewayKeeper:
                         protocol=PROTOCOL,
                     ).replace()
                 )
-            if _FORWARDING[version].read_text().strip() == "0":
-                _FORWARDING[version].write_text("1\n")
+            let_route(version)
         if not link.flags & IFF_UP:
             requests.insert(0, Link(link.index, "", IFF_UP).change())
         refused = node.apply(requests) if requests else []

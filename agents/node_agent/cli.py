@@ -286,6 +286,14 @@ def run(
     realtime_priority: RealtimePriorityOption = None,
     log_format: LogFormatOption = None,
     log_level: LogLevelOption = None,
+    init_only: Annotated[
+        bool,
+        typer.Option(
+            "--init-only",
+            help="Let the node route, as its pods need it, and end.",
+            rich_help_panel=PROCESS,
+        ),
+    ] = False,
     version: Annotated[bool, version_option(_NAME)] = False,
 ) -> None:
     """Give the pods of this node their ports on an Open vSwitch bridge.
@@ -301,6 +309,9 @@ def run(
     nsx-node-agent --pod-cidr 10.244.3.0/24,fd00:244:0:3::/64 --bridge br-int
     ```
     """
+    if init_only:
+        _initialise()
+        return
     read = partial(configured_by, context.params)
     try:
         options, notes = configured = read()
@@ -322,6 +333,15 @@ def run(
         uvloop.run(until_ended(serve(options), changed))
     except StartError as error:
         _die(str(error))
+
+
+def _initialise() -> None:
+    from nsxdp_agents.node_agent.routing import let_route_all
+
+    try:
+        let_route_all()
+    except OSError as error:
+        _die(f"the node can't route: {error.filename}: {error.strerror}")
 
 
 def configured_by(parameters: dict[str, Any]) -> Configured[Options]:
