@@ -128,6 +128,7 @@ def _plugin() -> Iterator[str]:
         it does so by IPv6, interfaces whose `accept_ra` is 1, and those to come, get 2: else Linux
         would forget the default routes that it heard of by router advertisements. Where /proc/sys
         is read-only for the agent, as in a container, `nsx-node-agent --init-only` does it before.
+        No pods are added until it is so.
 
         ## Other nodes, and the outside
 

@@ -142,7 +142,9 @@ async def _serve(options: Options, stack: AsyncExitStack) -> None:
     platform = Platform(leases, seconds=options.config_retry_timeout) if by_platform else None
     assigner = platform or OwnNetworks(options.node_name, pools)
     repaired = asyncio.Event()
-    readiness = Readiness(options.bridge, client, view, assigner, nodes, wiring, repaired, policies)
+    readiness = Readiness(
+        options.bridge, client, view, assigner, nodes, wiring, gateway, repaired, policies
+    )
     pods = Pods(
         leases,
         ports,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import ip_address
 from typing import Final
 
@@ -248,7 +248,12 @@ class GatewayKeeper:
         self._look_seconds = look_seconds
         self._pools: tuple[Pool, ...] | None = None
         self._due = asyncio.Event()
-        self._said = ""
+        self._said: list[str] = []
+
+    @property
+    def problem(self) -> str:
+        """Why pods' gateway isn't as they need it; empty: it is."""
+        return "; ".join(self._said)
 
     def use(self, pools: Iterable[Pool]) -> None:
         """Pods have addresses of these from now on."""
@@ -264,30 +269,34 @@ class GatewayKeeper:
                 self._due.clear()
                 seconds = self._look_seconds
                 in_use = {ip for lease in self._leases for ip in lease.gateways}
-                problem = await asyncio.to_thread(self._apply, in_use)
-                if problem and problem != self._said:
-                    log.warning("pods have no gateway", interface=self._interface, reason=problem)
-                self._said = problem
+                problems = await asyncio.to_thread(self._apply, in_use)
+                for problem in problems:
+                    if problem not in self._said:
+                        log.warning("pods' gateway lacks what they need", reason=problem)
+                self._said = problems
 
     def _hear(self, news: Link | Address | Route | Neighbor) -> None:
         if not isinstance(news, Link) or news.ifname == self._interface:
             self._due.set()
 
-    def _apply(self, in_use: Collection[str]) -> str:
-        """Make it so; why it can't be, empty if it is."""
+    def _apply(self, in_use: Collection[str]) -> list[str]:
+        """Make it so, as far as it can be; why the rest can't."""
+        problems: list[str] = []
         try:
             with Connection() as node:
-                return self._applied(node, in_use)
+                problems += self._have_addresses(node, in_use)
+            problems += _let_route({pool.network.version for pool in self._pools or ()})
+            self._also()
         except RtnetlinkError as error:
-            return str(error)
+            problems.append(str(error))
         except OSError as error:
-            return f"{error.filename or ''} {error.strerror or error}".strip()
+            problems.append(_words(error))
+        return problems
 
-    def _applied(self, node: Connection, in_use: Collection[str]) -> str:
-        links = {link.ifname: link for link in node.links()}
-        link = links.get(self._interface)
+    def _have_addresses(self, node: Connection, in_use: Collection[str]) -> list[str]:
+        link = node.link(self._interface)
         if link is None:
-            return "there is no such interface in this network namespace"
+            return [f"there is no interface {self._interface} in this network namespace"]
         has = {(a.own, a.prefixlen): a for a in node.addresses() if a.index == link.index}
         pools = self._pools or ()
         wanted = {(pool.gateway.packed, pool.network.prefixlen) for pool in pools}
@@ -310,9 +319,20 @@ class GatewayKeeper:
                         protocol=PROTOCOL,
                     ).replace()
                 )
-            let_route(version)
         if not link.flags & IFF_UP:
             requests.insert(0, Link(link.index, "", IFF_UP).change())
         refused = node.apply(requests) if requests else []
-        self._also()
-        return "; ".join(error.reason for error in refused)
+        return [f"{self._interface}: {error.reason}" for error in refused]
+
+
+def _let_route(versions: Iterable[int]) -> Iterator[str]:
+    """Have the node route those versions of IP; why it can't."""
+    for version in versions:
+        try:
+            let_route(version)
+        except OSError as error:
+            yield f"the node does not route IPv{version}: {_words(error)}"
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename or ''} {error.strerror or error}".strip()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nsxdp.ovsdb import Client
 from nsxdp.switch import BridgeView
 from nsxdp_agents.node_agent.assignment import Assigner
+from nsxdp_agents.node_agent.bridge import GatewayKeeper
 from nsxdp_agents.node_agent.cni.errors import CniError, Code
 from nsxdp_agents.node_agent.node import Nodes
 from nsxdp_agents.node_agent.policies import Policies
@@ -26,6 +27,7 @@ class Readiness:
     assigner: Assigner
     nodes: Nodes
     wiring: Wiring
+    gateway: GatewayKeeper
     repaired: asyncio.Event
     """Set when the bridge has the ports of all pods again, as far as can be."""
     policies: Policies | None
@@ -53,5 +55,8 @@ class Readiness:
             return CniError(Code.NOT_AVAILABLE, text, advice)
         if problem := self.wiring.problem:
             text = f"bridge {self.bridge} does not forward for pods"
+            return CniError(Code.LIMITED_CONNECTIVITY, text, problem)
+        if problem := self.gateway.problem:
+            text = f"the gateway {self.bridge} is not as pods need it"
             return CniError(Code.LIMITED_CONNECTIVITY, text, problem)
         return None

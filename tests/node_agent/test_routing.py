@@ -1,4 +1,4 @@
-"""A node that becomes a router, and what it knew as a host."""
+"""A node that becomes a router: what it knew as a host, and what is done where it can't be one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from runtime import PROGRAM, SECONDS, until
+from runtime import PROGRAM, SECONDS, Agent, PluginError, until
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import Ether
 
-from nsxdp.lab import Netns
+from nsxdp.lab import Netns, Node
 from nsxdp_agents.node_agent.routing import let_route
 
 MAC = "02:00:00:00:00:01"
@@ -96,3 +97,28 @@ def test_a_node_that_routes_already_stays_as_it_is(wire: Wire) -> None:
     wire.host.sysctl("net.ipv6.conf.all.forwarding", 1)
     by_init(wire.host)
     assert wire.setting("wire.accept_ra") == "1"
+
+
+def test_who_cannot_let_the_node_route_does_the_rest_and_says_so(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = tmp_path / "in-a-container"
+    read_only = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+    wrapped.write_text(
+        f'#!/bin/sh\nexec unshare --mount sh -c \'{read_only} && exec "$@"\' sh {PROGRAM} "$@"\n'
+    )
+    wrapped.chmod(0o755)
+    monkeypatch.setattr("runtime.PROGRAM", wrapped)
+    node.netns.iproute(f"addr flush dev {node.bridge}", f"link set {node.bridge} down")
+    node.netns.sysctl("net.ipv4.ip_forward", 0)
+    shown = ["ip", "address", "show", "dev", node.bridge, "up"]
+    with Agent(node, tmp_path, ready=False) as agent:
+        until("the gateway is up", lambda: "10.244.0.1/24" in node.netns.run(shown).stdout)
+        said = "does not route IPv4: /proc/sys/net/ipv4/ip_forward Read-only file system"
+        until("it says so", lambda: said in agent.log.read_text())
+        with pytest.raises(PluginError, match=said):
+            agent.runtime.status()
+        node.netns.sysctl("net.ipv4.ip_forward", 1)
+        node.netns.iproute(f"link set {node.bridge} alias looked-at")
+        until("pods can be added", agent.answers)
+        assert agent.log.read_text().count("gateway lacks") == 1
