@@ -144,11 +144,12 @@ def _plugin() -> Iterator[str]:
 
         The node's kernel has the routes, marked by protocol 111 (`ip route show proto 111`), and
         the nftables table `inet nsxdp_pods`: what leaves the cluster gets the node's address, and
-        between pods everybody has its own; and neighbor discovery, which no policy judges, is not
-        routed. The agent looks at both when a node comes or goes, when the kernel tells of links,
-        addresses or these routes, at most once a second, and every 30 s, and touches only what
-        differs. Both stay when the agent ends. When it starts, nothing is deleted before it knows
-        all nodes.
+        between pods everybody has its own; neighbor discovery, which no policy judges, is not
+        routed; and with tunnels no pod sends to their UDP port (Geneve's 6081, VXLAN's 4789) what
+        leaves the node, for by the node's address it could send as other pods. The agent looks at
+        both when a node comes or goes, when the kernel tells of links, addresses or these routes,
+        at most once a second, and every 30 s, and touches only what differs. Both stay when the
+        agent ends. When it starts, nothing is deleted before it knows all nodes.
 
         Pods and the bridge's own port have the MTU of the interface with the node's first
         `InternalIP`, less 50 bytes in tunnels between IPv4 addresses, and 70 between IPv6 ones.

@@ -90,6 +90,9 @@ def ruleset(interface: str, config: NodeConfig, peers: Iterable[Peer]) -> str:
     pods everybody has its own. By tunnels another node takes nothing but what is from pods, or from
     the gateway: who else goes there by way of this node gets the gateway's address.
 
+    Who gets the node's address could speak as the node. So no pod sends to the tunnels' port: what
+    it made look like one of another node's pods would be taken for that.
+
     Neighbor discovery isn't routed. No policy judges it, and a pod could send anything to anybody
     in its options.
 
@@ -113,6 +116,11 @@ def ruleset(interface: str, config: NodeConfig, peers: Iterable[Peer]) -> str:
             "  chain forward {",
             "    type filter hook forward priority filter; policy accept;",
             f'    iifname "{interface}" icmpv6 type {{ {_NEIGHBOR_DISCOVERY} }} drop',
+            *(
+                f'    iifname "{interface}" udp dport {port} drop'
+                for mode, port in TUNNELS.items()
+                if mode == config.mode
+            ),
             "  }",
         ]
     return "\n".join([*lines, "}", ""])

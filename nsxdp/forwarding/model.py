@@ -29,8 +29,8 @@ Mode = Literal["geneve", "vxlan", "noEncap", "nsx"]
 """How pods of other nodes are reached: in tunnels; by the node's own network, which has routes to
 the pods' networks; or by a platform that does all switching and routing, with a VLAN a pod."""
 
-TUNNELS: Final = ("geneve", "vxlan")
-"""The modes in which nodes are joined by tunnels."""
+TUNNELS: Final[dict[Mode, int]] = {"geneve": 6081, "vxlan": 4789}
+"""The modes in which nodes are joined by tunnels, and to which UDP port these lead."""
 
 OVERHEAD: Final[dict[Mode, tuple[int, int]]] = {
     "geneve": (50, 70),

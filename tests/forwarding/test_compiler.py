@@ -252,6 +252,14 @@ def test_rules_between_pods_translate_nothing() -> None:
     assert "set others4 { type ipv4_addr; flags interval; auto-merge; }" in plain
 
 
+def test_pods_send_nothing_to_the_tunnels_port() -> None:
+    """Without tunnels, nobody takes it for more than it is."""
+    assert 'iifname "br-int" udp dport 6081 drop\n' in ruleset("br-int", CONFIG, [])
+    vxlan = replace(CONFIG, mode="vxlan")
+    assert 'iifname "br-int" udp dport 4789 drop\n' in ruleset("br-int", vxlan, [])
+    assert "udp" not in ruleset("br-int", NodeConfig("noEncap", GATEWAY, CIDRS), [])
+
+
 def test_reserved_addresses() -> None:
     kept = reserved(ip_network("fd00:244:3::/64"))
     assert (str(kept.gateway), str(kept.masquerade)) == ("fd00:244:3::1", "fd00:244:3::2")

@@ -250,6 +250,38 @@ def test_strangers_in_tunnels(joined: Joined, family: int, what: str) -> None:
             assert what.encode() not in marked(tap.until(lambda p, last=last: is_marked(p, last)))
 
 
+@pytest.mark.parametrize("more", [0, 2 * MTU], ids=["a packet", "fragments"])
+@pytest.mark.parametrize(
+    "joined",
+    params(mode for mode in MODES if mode[0] in TUNNELS),
+    indirect=True,
+    scope="module",
+)
+def test_a_pod_does_not_speak_as_its_node(joined: Joined, family: int, more: int) -> None:
+    """What it sends to another node gets the address that tunnels come from."""
+    taken = in_tunnel(joined, family, "made by a pod")
+    ip, port = taken[Ether].payload.dst, taken[inet.UDP].dport
+    made = bytes(taken[inet.UDP].payload) + bytes(more)
+    # The wire's end answers, too, who asks for the address by ARP; tunnels are at the bridge's.
+    joined.far.iproute(f"neigh replace {ip} lladdr {taken.dst} dev {UNDERLAY} nud reachable")
+    pod, node = (
+        each.open_socket(socket.SOCK_DGRAM, family=6 if ":" in ip else 4)
+        for each in (joined.server, joined.cluster.host)
+    )
+    taps = Tap(joined.far, "wire"), Tap(joined.cluster.host, "wire"), Tap(joined.cluster.client)
+    with pod, node, taps[0] as far, taps[1] as wire, taps[2] as client:
+        node.settimeout(10 * slowness())
+        node.bind((ip, 0))
+        pod.sendto(made, (ip, port))
+        pod.sendto(b"to another port", (ip, node.getsockname()[1]))
+        assert node.recv(100) == b"to another port"
+        on_wire = wire.until(lambda packet: is_marked(packet, "to another port"))
+        far.send(in_tunnel(joined, family, "good"))
+        seen = client.until(lambda packet: is_marked(packet, "good"))
+    for packet in (*on_wire, *seen):
+        assert b"made by a pod" not in bytes(packet)
+
+
 def is_marked(packet: Packet, what: str) -> bool:
     return Raw in packet and bytes(packet[Raw]) == what.encode()
 
