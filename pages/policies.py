@@ -68,6 +68,9 @@ translated to an endpoint; later ones, and answers, are known to connection trac
 
 ## Limits
 
+- By UDP, who goes on sending to the address of a pod that is gone is known to connection tracking.
+  A pod that gets the address gets that, too, as long as the sender doesn't pause for some minutes.
+  Addresses are given again in the order in which they became free.
 - A port range is as few prefixes as it can be made of, at most 30; an `except` is cut out of its
   block, one flow a bit that it is longer. A block that is more than 8192 prefixes then (600 addresses
   all over a /8, say) isn't understood: it allows nothing.
