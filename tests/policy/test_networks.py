@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from random import Random
-from types import FrameType
 
 import pytest
 
 from nsxdp.policy.networks import Network, parse_network, without
+from tests.calls import Calls
 
 _Any = IPv4Network | IPv6Network
 
@@ -62,18 +61,9 @@ def calls(exceptions: int) -> int:
     """How many calls so many exceptions cost, all over a block."""
     texts = [f"10.{i >> 7}.{(i & 127) << 1}.1/32" for i in range(exceptions)]
     others = [parsed(text) for text in texts]
-    n = 0
-
-    def count(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal n
-        n += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
+    with Calls() as counted:
         assert [*without(parsed("10.0.0.0/8"), others)]
-    finally:
-        sys.setprofile(None)
-    return n
+    return counted.number
 
 
 def test_an_exception_costs_the_same_among_many() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from ipaddress import ip_address
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from nsxdp.openflow.codec import message_format
 from nsxdp.pipeline.registers import HAIRPIN_IPV4
 from nsxdp.pipeline.tables import TABLES
 from nsxdp.policy.planner import NodePorts
+from tests.calls import Calls
 
 WEB, CLIENT = 5, 6
 
@@ -426,19 +425,10 @@ def test_policies_that_come_one_by_one_are_kept_once() -> None:
 
 def calls(policed: Policed, obj: Object) -> int:
     """How many calls a change costs."""
-    n = 0
-
-    def count(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal n
-        n += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
+    with Calls() as counted:
         policed.take(obj)
         policed.planner.round()
-    finally:
-        sys.setprofile(None)
-    return n
+    return counted.number
 
 
 def crowd(size: int) -> Policed:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from collections import Counter
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from planned import Planned, endpoint_slice, service, statements
 
 from nsxdp.openflow.fake import FakeSwitch
 from nsxdp.services.addresses import Family
+from tests.calls import Calls
 
 TWO = "10.244.0.5, 10.244.0.6"
 THREE = "10.244.0.5, 10.244.0.6, 10.244.0.7"
@@ -412,18 +411,9 @@ def calls_of_one_change(n_services: int) -> tuple[int, int]:
     )
     changed = endpoint_slice(THREE, name="web7-1", service="web7")
     planned.take(changed)
-    calls = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG001
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
+    with Calls() as counted:
         planned.planner.round(planned.now)
-    finally:
-        sys.setprofile(None)
-    return calls, planned.round().messages
+    return counted.number, planned.round().messages
 
 
 def test_one_change_costs_the_same_with_10_and_1000_services() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from nsxdp.k8s.source import Op
 from nsxdp.openflow import Delta, DesiredSet
 from nsxdp.pipeline.registers import COOKIE_PREFIX, GROUP_FIRST, GROUP_LAST
 from nsxdp.services.planner import Exposed, ServicePlanner
+from tests.calls import Calls
 
 SMALL, LARGE = 1_000, 50_000
 ENDPOINTS = 2
@@ -62,21 +62,12 @@ class Cluster:
 
     def do(self, events: Iterable[Event]) -> Done:
         """Let 'events' happen, and count the calls of Python's and C's functions."""
-        calls = 0
-
-        def count(_frame: object, event: str, _argument: object) -> None:
-            nonlocal calls
-            calls += event in ("call", "c_call")
-
         events = list(events)
-        sys.setprofile(count)
-        try:
+        with Calls() as counted:
             for op, obj in events:
                 self.planner.take(op, obj)
             done = self._commit()
-        finally:
-            sys.setprofile(None)
-        return Done(calls, words(*done))
+        return Done(counted.number, words(*done))
 
     def _commit(self) -> tuple[Delta, Exposed]:
         planned = self.planner.round(1000.0)

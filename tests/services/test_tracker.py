@@ -1,8 +1,5 @@
 """What the tracker says of Services and EndpointSlices, one requirement after the other."""
 
-import gc
-import sys
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -15,6 +12,7 @@ from nsxdp.services.addresses import Family
 from nsxdp.services.endpoints import choose
 from nsxdp.services.model import READY, SERVING, Endpoints, ServicePort, ServicePortName
 from nsxdp.services.tracker import ServiceTracker
+from tests.calls import Calls
 
 _NODE = "this-node"
 _V4, _V6 = Family.IPV4, Family.IPV6
@@ -394,25 +392,14 @@ def _calls_of_one_change(n_services: int) -> int:
     )
     tracker.changes()
     news = _slice("web-5", "web-5", endpoints=[_endpoint("10.0.0.1"), _endpoint("10.0.0.2")])
-    calls = 0
-
-    def count(frame: FrameType, event: str, arg: object) -> None:  # noqa: ARG001
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    gc.disable()  # whose callbacks would be counted too
-    sys.setprofile(count)
-    try:
+    with Calls() as counted:
         tracker.upsert_slice(news)
         changes = tracker.changes()
         for name in changes.ports[_V4]:
             choose(tracker.ports(_V4)[name], tracker.endpoints(name, _V4))
-    finally:
-        sys.setprofile(None)
-        gc.enable()
     assert changes.services == {"ns/web-5"}
     assert changes.ports == {_V4: {_name(service="web-5")}, _V6: set()}
-    return calls
+    return counted.number
 
 
 def test_kp73_one_endpoint_costs_the_same_however_many_services_there_are() -> None:
