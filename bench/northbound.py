@@ -14,7 +14,8 @@ from typing import Any, Final, Self, TypeVar
 
 import uvloop
 
-from nsxdp.ovsdb import Backoff, Client, Transaction, UnreachableError
+from nsxdp.backoff import Backoff
+from nsxdp.ovsdb import Client, Transaction, UnreachableError
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ def run(work: Awaitable[T]) -> T:
 
 async def fill(server: Server, work: Callable[[Client], Awaitable[None]]) -> None:
     """Have ``work`` done as soon as the server listens."""
-    for delay in Backoff().delays():
+    for delay in Backoff(0.1, 8.0).delays():
         try:
             async with Client(server.remote, server.name, timeout=_PATIENCE) as client:
                 await work(client)

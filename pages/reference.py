@@ -49,6 +49,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "switch": ("nsxdp.switch",),
     "bridge": ("nsxdp.bridge",),
     "writer": ("nsxdp.writer",),
+    "backoff": ("nsxdp.backoff",),
     "logs": ("nsxdp.logs",),
     "transport": ("nsxdp.transport",),
     "unixctl": ("nsxdp.unixctl",),

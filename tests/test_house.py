@@ -17,7 +17,7 @@ from pages.written import PAGES
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    {"nsxdp.bridge", "nsxdp.logs", "nsxdp.netns", "nsxdp.rtnetlink"},
+    {"nsxdp.backoff", "nsxdp.bridge", "nsxdp.logs", "nsxdp.netns", "nsxdp.rtnetlink"},
     {"nsxdp.received", "nsxdp.transport"},
     {"nsxdp.conntrack", "nsxdp.unixctl"},
     {"nsxdp.flowrecords"},

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
-from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.credentials import Credentials, Files
 from nsxdp.k8s.errors import KubernetesError, UnreachableError
 from nsxdp.k8s.rate import Rate
 from nsxdp.logs import get_logger
 from nsxdp_agents.common.signals import until_signalled
+from nsxdp_agents.common.wait import until_done
 
 __all__ = ["StartError", "open_client", "reach", "until_ended"]
 
@@ -97,23 +97,17 @@ async def reach(client: Client, *, patient: bool = True) -> None:
     StartError
         It doesn't, or refuses.
     """
-    try:
-        await (_answered(client) if patient else client.version())
-    except KubernetesError as error:
-        raise StartError(str(error)) from error
 
-
-async def _answered(client: Client) -> None:
-    """Wait until the API server answers: on a node that has just booted it may take a while."""
-    backoff = Backoff()
-    said = ""
-    while True:
+    async def attempt() -> str:
         try:
             await client.version()
-        except UnreachableError as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning("waiting for the API server", reason=said)
-            await asyncio.sleep(backoff.delay())
-        else:
-            return
+        except UnreachableError as error:  # a node that has just booted may lack it for a while
+            if not patient:
+                raise
+            return str(error)
+        return ""
+
+    try:
+        await until_done(attempt, lambda why: log.warning("waiting for the API server", reason=why))
+    except KubernetesError as error:
+        raise StartError(str(error)) from error

@@ -12,7 +12,6 @@ from typing import Final
 from zlib import crc32
 
 from nsxdp.bridge import BridgeError
-from nsxdp.k8s.backoff import Backoff
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.pipeline.compiled import Compiled
@@ -25,6 +24,7 @@ from nsxdp_agents.common.options import run_directory, tls_files
 from nsxdp_agents.common.realtime import realtime
 from nsxdp_agents.common.start import StartError
 from nsxdp_agents.common.unixctl import serving as answering
+from nsxdp_agents.common.wait import until_done
 from nsxdp_agents.node_agent.assignment import OwnNetworks
 from nsxdp_agents.node_agent.bridge import GatewayKeeper
 from nsxdp_agents.node_agent.cache import Cache
@@ -263,17 +263,15 @@ async def _install(options: Options, known: Iterable[asyncio.Event]) -> None:
         await each.wait()
     directories = Path(options.install_cni), Path(options.cni_conf_dir)
     told = options.cni_socket, options.plugin_timeout
-    backoff, said = Backoff(), ""
-    while True:
+
+    async def attempt() -> str:
         try:
             await asyncio.to_thread(install, *directories, *told)
         except InstallError as error:
-            if str(error) != said:
-                said = str(error)
-                log.error("the plugin can't be installed", reason=said)
-            await asyncio.sleep(backoff.delay())
-        else:
-            return
+            return str(error)
+        return ""
+
+    await until_done(attempt, lambda why: log.error("the plugin can't be installed", reason=why))
 
 
 async def _forward(

@@ -257,10 +257,11 @@ class Leases:
         late, self._late = self._late, []
         lines = [*map(_encoded, late), *(line for line, _ in batch)]
         problem = await self._thread.do(partial(self._write, b"".join(lines)))
-        if problem is not None:
+        if problem is None:
+            self._lines += len(lines)
+        else:
             self._late = late + self._late
         settle(batch, None if problem is None else LeasesError(f"{self._path}: {problem}"))
-        self._lines += len(lines)
         await asyncio.sleep(0)  # who has been told takes note of it
         if self._lines > 2 * len(self._leases) + _HISTORY and self._batches.is_last:
             await self._shorten()

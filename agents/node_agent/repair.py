@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from nsxdp.backoff import Backoff
 from nsxdp.bridge import BridgeError
-from nsxdp.k8s.backoff import Backoff
 from nsxdp.logs import get_logger
 from nsxdp.ovsdb import Client, OvsdbError
 from nsxdp.rtnetlink import RtnetlinkError
+from nsxdp_agents.common.wait import until_done
 from nsxdp_agents.node_agent.bridge import ensure_bridge, ensure_tunnel, ensure_uplink
 from nsxdp_agents.node_agent.options import Options
 from nsxdp_agents.node_agent.pods import Pods
@@ -27,6 +28,8 @@ log = get_logger(__name__)
 
 _LEAST_SECONDS: Final = 1.0
 """Between two looks for what was lost."""
+
+_BACKOFF: Final = Backoff(2 * _LEAST_SECONDS)  # half of it at least
 
 
 async def ensure_all(options: Options, client: Client) -> None:
@@ -57,12 +60,7 @@ async def keep_all(options: Options, client: Client, pods: Pods, tried: asyncio.
 
 
 async def _have_again(look: Callable[[], Awaitable[str]]) -> None:
-    backoff, said = Backoff(_LEAST_SECONDS), ""
-    while problem := await look():
-        if problem != said:
-            log.warning("the bridge lacks ports", reason=problem)
-        said = problem
-        await asyncio.sleep(backoff.delay(_LEAST_SECONDS))
+    await until_done(look, lambda why: log.warning("the bridge lacks ports", reason=why), _BACKOFF)
     await asyncio.sleep(_LEAST_SECONDS)
 
 

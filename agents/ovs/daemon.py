@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from nsxdp.k8s.backoff import Backoff
+from nsxdp.backoff import Backoff
 from nsxdp.logs import get_logger
 
 __all__ = ["Daemon", "SwitchError"]
@@ -20,6 +20,7 @@ log = get_logger(__name__)
 
 _LOGGING: Final = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 _END_SECONDS: Final = 20.0
+_BACKOFF: Final = Backoff(0.1, 10.0)
 _STEADY_SECONDS: Final = 60.0
 """Who has lived that long is started again soon."""
 
@@ -79,16 +80,16 @@ class Daemon:
         SwitchError
             It ended before it was `proven`.
         """
-        backoff = Backoff(0.1, 10)
+        delays = _BACKOFF.delays()
         while self._process is not None:
             begun = time.monotonic()
             status = await self._process.wait()
             if not self.proven:
                 raise SwitchError(f"{self.name} ended by itself, with {status}")
             if time.monotonic() - begun > _STEADY_SECONDS:
-                backoff.reset()
+                delays = _BACKOFF.delays()
             log.warning("ended by itself, and is started again", daemon=self.name, status=status)
-            await asyncio.sleep(backoff.delay())
+            await asyncio.sleep(next(delays))
             await self.start()
             if started is not None:
                 await started()

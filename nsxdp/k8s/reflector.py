@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from nsxdp.k8s.backoff import Backoff
+from nsxdp.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.decode import BOOKMARK, DELETED, INITIAL_EVENTS_END, Decoder, Page
 from nsxdp.k8s.errors import (
@@ -94,7 +94,7 @@ class Reflector:
         Seconds until an optional kind that the server doesn't have is looked for again; and until
         one that RBAC doesn't let us see is taken as one without objects, if none were seen.
     backoff
-        Makes the delays between attempts of one kind.
+        Intervals between attempts, of each kind by itself.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Reflector:
         read_timeout: float = 60.0,
         relist: float = 0.0,
         absent: float = _ABSENT_SECONDS,
-        backoff: Callable[[], Backoff] = Backoff,
+        backoff: Backoff = Backoff(),
     ) -> None:
         if len({want.resource.kind for want in wants}) != len(wants):
             raise ValueError("one want for each kind")
@@ -127,7 +127,7 @@ class Reflector:
                 read_timeout=read_timeout,
                 relist=relist,
                 absent=absent,
-                backoff=backoff(),
+                backoff=backoff,
             )
             for want in wants
         ]
@@ -204,6 +204,7 @@ class _Follower:
         self._relist = relist
         self._relist_at = 0.0
         self._backoff = backoff
+        self._failures = 0  # in a row
         self._decoder = Decoder(want.resource)
         self._inventory = Inventory(want.resource)
         self._synced = False
@@ -235,7 +236,7 @@ class _Follower:
                 else:
                     # A server that ends watches at once, without a byte, mustn't make us spin.
                     alive = self._steady(began) or alive
-                    await asyncio.sleep(0 if alive else self._backoff.delay())
+                    await asyncio.sleep(0 if alive else self._delay())
         except Exception as error:  # the consumer must know
             self._log.exception("the reflector failed")
             await self._queue.put(error)
@@ -244,8 +245,12 @@ class _Follower:
         """Whether a watch has lasted: one in which nothing happened is no failure."""
         steady = time.monotonic() - began > _STEADY_SECONDS
         if steady:
-            self._backoff.reset()
+            self._failures = 0
         return steady
+
+    def _delay(self, at_least: float = 0.0) -> float:
+        self._failures += 1
+        return self._backoff.delay(self._failures, at_least)
 
     async def _recover(self, error: KubernetesError) -> None:
         if self._want.optional and isinstance(error, NotFoundError):
@@ -254,7 +259,7 @@ class _Follower:
         if self._want.optional and isinstance(error, ForbiddenError):
             await self._do_without()
         wait = error.retry_after if isinstance(error, ApiError) else 0.0
-        delay = self._backoff.delay(at_least=wait)
+        delay = self._delay(wait)
         if isinstance(error, GoneError):
             self._version = ""
             self._log.info("the server's history is compacted: listing again", error=str(error))
@@ -275,7 +280,7 @@ class _Follower:
             await asyncio.sleep(delay)
         elif await self._reach.wait(delay):
             # One that has just started may still refuse something, for a moment.
-            self._backoff.reset()
+            self._failures = 0
 
     async def _absent(self) -> None:
         """The server doesn't have the kind: so there are no objects of it."""
@@ -435,7 +440,7 @@ class _Follower:
         return initial
 
     def _worked(self) -> None:
-        self._backoff.reset()
+        self._failures = 0
         if self._said:
             self._log.info("following again")
             self._said = ""

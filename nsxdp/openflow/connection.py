@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Final, Self
 
+from nsxdp.backoff import Backoff
 from nsxdp.openflow import requests
 from nsxdp.openflow.codec import Tables
 from nsxdp.openflow.commit import CommitResult
@@ -27,7 +27,7 @@ from nsxdp.openflow.messages import Message, PacketIn, PacketIn2, decode
 from nsxdp.openflow.session import Session, SessionOptions
 from nsxdp.transport import Remote, RemoteError, Tls
 
-__all__ = ["Backoff", "Connection", "Phase", "State"]
+__all__ = ["Connection", "Phase", "State"]
 
 log = logging.getLogger(__name__)
 
@@ -55,20 +55,9 @@ class State:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Seconds between attempts: they double from ``first`` to ``most``, with jitter."""
+REMOTE_BACKOFF: Final = Backoff(0.05, 8.0)
 
-    first: float = 0.05
-    most: float = 8.0
-
-    def delay(self, failures: int) -> float:
-        """The wait after so many failures in a row: 50 to 100 % of it, at random."""
-        longest: float = min(self.most, self.first * 2.0 ** min(failures - 1, 30))
-        return longest * random.uniform(0.5, 1.0)
-
-
-LOCAL_BACKOFF: Final = Backoff(most=0.5)
+LOCAL_BACKOFF: Final = Backoff(0.05, 0.5)
 """For a Unix domain socket: an attempt costs next to nothing, and its server may be back."""
 
 
@@ -131,7 +120,7 @@ class Connection:
         self._tables = tables
         self._on_connected = on_connected
         self._options = options or SessionOptions()
-        self._backoff = backoff or (LOCAL_BACKOFF if remote.kind == "unix" else Backoff())
+        self._backoff = backoff or (LOCAL_BACKOFF if remote.kind == "unix" else REMOTE_BACKOFF)
         self._session: Session | None = None
         self._state = State(Phase.CLOSED)
         self._changed = asyncio.Event()
@@ -235,7 +224,7 @@ class Connection:
                 error = await self._one_session()
                 # One that breaks at once, every time, is no better than none.
                 lasted = self._state.phase is Phase.READY and (
-                    loop.time() - started > self._backoff.most
+                    loop.time() - started > self._backoff.last
                 )
                 failures = 1 if lasted else failures + 1
                 if self._state.error is None or str(self._state.error) != str(error):

@@ -1,6 +1,6 @@
 """OVSDB (RFC 7047): a client with a replica of the tables that matter, and transactions."""
 
-from nsxdp.ovsdb.client import Backoff, Client
+from nsxdp.ovsdb.client import Client
 from nsxdp.ovsdb.condition import Condition, Wanted, Where
 from nsxdp.ovsdb.errors import (
     DatabaseChangedError,
@@ -26,7 +26,6 @@ from nsxdp.ovsdb.transaction import Insert, Mutation, Operation, Results, Transa
 from nsxdp.transport import Tls
 
 __all__ = [
-    "Backoff",
     "Batch",
     "Change",
     "Client",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import get_args
@@ -14,6 +12,7 @@ from typing import get_args
 import msgspec
 from msgspec import Raw
 
+from nsxdp.backoff import Backoff
 from nsxdp.ovsdb.condition import Wanted
 from nsxdp.ovsdb.errors import (
     DatabaseChangedError,
@@ -34,28 +33,9 @@ from nsxdp.ovsdb.status import MONITOR, Position, Status
 from nsxdp.ovsdb.transaction import Results, Transaction
 from nsxdp.transport import Remote, Tls
 
-__all__ = ["Backoff", "Client"]
+__all__ = ["Client"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait before each further attempt, in seconds.
-
-    The time doubles from ``first`` to ``last``; of each a random half to whole is waited, so that
-    the clients of a server that was restarted don't come back all at once.
-    """
-
-    first: float = 0.1
-    last: float = 8.0
-
-    def delays(self) -> Iterator[float]:
-        """The times, without an end."""
-        ceiling = self.first
-        while True:
-            yield ceiling * random.uniform(0.5, 1.0)
-            ceiling = min(ceiling * 2, self.last)
 
 
 class Client:
@@ -128,7 +108,7 @@ class Client:
         timeout: float = 30.0,
         probe_interval: float = 5.0,
         max_message: int = MAX_MESSAGE,
-        backoff: Backoff | None = None,
+        backoff: Backoff = Backoff(0.1, 8.0),
     ) -> None:
         self.remotes = parse_remotes(remote)
         self.database = database
@@ -140,7 +120,7 @@ class Client:
         self._tls = tls
         self._probe_interval = probe_interval
         self._max_message = max_message
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff
         self._replica: Replica | None = None
         self._session: Session | None = None
         self._status: Status | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from nsxdp.k8s.backoff import Backoff
+from nsxdp.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.credentials import Access, Credentials
 from nsxdp.k8s.errors import ObjectError
@@ -187,7 +187,7 @@ async def fake_client(fake: FakeServer) -> AsyncIterator[Client]:
 
 def _reflector(client: Client, wants: Iterable[Want] = (Want(SERVICES),), **kw: Any) -> Reflector:
     """A reflector that doesn't take long to try again."""
-    return Reflector(client, list(wants), backoff=lambda: Backoff(0.01, 0.1), **kw)
+    return Reflector(client, list(wants), backoff=Backoff(0.01, 0.1), **kw)
 
 
 @pytest.fixture

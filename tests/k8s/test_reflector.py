@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nsxdp.k8s.backoff import Backoff
+from nsxdp.backoff import Backoff
 from nsxdp.k8s.client import Client
 from nsxdp.k8s.credentials import Credentials
 from nsxdp.k8s.errors import ForbiddenError
@@ -186,16 +186,14 @@ async def test_who_waits_hears_that_the_server_is_back(inside, client, consumer)
     waits = asyncio.Event()
 
     class HourAtFirst(Backoff):
-        def delay(self, at_least: float = 0.0) -> float:
+        def delay(self, failures: int, at_least: float = 0.0) -> float:
+            if waits.is_set():
+                return super().delay(failures, at_least)
             waits.set()
-            return super().delay(at_least)
+            return 3600.0
 
-        def reset(self) -> None:
-            self._next = self._last = 0.1
-
-    delays = iter([Backoff(0.01, 0.1), HourAtFirst(3600, 3600)])
     wants = [Want(SERVICES), Want(ENDPOINT_SLICES)]
-    async with Reflector(client, wants, backoff=lambda: next(delays)) as source:
+    async with Reflector(client, wants, backoff=HourAtFirst(0.01, 0.1)) as source:
         seen = consumer(source)
         await seen.until(lambda: len(seen.synced) == 2)
         inside.kill()

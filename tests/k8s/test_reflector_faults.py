@@ -7,8 +7,8 @@ import time
 import pytest
 from aiohttp import web
 
+from nsxdp.backoff import Backoff
 from nsxdp.k8s import reflector as module
-from nsxdp.k8s.backoff import Backoff
 from nsxdp.k8s.objects import Service
 from nsxdp.k8s.resources import SERVICES, Want
 
@@ -354,13 +354,12 @@ async def test_watches_that_end_at_once_do_not_make_it_spin(fake, seen):
 
 async def test_a_quiet_watch_is_no_failure(fake, fake_client, consumer, monkeypatch):
     """Watches in which nothing happened don't make the delays grow."""
+    asked = []
 
-    class Counting(Backoff):
-        resets = 0
-
-        def reset(self):
-            self.resets += 1
-            super().reset()
+    class Noting(Backoff):
+        def delay(self, failures, at_least=0.0):
+            asked.append(failures)
+            return super().delay(failures, at_least)
 
     async def quiet(request):
         response = web.StreamResponse()
@@ -369,14 +368,14 @@ async def test_a_quiet_watch_is_no_failure(fake, fake_client, consumer, monkeypa
         return response
 
     monkeypatch.setattr(module, "_STEADY_SECONDS", 0.05)
-    counting = Counting(0.01, 0.1)
-    fake.script = [fake.page(version=10), quiet, quiet]
+    ends = fake.watch(hold=False)
+    fake.script = [fake.page(version=10), ends, ends, quiet, ends]
     fake.script += [fake.watch(added(fake.service("a", 11)))]
     wants = [Want(SERVICES)]
-    async with module.Reflector(fake_client, wants, backoff=lambda: counting) as source:
+    async with module.Reflector(fake_client, wants, backoff=Noting(0.01, 0.1)) as source:
         seen = consumer(source)
         await seen.until(lambda: seen.get("default/a"))
-    assert counting.resets == 3, "two quiet watches, and one in which something came"
+    assert asked == [1, 2, 1]
 
 
 async def test_streaming_list(fake, fake_client, reflector, consumer):

@@ -17,8 +17,8 @@ import pytest
 from fake_switch import FakeSwitch, good_answer
 from oracle import flow_desc, flow_desc_reply
 
+from nsxdp.backoff import Backoff
 from nsxdp.openflow import Connection, DesiredSet, Session, Switch, codec
-from nsxdp.openflow.connection import Backoff
 from nsxdp.openflow.errors import (
     ConnectionLost,
     DecodeError,
@@ -435,9 +435,7 @@ async def test_a_writer_outlives_a_switch_that_lies(
     desired = DesiredSet(0x6E01, 1, 1000)
     async with (
         switch.listen(),
-        Connection(
-            switch.remote, options=PATIENT, backoff=Backoff(first=0.001, most=0.01)
-        ) as connection,
+        Connection(switch.remote, options=PATIENT, backoff=Backoff(0.001, 0.01)) as connection,
     ):
         writer = Writer(connection, desired)
         writer.replace(Wanted(FLOW))

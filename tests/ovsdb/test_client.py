@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from nsxdp.backoff import Backoff
 from nsxdp.ovsdb import (
-    Backoff,
     Batch,
     Client,
     NoSuchDatabaseError,

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from nsxdp.backoff import Backoff
 from nsxdp.ovsdb import (
-    Backoff,
     Batch,
     Client,
     DisconnectedError,

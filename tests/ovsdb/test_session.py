@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from nsxdp.backoff import Backoff
 from nsxdp.ovsdb import (
-    Backoff,
     Client,
     DisconnectedError,
     LockError,

@@ -74,6 +74,14 @@ def params(modes: Iterable[tuple[Mode, bool]]) -> list[ParameterSet]:
     ]
 
 
+tunneled = pytest.mark.parametrize(
+    "joined",
+    params(mode for mode in MODES if mode[0] in TUNNELS),
+    indirect=True,
+    scope="module",
+)
+
+
 @pytest.fixture(scope="module", params=params(MODES))
 def joined(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Joined]:
     mode, ipv6 = request.param
@@ -232,12 +240,7 @@ def in_tunnel(joined: Joined, family: int, what: str) -> Packet:
         "a pod's MAC",
     ],
 )
-@pytest.mark.parametrize(
-    "joined",
-    params(mode for mode in MODES if mode[0] in TUNNELS),
-    indirect=True,
-    scope="module",
-)
+@tunneled
 def test_strangers_in_tunnels(joined: Joined, family: int, what: str) -> None:
     goals = {
         "good": Tap(joined.cluster.client),
@@ -251,12 +254,7 @@ def test_strangers_in_tunnels(joined: Joined, family: int, what: str) -> None:
 
 
 @pytest.mark.parametrize("more", [0, 2 * MTU], ids=["a packet", "fragments"])
-@pytest.mark.parametrize(
-    "joined",
-    params(mode for mode in MODES if mode[0] in TUNNELS),
-    indirect=True,
-    scope="module",
-)
+@tunneled
 def test_a_pod_does_not_speak_as_its_node(joined: Joined, family: int, more: int) -> None:
     """What it sends to another node gets the address that tunnels come from."""
     taken = in_tunnel(joined, family, "made by a pod")
