@@ -9,6 +9,8 @@ PYTEST  := $(PYTHON) -m pytest
 T       ?=
 # and in the emulated machine, where all takes 20 times as long
 KERNEL_T := -m kernel tests/packets tests/node_agent tests/agents/test_restarts.py
+# how many such machines share them, each with 4 GB
+MACHINES ?= 2
 # parts of the benchmarks; none: all
 BENCH   ?=
 # a fuzz target; none: all in turn; and seconds for each
@@ -42,7 +44,7 @@ test: lint build  ## Check everything: style, types, then all tests on real OVS 
 
 kernel-test: build  ## Send the packets through the kernel's datapath, in an emulated machine (as root)
 	$(say) "packets through the kernel's datapath, in an emulated machine"
-	@NSXDP_DATAPATH=system NSXDP_SLOWNESS=20 $(PYTHON) -m machine --timeout 10800 \
+	@NSXDP_DATAPATH=system NSXDP_SLOWNESS=20 $(PYTHON) -m machine --timeout 10800 --machines $(MACHINES) \
 	    $(PYTEST) -v -p no:cacheprovider -o timeout=1200 $(or $(T),$(KERNEL_T))
 
 cluster-test: build  ## Run the agents and Kubernetes's own tests on a cluster of real nodes: SPECS=... (as root)

@@ -1,4 +1,8 @@
-"""Runs a command in the machine: its output comes out here, its exit status is ours."""
+"""Runs a command in the machine: its output comes out here, its exit status is ours.
+
+Of several machines, NSXDP_PART tells each which it is: 1/2, say, is the first of two. Their lines
+begin with their numbers.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +60,7 @@ def main() -> int:
     processors = max(1, (os.cpu_count() or 1) - 1)
     parser.add_argument("--processors", type=int, default=processors, help="default: %(default)s")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run, and its arguments")
+    parser.add_argument("--machines", type=int, default=1, help="at once; default: %(default)s")
     options = parser.parse_args()
     if not options.command:
         parser.error("no command to run")
@@ -64,18 +69,23 @@ def main() -> int:
     debian.install()
     files = debian.files()
     (modules,) = (files / "modules").iterdir()
-    task = _task(options.command, _environment(), modules.parent)
+    parts = (f"{number}/{options.machines}" for number in range(1, options.machines + 1))
+    tasks = [
+        _task(options.command, {**_environment(), "NSXDP_PART": part}, modules.parent)
+        for part in parts
+    ]
     started = time.monotonic()
     print(f"machine: Linux {modules.name}", flush=True)
-    status = emulator.run(
+    statuses = emulator.run(
         files / "vmlinuz",
-        initramfs.archive(files / "busybox", HERE / "boot", modules, task),
+        [initramfs.archive(files / "busybox", HERE / "boot", modules, task) for task in tasks],
         memory=options.memory,
         processors=options.processors,
         seconds=options.timeout,
     )
-    print(f"machine: exit status {status} after {time.monotonic() - started:.0f} s", flush=True)
-    return status
+    said = ", ".join(map(str, statuses))
+    print(f"machine: exit status {said} after {time.monotonic() - started:.0f} s", flush=True)
+    return max(statuses)
 
 
 if __name__ == "__main__":

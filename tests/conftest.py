@@ -13,7 +13,7 @@ from nsxdp.lab.ovs import datapath
 settings.register_profile("nsxdp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("nsxdp")
 
-pytest_plugins = ["nsxdp.lab.fixtures", "tests.tables"]
+pytest_plugins = ["nsxdp.lab.fixtures", "tests.parts", "tests.tables"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
