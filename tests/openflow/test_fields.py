@@ -12,6 +12,9 @@ from library import Codec, CodecError
 from oracle import Oracle
 from verdicts import flow_mods
 
+pytestmark = pytest.mark.timeout(300)
+"""Its first test waits until the C core is compiled for tests."""
+
 FIELDS = Path(__file__).parents[2] / "csrc" / "fields.def"
 
 PREREQUISITES = {
