@@ -10,7 +10,7 @@ T       ?=
 # and in the emulated machine, where all takes 20 times as long
 KERNEL_T := -m kernel tests/packets tests/node_agent tests/agents/test_restarts.py
 # how many such machines share them, each with 4 GB
-MACHINES ?= 2
+MACHINES ?= 1
 # parts of the benchmarks; none: all
 BENCH   ?=
 # a fuzz target; none: all in turn; and seconds for each
